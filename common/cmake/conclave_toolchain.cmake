@@ -1,0 +1,36 @@
+# Everything about the compiler that all targets share: launcher, linker, sanitizers, warnings.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  message(WARNING "g++ ${CMAKE_CXX_COMPILER_VERSION} miscompiles coroutines; use clang++-16 (docs/decisions/0001-toolchain.md)")
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+include(CheckLinkerFlag)
+check_linker_flag(CXX -fuse-ld=lld CONCLAVE_HAVE_LLD)
+if(CONCLAVE_HAVE_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+if(CONCLAVE_SANITIZE)
+  string(REPLACE ";" "," _sanitize "${CONCLAVE_SANITIZE}")
+  add_compile_options(-fsanitize=${_sanitize} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${_sanitize})
+  if(_sanitize MATCHES "undefined")
+    # -fsanitize=function and coroutines give "cannot represent a difference across sections".
+    add_compile_options(-fno-sanitize=function -fno-sanitize-recover=undefined)
+  endif()
+  if(_sanitize MATCHES "thread")
+    add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
+  endif()
+endif()
+
+add_library(conclave_warnings INTERFACE)
+target_compile_options(conclave_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-Woverloaded-virtual;-Werror>)

@@ -1,0 +1,88 @@
+// The engine's one door. Token ids in, events out; no text, no transport.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Open(model_source, options));
+//   RETURN_IF_ERROR(engine->Submit(std::move(request), sink));
+//   engine->Cancel(id);          // the slot is free after the step that runs now
+//
+// Start reading here, then run/step_loop.cc: schedule, forward, sample, emit.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "engine/options.h"
+#include "engine/request.h"
+
+namespace conclave::engine {
+
+class ModelSource;  // weights/source.h: metadata and tensors of an open model file
+
+// A snapshot of the load; also what Watch reports to the callers of a worker.
+struct EngineStats {
+  int32_t running = 0;
+  int32_t waiting = 0;
+  int64_t waiting_tokens = 0;   // prompt tokens not yet computed
+  int32_t slots = 0;            // most sequences at once
+  int64_t kv_blocks_used = 0;   // held by sequences (cached but unreferenced blocks count as free)
+  int64_t kv_blocks_total = 0;
+  int32_t block_tokens = 0;
+  int64_t prompt_tokens_total = 0;
+  int64_t cached_tokens_total = 0;
+  int64_t output_tokens_total = 0;
+  int64_t steps_total = 0;
+  int64_t cancelled_total = 0;
+  int64_t preempted_total = 0;
+  double step_ms_p50 = 0;       // of the last few hundred steps
+  double decode_tps = 0;        // moving averages, tokens per second
+  double prefill_tps = 0;
+};
+
+// What is known of the model once it is open.
+struct ModelInfo {
+  std::string architecture;
+  int64_t parameters = 0;
+  int64_t weight_bytes = 0;
+  int32_t context_length = 0;   // the smaller of the model's and the option's
+  int32_t vocab_size = 0;
+  int32_t embedding_length = 0;
+  int32_t num_layers = 0;
+  int32_t num_experts = 0;       // 0 = dense
+  int32_t num_experts_used = 0;
+  int64_t kv_bytes_per_token = 0;
+  std::string quantization;      // "Q8_0": the most frequent format by bytes
+};
+
+// Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model state.
+class Engine {
+ public:
+  // Binds the weights, allocates KV and starts the step loop. `source` is kept alive.
+  // INVALID_ARGUMENT names tensor, expected and found shape; UNIMPLEMENTED an unknown architecture;
+  // RESOURCE_EXHAUSTED what does not fit.
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(std::shared_ptr<const ModelSource> source,
+                                                      const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  // Queues the request; the sink hears of everything from then on, kFinished last, exactly once.
+  // INVALID_ARGUMENT: parameters or prompt out of range. OUT_OF_RANGE: prompt longer than the
+  // context ("… 5000 tokens, the context is 4096"). RESOURCE_EXHAUSTED: the queue is full.
+  // UNAVAILABLE: draining. On error the sink is not called.
+  virtual absl::Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) = 0;
+
+  // Ends a request wherever it is: queued, prefill, decode. Its sink gets kFinished(kCancelled)
+  // within one step. Unknown ids are ignored (it may have ended just now).
+  virtual void Cancel(std::string_view id) = 0;
+  // Takes a sequence out of the pause its sink asked for.
+  virtual void Resume(std::string_view id) = 0;
+
+  virtual EngineStats Stats() const = 0;
+  virtual const ModelInfo& info() const = 0;
+
+  // Refuses new requests and waits for the running ones; what is left at the deadline is cancelled.
+  virtual void Drain(std::chrono::milliseconds timeout) = 0;
+};
+
+}  // namespace conclave::engine

@@ -1,0 +1,24 @@
+// How an engine is set up. Few knobs; each has a bound that Validate checks and names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+
+namespace conclave::engine {
+
+struct EngineOptions {
+  int32_t num_threads = 0;           // 0 = one per usable core (affinity and cgroup honoured)
+  int32_t context_length = 0;        // 0 = the model's own, at most 32768 unless asked for
+  int32_t max_sequences = 64;        // running at once
+  int32_t max_queued = 256;          // waiting; beyond it Submit says RESOURCE_EXHAUSTED
+  int32_t step_token_budget = 256;   // tokens of one step: all decodes first, then prompt chunks
+  int64_t kv_bytes = 0;              // 0 = enough for max_sequences × 2048 tokens, within memory
+  bool prefix_cache = true;
+  std::string isa;                   // "" = the best the machine has; "scalar", "avx2", "avx512"
+
+  absl::Status Validate() const;
+};
+
+}  // namespace conclave::engine

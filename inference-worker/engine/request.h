@@ -1,0 +1,103 @@
+// What goes into the engine and what comes out: plain structs, token ids only. Text lives in the
+// tokenizer and chat folders around the engine. A leaf header: it includes nothing of ours.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace conclave::engine {
+
+using TokenId = int32_t;
+
+// Ranges are checked by Validate in sample/sampler.h; the defaults change nothing.
+struct SamplingParams {
+  float temperature = 1.0f;         // [0, 2]; 0 = argmax, ties to the lowest id
+  int32_t top_k = 0;                // 0 = off
+  float top_p = 1.0f;               // (0, 1]
+  float min_p = 0.0f;               // [0, 1]; relative to the most probable token
+  float repetition_penalty = 1.0f;  // (0, 10]; over the prompt and the output
+  float frequency_penalty = 0.0f;   // [-2, 2]; over the output
+  float presence_penalty = 0.0f;    // [-2, 2]; over the output
+  int32_t penalty_last_n = -1;      // how many last tokens the penalties see; -1 = all
+  // Counter-based RNG: the draw for output position i depends on (seed, i) alone.
+  uint64_t seed = 0;
+  std::vector<std::pair<TokenId, float>> logit_bias;  // [-100, 100] each
+  int32_t min_tokens = 0;           // stop ids are masked before that many output tokens
+  bool ignore_eos = false;
+};
+
+struct GenerateRequest {
+  std::string id;                      // unique among live requests; for logs and Cancel
+  std::vector<TokenId> prompt;         // at least one token
+  // Output of an earlier, interrupted attempt: continued after, never emitted again. Positions of
+  // the RNG and the penalties count it as output.
+  std::vector<TokenId> resumed;
+  SamplingParams sampling;
+  int32_t max_tokens = 0;              // of output, resumed ones included; 0 = up to the context
+  std::vector<TokenId> stop_ids;       // besides the model's end-of-generation ids
+  int32_t num_logprobs = -1;           // -1 = none, 0 = the chosen token, n = and n alternatives
+  std::string cache_salt;              // prefix cache entries are shared within one salt only
+};
+
+struct TokenLogprob {
+  TokenId id = 0;
+  float logprob = 0.0f;  // natural log, of the distribution after penalties and bias, before cuts
+};
+
+enum class FinishReason { kStop, kLength, kCancelled, kError };
+
+// Where the time of a request went.
+struct Timings {
+  double queue_ms = 0;
+  double prefill_ms = 0;
+  double decode_ms = 0;
+};
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt, taken from the prefix cache
+  int32_t output_tokens = 0;
+};
+
+struct Event {
+  enum class Kind { kAccepted, kPrefill, kToken, kFinished };
+  Kind kind = Kind::kToken;
+
+  // kAccepted: once, when a slot was given.
+  // kPrefill: prompt tokens computed so far, after each chunk but the last.
+  int32_t prefill_done = 0;
+  int32_t prefill_total = 0;
+
+  // kToken
+  TokenId token = 0;
+  TokenLogprob logprob;                    // when num_logprobs >= 0
+  std::vector<TokenLogprob> alternatives;  // num_logprobs of them, most probable first
+
+  // kFinished: once, the last event. A stop id is not emitted as a token; `token` repeats it here
+  // (-1 when another reason ended the request).
+  FinishReason reason = FinishReason::kStop;
+  absl::Status status;                     // why, when reason is kError
+  Usage usage;
+  Timings timings;
+};
+
+// What the receiver of a token asks of the engine.
+enum class SinkAction {
+  kContinue,
+  kStop,   // the text around the tokens says it is over (a stop string): finish with kStop now
+  kPause,  // the reader is slow: no further step for this sequence until Engine::Resume(id)
+};
+
+// Receives the events of one request, in order, on the engine's step thread: it must not block.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual SinkAction OnEvent(const Event& event) = 0;
+};
+
+}  // namespace conclave::engine
