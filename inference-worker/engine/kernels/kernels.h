@@ -1,0 +1,200 @@
+// The operation table: everything a forward pass asks of a device. A model is written once over
+// this interface; a device is a folder here and a row in all.cc.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, CreateKernels({.num_threads = 2}));
+//   ASSIGN_OR_RETURN(PackedMatrix w, kernels->Pack(view));      // at load
+//   kernels->Matmul({{.weight = &w, .y = y, .y_stride = n}}, x, x_stride, rows);
+//
+// What holds for every operation:
+//  - Results are bitwise the same for any number of threads and for a row alone or in any batch:
+//    each output has one order of summation that depends on shapes and position only. On CPUs they
+//    are bitwise the same for every instruction set too.
+//  - Rows of x and y are `stride` floats apart; y may alias x only where said.
+//  - Shapes are the caller's promise (the binder checked the file); a broken one is our mistake.
+//  - Weights in F32, F16, BF16 multiply fp32 activations; quantised weights multiply activations
+//    rounded to int8 in groups of 32 (quant/int8_rows.h).
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/kernels/kv_layout.h"
+#include "engine/kernels/packed_matrix.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace conclave::engine {
+
+class ThreadPool;
+
+// y[rows][out] = x · weightᵀ + bias
+struct MatmulOutput {
+  const PackedMatrix* weight = nullptr;
+  const float* bias = nullptr;  // [out], or none
+  float* y = nullptr;
+  int64_t y_stride = 0;
+};
+
+enum class Activation { kSilu, kGeluErf, kGeluTanh };
+
+// down(act(gate(x)) * up(x)); stacks of matrices for a mixture of experts, all [experts][…].
+struct FfnWeights {
+  const PackedMatrix* gate = nullptr;  // [ffn][hidden]
+  const PackedMatrix* up = nullptr;    // [ffn][hidden]
+  const PackedMatrix* down = nullptr;  // [hidden][ffn]
+  Activation activation = Activation::kSilu;
+};
+
+// Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row
+// differ. Order within a row does not matter: experts are added by ascending id.
+struct ExpertRouting {
+  const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts
+  const float* weights = nullptr;  // [rows][top_k]
+  int32_t top_k = 0;
+};
+
+enum class RopeStyle {
+  kNorm,  // pairs (2i, 2i + 1): llama files
+  kNeox,  // pairs (i, i + rope_dim/2): qwen and most others
+};
+
+struct AttentionArgs {
+  KvLayout layout;
+  const void* kv = nullptr;  // this layer's memory, KvLayout::block_bytes() per block
+  std::span<const AttentionSpan> spans;
+  int32_t num_heads = 0;     // a multiple of num_kv_heads
+  float scale = 0;           // usually 1/sqrt(head_dim)
+  const float* q = nullptr;  // [row][head][head_dim]
+  int64_t q_stride = 0;
+  float* out = nullptr;  // [row][head][value_dim]
+  int64_t out_stride = 0;
+};
+
+// Sequences whose tokens all see each other, nothing kept: encoders. Rows of sequence i are
+// [offsets[i], offsets[i + 1]).
+struct DenseAttentionArgs {
+  std::span<const int32_t> offsets;
+  int32_t num_heads = 0;
+  int32_t head_dim = 0;
+  float scale = 0;
+  const float* q = nullptr;  // [row][head][head_dim], likewise k and v
+  const float* k = nullptr;
+  const float* v = nullptr;
+  int64_t stride = 0;  // of q, k and v
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+// Owned by one caller at a time (the step loop, an encoder's thread): it keeps scratch between
+// calls. Everything returned by Pack may be shared by several.
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+
+  virtual std::string_view name() const = 0;  // "cpu/avx512"
+  virtual int num_threads() const = 0;
+
+  // --- at load ---
+  // [out][in] or [experts][out][in]. UNIMPLEMENTED for a type without arithmetic;
+  // INVALID_ARGUMENT when `in` is no multiple of the block; RESOURCE_EXHAUSTED without memory.
+  virtual absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) = 0;
+
+  // --- linear ---
+  // Several matrices over the same x (q, k, v; a router beside them): x is quantised once.
+  virtual void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
+                      int64_t rows) = 0;
+  void Matmul(std::initializer_list<MatmulOutput> outputs, const float* x, int64_t x_stride,
+              int64_t rows) {
+    Matmul(std::span<const MatmulOutput>(outputs.begin(), outputs.size()), x, x_stride, rows);
+  }
+  // y = ffn(x); y may alias x.
+  virtual void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows,
+                   float* y, int64_t y_stride) = 0;
+  // y = Σ over the row's experts of weight · ffn_expert(x); y may alias x.
+  virtual void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+                   int64_t x_stride, int64_t rows, float* y, int64_t y_stride) = 0;
+
+  // --- element-wise and rows; y may alias x ---
+  // y = x / sqrt(mean(x²) + eps) · weight, for `rows` rows of n. Heads of a row are rows too.
+  virtual void RmsNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                       const float* weight, float eps, float* y, int64_t y_stride) = 0;
+  // y = (x − mean) / sqrt(var + eps) · weight + bias
+  virtual void LayerNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                         const float* weight, const float* bias, float eps, float* y,
+                         int64_t y_stride) = 0;
+  // y += x
+  virtual void Add(const float* x, int64_t n, float* y) = 0;
+  // y = act(x)
+  virtual void Activate(Activation activation, const float* x, int64_t n, float* y) = 0;
+  // y = act(gate) · up
+  virtual void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
+                           float* y) = 0;
+  // Each row: exp(x − max) / Σ.
+  virtual void Softmax(float* x, int64_t stride, int64_t rows, int64_t n) = 0;
+
+  // --- positions ---
+  // Rotates the first rope_dim elements of every head of every row. `cos_sin` is the rows' part of
+  // a table made once per step by RopeTable::Fill: [rows][rope_dim/2][cos, sin].
+  virtual void Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, int32_t num_heads,
+                    int32_t head_dim, int32_t rope_dim, const float* cos_sin) = 0;
+
+  // --- attention ---
+  // Writes the rows' new keys [row][kv_head][head_dim] and values [row][kv_head][value_dim] into
+  // the blocks of their spans. fp16 storage saturates at ±65504.
+  virtual void StoreKv(const KvLayout& layout, void* kv, std::span<const AttentionSpan> spans,
+                       const float* k, int64_t k_stride, const float* v, int64_t v_stride) = 0;
+  // Causal: the row at position p sees positions 0..p, all of which StoreKv has written. Prefill
+  // in chunks of any size and decode give the same bits.
+  virtual void Attention(const AttentionArgs& args) = 0;
+  virtual void DenseAttention(const DenseAttentionArgs& args) = 0;
+
+  // --- lookups ---
+  // out[i] = row ids[i] of the table, dequantised. Ids are within the table.
+  virtual void EmbedRows(const TensorView& table, std::span<const int32_t> ids, float* out,
+                         int64_t out_stride) = 0;
+  // The top_k largest logits of each row (ties: the lower id first), descending, and their softmax
+  // over all experts; with `renormalize` the top_k weights are divided by their sum.
+  virtual void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
+                         int32_t top_k, bool renormalize, int32_t* ids, float* weights) = 0;
+
+  // The threads, for a caller's own loops over rows.
+  virtual ThreadPool& pool() = 0;
+};
+
+// Angles of rotary embeddings. inverse_frequency[i] = base^(−2i/rope_dim) · scale / factors[i].
+class RopeTable final {
+ public:
+  // `factors` is empty or has rope_dim/2 entries (GGUF's rope_freqs.weight).
+  RopeTable(int32_t rope_dim, double base, double frequency_scale = 1.0,
+            std::span<const float> factors = {});
+
+  int32_t rope_dim() const { return rope_dim_; }
+  // Writes cos and sin for each position, [rows][rope_dim/2][2], times `magnitude` (YaRN's).
+  void Fill(std::span<const int32_t> positions, float* cos_sin, float magnitude = 1.0f) const;
+
+ private:
+  int32_t rope_dim_;
+  std::vector<float> inverse_frequency_;
+};
+
+struct KernelOptions {
+  int num_threads = 0;  // 0 = UsableCores()
+  // "scalar", "avx2", "avx512"; empty takes CONCLAVE_ISA from the environment, and without it the
+  // best this machine supports.
+  std::string isa;
+};
+
+// The CPU device. INVALID_ARGUMENT for an unknown name, naming the known ones; FAILED_PRECONDITION
+// when the machine lacks the instruction set.
+absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& options);
+
+// Names of the instruction sets this build has, worst first, and of those this machine can run.
+std::vector<std::string> BuiltIsas();
+std::vector<std::string> SupportedIsas();
+
+}  // namespace conclave::engine
