@@ -1,0 +1,48 @@
+import pytest
+
+from mesh import REPO, Mesh
+
+
+def pytest_addoption(parser):
+    parser.addoption("--build-dir", default=str(REPO / "build/dev"))
+
+
+@pytest.fixture(scope="session")
+def mesh(request):
+    """One mesh for all tests. A test that kills services leaves it ready again."""
+    running = Mesh(request.config.getoption("--build-dir"))
+    try:
+        running.up()
+        yield running
+    finally:
+        running.destroy()
+
+
+@pytest.fixture(scope="session")
+def openai_client(mesh):
+    import openai
+
+    return openai.OpenAI(base_url=mesh.url + "/v1", api_key="none", max_retries=0, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def ollama_client(mesh):
+    import ollama
+
+    return ollama.Client(host=mesh.url)
+
+
+@pytest.fixture(scope="session")
+def teacher(openai_client):
+    """The name under which the default model is served."""
+    names = [model.id for model in openai_client.models.list()]
+    return next(name for name in names if name.startswith("conclave-teacher"))
+
+
+@pytest.fixture(scope="session")
+def embedding_model(openai_client):
+    names = [model.id for model in openai_client.models.list()]
+    found = [name for name in names if "MiniLM" in name]
+    if not found:
+        pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
+    return found[0]

@@ -1,0 +1,122 @@
+"""A running mesh under test: started by deploy/local/up.sh on free ports, with its own data."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import requests
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTED_MODEL = "scripted"
+
+
+def free_port_block(count):
+    """The first of `count` consecutive ports nobody listens on."""
+    for base in range(21000, 31000, 100):
+        sockets = []
+        try:
+            for port in range(base, base + count):
+                probe = socket.socket()
+                sockets.append(probe)
+                probe.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+        finally:
+            for probe in sockets:
+                probe.close()
+    raise RuntimeError("no free block of ports")
+
+
+def wait_until(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            value = condition()
+        except requests.RequestException:
+            value = None
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+class Mesh:
+    def __init__(self, build_dir):
+        self.build_dir = pathlib.Path(build_dir).resolve()
+        # Short, because a unix socket lies below it.
+        self.data = pathlib.Path(tempfile.mkdtemp(prefix="cve", dir="/tmp"))
+        self.data.chmod(0o755)
+        base = free_port_block(20)
+        self.port = base
+        self.internal_port = base + 1
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.worker_probe = f"http://127.0.0.1:{self.internal_port + 10}"
+        self.store_probe = f"http://127.0.0.1:{self.internal_port + 12}"
+
+    def up(self):
+        environment = dict(
+            os.environ,
+            CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'}",
+            CONCLAVE_STORE_ARGS="--lease-ms 2000",
+        )
+        result = subprocess.run(
+            [
+                str(REPO / "deploy/local/up.sh"),
+                "--no-install", "--no-build", "--build-dir", str(self.build_dir),
+                "--data", str(self.data), "--port", str(self.port),
+                "--internal-port", str(self.internal_port),
+            ],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def down(self):
+        return subprocess.run(
+            [str(REPO / "deploy/local/down.sh"), "--data", str(self.data)],
+            capture_output=True, text=True, timeout=300,
+        )
+
+    def destroy(self):
+        self.down()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def pid(self, service):
+        return int((self.data / "run" / f"{service}.pid").read_text())
+
+    def kill(self, service, how=signal.SIGKILL):
+        """Signals the service; its supervisor starts it again unless it ends with 0."""
+        pid = self.pid(service)
+        os.kill(pid, how)
+        return pid
+
+    def wait_restarted(self, service, old_pid, seconds=60):
+        def fresh():
+            try:
+                pid = self.pid(service)
+            except (FileNotFoundError, ValueError):
+                return False
+            return pid != old_pid
+
+        wait_until(fresh, seconds, f"restart of {service}")
+
+    def wait_ready(self, seconds=60):
+        wait_until(lambda: requests.get(self.url + "/readyz", timeout=2).ok, seconds, "readyz")
+
+    def metric(self, base_url, name):
+        """Sum over the label sets of one metric in a /metrics text."""
+        text = requests.get(base_url + "/metrics", timeout=5).text
+        values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? ([0-9.eE+-]+)$", text, re.M)
+        assert values, f"metric {name} is not exported"
+        return sum(float(value) for value in values)
+
+    def log(self, service):
+        return (self.data / "log" / f"{service}.log").read_text(errors="replace")
