@@ -1,0 +1,182 @@
+"""What the mesh promises when things break: nobody's text in another's stream, slots given back,
+runs that survive kill -9 of every process, and a drain that fails nobody."""
+
+import concurrent.futures
+import json
+import random
+import signal
+import threading
+import time
+import warnings
+
+import pytest
+import requests
+
+from mesh import SCRIPTED_MODEL, wait_until
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def counts(tag, n):
+    """The scripted model's answer to a message that ends with `tag` (mode "counts")."""
+    return " ".join(f"{tag}:{i}" for i in range(n))
+
+
+def stream_text(url, content, model=SCRIPTED_MODEL, timeout=120, **extra):
+    """(text, finish reason, saw [DONE]) of one streamed chat."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": content}],
+            **extra}
+    text, reason, done = "", None, False
+    with requests.post(url + "/v1/chat/completions", json=body, stream=True, timeout=timeout) as r:
+        assert r.status_code == 200, r.text
+        for line in r.iter_lines():
+            if not line.startswith(b"data: "):
+                continue
+            if line == b"data: [DONE]":
+                done = True
+                continue
+            chunk = json.loads(line[6:])
+            assert "error" not in chunk, chunk
+            choice = chunk["choices"][0]
+            text += choice["delta"].get("content") or ""
+            reason = choice["finish_reason"] or reason
+    return text, reason, done
+
+
+def wait_slots_free(mesh):
+    def free():
+        return (mesh.metric(mesh.worker_probe, "vllm:num_requests_running") == 0
+                and mesh.metric(mesh.worker_probe, "vllm:num_requests_waiting") == 0)
+
+    wait_until(free, 20, "all slots of the worker free")
+
+
+def test_64_streams_at_once_each_gets_its_own_text(mesh):
+    tags = [f"stream-{i}" for i in range(64)]
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        results = list(pool.map(lambda tag: stream_text(mesh.url, f"count {tag}"), tags))
+    for tag, (text, reason, done) in zip(tags, results, strict=True):
+        assert text == counts(tag, 40)
+        assert reason == "stop" and done
+    wait_slots_free(mesh)
+
+
+def test_64_streams_of_the_real_model_equal_their_lone_selves(mesh, teacher):
+    prompts = [f"What is {20 + i} + {13 + i % 7}?" for i in range(64)]
+
+    def ask(prompt):
+        return stream_text(mesh.url, prompt, model=teacher, temperature=0, max_tokens=48)
+
+    alone = [ask(prompt) for prompt in prompts[:8]]
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        together = list(pool.map(ask, prompts))
+    assert together[:8] == alone
+    assert all(reason in ("stop", "length") and done for _, reason, done in together)
+    wait_slots_free(mesh)
+
+
+def test_200_disconnects_at_random_points_free_every_slot(mesh, teacher):
+    chooser = random.Random(20261122)
+
+    def hang_up(i):
+        model = teacher if i % 2 else SCRIPTED_MODEL
+        body = {"model": model, "stream": True, "max_tokens": 200,
+                "messages": [{"role": "user", "content": f"count-slowly visitor-{i}"}]}
+        lines = chooser.randrange(0, 12)
+        try:
+            with requests.post(mesh.url + "/v1/chat/completions", json=body, stream=True,
+                               timeout=60) as reply:
+                for n, _ in enumerate(reply.iter_lines()):
+                    if n >= lines:
+                        break
+        except requests.RequestException:
+            pass
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(hang_up, range(200)))
+    wait_slots_free(mesh)
+    text, reason, _ = stream_text(mesh.url, "count after")
+    assert text == counts("after", 40) and reason == "stop"
+
+
+@pytest.mark.parametrize("service", ["worker", "store", "postgres"])
+def test_a_run_survives_kill_9(mesh, openai_client, service):
+    """Ten times: the process dies in the middle of a run; the run ends all the same, and its
+    message is there exactly once and whole."""
+    beta = openai_client.with_options(max_retries=8).beta
+    assistant = beta.assistants.create(model=SCRIPTED_MODEL)
+    for attempt in range(10):
+        tag = f"{service}-{attempt}"
+        thread = beta.threads.create(
+            messages=[{"role": "user", "content": f"count-steadily {tag}"}])
+        run = beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
+        wait_until(
+            lambda: beta.threads.runs.retrieve(run.id, thread_id=thread.id).status == "in_progress",
+            20, "the run to start")
+        old = mesh.kill(service)
+        mesh.wait_restarted(service, old)
+
+        def ended():
+            try:
+                state = beta.threads.runs.retrieve(run.id, thread_id=thread.id)
+            except Exception:  # noqa: BLE001 - 503 while the service is away
+                return None
+            return state if state.status not in ("queued", "in_progress") else None
+
+        final = wait_until(ended, 60, f"the end of run {tag}")
+        assert final.status == "completed", final.last_error
+        messages = [m for m in beta.threads.messages.list(thread_id=thread.id) if m.run_id]
+        assert [m.content[0].text.value for m in messages] == [counts(tag, 60)]
+    mesh.wait_ready()
+
+
+def test_a_stream_survives_kill_9_of_the_worker(mesh):
+    """The client sees a gap in time, not in text."""
+    result = {}
+    reader = threading.Thread(
+        target=lambda: result.update(out=stream_text(mesh.url, "count-steadily phoenix")))
+    reader.start()
+    wait_until(lambda: mesh.metric(mesh.worker_probe, "vllm:num_requests_running") > 0, 20,
+               "the stream to start")
+    old = mesh.kill("worker")
+    mesh.wait_restarted("worker", old)
+    reader.join(90)
+    assert not reader.is_alive()
+    assert result["out"] == (counts("phoenix", 60), "stop", True)
+    mesh.wait_ready()
+
+
+@pytest.mark.parametrize("service", ["gateway", "worker", "store"])
+def test_sigterm_under_load_fails_no_stream(mesh, openai_client, service):
+    """Streams that run when a service is told to stop finish with their whole text."""
+    beta = openai_client.beta
+    tags = [f"drain-{service}-{i}" for i in range(8)]
+    run = None
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(stream_text, mesh.url, f"count-steadily {tag}") for tag in tags]
+        if service == "store":
+            assistant = beta.assistants.create(model=SCRIPTED_MODEL)
+            thread = beta.threads.create(
+                messages=[{"role": "user", "content": "count-steadily run"}])
+            run = beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
+        wait_until(lambda: mesh.metric(mesh.worker_probe, "vllm:num_requests_running") >= 8, 20,
+                   "the streams to start")
+        mesh.kill(service, signal.SIGTERM)
+        results = [future.result(120) for future in futures]
+    for tag, result in zip(tags, results, strict=True):
+        assert result == (counts(tag, 60), "stop", True)
+    mesh.up()  # starts what is down; the rest is left alone
+    mesh.wait_ready()
+    if run is not None:
+        final = beta.threads.runs.poll(run.id, thread_id=thread.id, poll_interval_ms=100)
+        assert final.status == "completed"
+
+
+def test_data_survives_down_and_up(mesh, openai_client):
+    beta = openai_client.beta
+    thread = beta.threads.create(metadata={"kept": "yes"})
+    assert mesh.down().returncode == 0
+    started = time.monotonic()
+    mesh.up()
+    assert time.monotonic() - started < 30
+    assert beta.threads.retrieve(thread.id).metadata == {"kept": "yes"}
