@@ -1,0 +1,32 @@
+// The two ends of a decoder: token ids to rows, rows to logits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/status.h"
+#include "engine/kernels/kernels.h"
+#include "engine/models/blocks/linear.h"
+#include "engine/models/hparams.h"
+#include "engine/weights/binder.h"
+
+namespace conclave::engine {
+
+class Embedding final {
+ public:
+  // The table stays in the file: a step reads a few rows of it.
+  static absl::StatusOr<Embedding> Bind(Binder& binder, const HParams& hparams);
+
+  void Apply(Kernels& kernels, std::span<const int32_t> ids, float* out, int64_t out_stride) const {
+    kernels.EmbedRows(table_, ids, out, out_stride);
+  }
+  int64_t row_bytes() const { return table_.row_bytes(); }
+
+ private:
+  TensorView table_;
+};
+
+// output.weight, or the embedding table again where a model ties the two.
+absl::StatusOr<Linear> BindOutputHead(Binder& binder, Kernels& kernels, const HParams& hparams);
+
+}  // namespace conclave::engine

@@ -1,0 +1,32 @@
+// RMS norm with its weight.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/kernels/kernels.h"
+#include "engine/weights/binder.h"
+
+namespace conclave::engine {
+
+class RmsNorm final {
+ public:
+  // `name` without ".weight"; n elements.
+  static absl::StatusOr<RmsNorm> Bind(Binder& binder, const std::string& name, int64_t n,
+                                      float eps);
+
+  // Rows of n elements, row_stride apart; y may be x.
+  void Apply(Kernels& kernels, const float* x, int64_t x_stride, int64_t rows, float* y,
+             int64_t y_stride) const {
+    kernels.RmsNorm(x, x_stride, rows, static_cast<int64_t>(weight_.size()), weight_.data(), eps_,
+                    y, y_stride);
+  }
+
+ private:
+  std::vector<float> weight_;
+  float eps_ = 0;
+};
+
+}  // namespace conclave::engine

@@ -1,0 +1,40 @@
+// What is done to a row of logits before a token is chosen from it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+
+namespace conclave::engine {
+
+// What the processors know of the sequence whose row it is. Borrowed for the call.
+struct LogitsContext {
+  std::span<const TokenId> prompt;
+  std::span<const TokenId> output;    // resumed tokens included
+  std::span<const TokenId> stop_ids;  // every id that would end the generation
+};
+
+// Applies penalties, then logit_bias, then the masks, in place. Keeps only scratch between calls.
+class LogitsProcessor final {
+ public:
+  explicit LogitsProcessor(int32_t vocab_size);
+
+  // `logits` has vocab_size values. Ids in `context` outside the vocabulary are ignored.
+  void Apply(const SamplingParams& params, const LogitsContext& context, std::span<float> logits);
+
+ private:
+  void ApplyPenalties(const SamplingParams& params, const LogitsContext& context,
+                      std::span<float> logits);
+  void Count(std::span<const TokenId> tokens, bool is_output);
+
+  struct Counts {
+    int32_t seen = 0;    // in prompt or output, within the window
+    int32_t output = 0;  // in the output, within the window
+  };
+  std::vector<Counts> counts_;    // per token; all zero between calls
+  std::vector<TokenId> touched_;  // which of counts_ are not
+};
+
+}  // namespace conclave::engine

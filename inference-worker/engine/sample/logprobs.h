@@ -1,0 +1,24 @@
+// Log-probabilities as the caller sees them: natural logarithm, of the distribution after penalties
+// and bias, before temperature and cuts.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+
+namespace conclave::engine {
+
+// ln Σ exp(logits), summed in double in index order. Masked values (-inf) count nothing.
+double LogSumExp(std::span<const float> logits);
+
+// The `count` most probable tokens, most probable first, equal ones by id.
+std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, double log_sum_exp,
+                                      int32_t count);
+
+// Never below kMinLogprob, so that a masked token's value stays a number on every wire.
+inline constexpr float kMinLogprob = -9999.0f;
+TokenLogprob LogprobOf(std::span<const float> logits, double log_sum_exp, TokenId token);
+
+}  // namespace conclave::engine
