@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for so many seconds: tests/fuzz/run.sh 60. Ends with counts.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:?usage: tests/fuzz/run.sh SECONDS}
+cmake --preset asan -DCONCLAVE_FUZZ=ON >/dev/null
+cmake --build --preset asan --target fuzz
+passed=0 failed=0
+for target in build/asan/tests/fuzz/*_fuzz; do
+  name=$(basename "$target")
+  corpus=build/asan/corpus/$name
+  mkdir -p "$corpus"
+  seeds=tests/fuzz/seeds/${name%_fuzz}
+  if "$target" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="build/asan/$name-" "$corpus" $([ -d "$seeds" ] && echo "$seeds") \
+    >"build/asan/$name.log" 2>&1; then
+    passed=$((passed + 1))
+    echo "$name: $(grep -o 'number_of_executed_units: *[0-9]*' "build/asan/$name.log") in $seconds s"
+  else
+    failed=$((failed + 1))
+    echo "$name FAILED:"
+    tail -20 "build/asan/$name.log"
+  fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
