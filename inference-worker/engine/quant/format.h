@@ -16,8 +16,8 @@ struct QuantFormat {
   // `n` elements, a multiple of the block, bit-equal to the `gguf` Python package. `src` may be
   // unaligned; the two do not overlap.
   void (*dequantize_row)(const void* src, float* dst, int64_t n);
-  // The inverse, lossy; nullptr where only others write this format. Round to nearest as the
-  // reference quantiser of the format does.
+  // The inverse, lossy; nullptr where only others write this format. Bit-equal to the `gguf`
+  // package where that has a quantiser; plain min–max for the K family.
   void (*quantize_row)(const float* src, void* dst, int64_t n);
   // The layout the kernels multiply from, and the function that writes one panel of it from
   // `rows` (1..16) rows of `cols` elements that lie `row_bytes` apart; missing rows become zeros.

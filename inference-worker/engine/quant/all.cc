@@ -1,0 +1,23 @@
+// The array of formats: one row per format there is code for.
+#include "engine/quant/format.h"
+#include "engine/quant/formats.h"
+
+namespace conclave::engine {
+namespace {
+
+const QuantFormat* const kFormats[] = {
+    &kF32Format, &kF16Format, &kBF16Format, &kQ4_0Format, &kQ8_0Format, &kQ4_KFormat, &kQ6_KFormat,
+};
+
+}  // namespace
+
+std::span<const QuantFormat* const> AllFormats() { return kFormats; }
+
+const QuantFormat* FindFormat(DType dtype) {
+  for (const QuantFormat* format : kFormats) {
+    if (format->dtype == dtype) return format;
+  }
+  return nullptr;
+}
+
+}  // namespace conclave::engine

@@ -1,0 +1,112 @@
+// Q6_K: 256 elements, y = d·sc·(q − 32) with an int8 sc per 16 elements. Of each half (128), four
+// runs of 32 share bytes: low nibbles of ql, then high nibbles, with two more bits each in qh.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/quant/format.h"
+#include "engine/quant/formats.h"
+#include "engine/quant/half.h"
+
+namespace conclave::engine {
+namespace {
+
+struct Block {
+  uint8_t ql[128];
+  uint8_t qh[64];
+  int8_t scales[16];
+  uint16_t d;
+};
+static_assert(sizeof(Block) == 210);
+
+// The six unsigned bits of element i of the block.
+int Level(const Block& block, int i) {
+  const int half = i / 128;
+  const int run = i % 128 / 32;  // 0..3
+  const int l = i % 32;
+  const uint8_t low = block.ql[half * 64 + run % 2 * 32 + l];
+  const uint8_t high = block.qh[half * 32 + l];
+  return (run < 2 ? low & 15 : low >> 4) | ((high >> (2 * run)) & 3) << 4;
+}
+
+void SetLevel(Block& block, int i, int level) {
+  const int half = i / 128;
+  const int run = i % 128 / 32;
+  const int l = i % 32;
+  block.ql[half * 64 + run % 2 * 32 + l] |= static_cast<uint8_t>((level & 15) << (run < 2 ? 0 : 4));
+  block.qh[half * 32 + l] |= static_cast<uint8_t>((level >> 4) << (2 * run));
+}
+
+void Dequantize(const void* src, float* dst, int64_t n) {
+  const char* bytes = static_cast<const char*>(src);
+  for (int64_t b = 0; b < n / 256; ++b) {
+    const Block block = Load<Block>(bytes + b * 210);
+    const float d = HalfToFloat(block.d);
+    for (int i = 0; i < 256; ++i) {
+      const float scale = d * static_cast<float>(block.scales[i / 16]);
+      dst[b * 256 + i] = scale * static_cast<float>(Level(block, i) - 32);
+    }
+  }
+}
+
+// The extreme of each 16 becomes −32, the extreme scale −128: plain, for tests and synthetic files.
+void Quantize(const float* src, void* dst, int64_t n) {
+  char* bytes = static_cast<char*>(dst);
+  for (int64_t b = 0; b < n / 256; ++b) {
+    const float* x = src + b * 256;
+    float unit[16];
+    float extreme_unit = 0;
+    for (int s = 0; s < 16; ++s) {
+      float extreme = 0;
+      for (int i = 0; i < 16; ++i) {
+        if (std::fabs(x[s * 16 + i]) > std::fabs(extreme)) extreme = x[s * 16 + i];
+      }
+      unit[s] = extreme / -32;
+      if (std::fabs(unit[s]) > std::fabs(extreme_unit)) extreme_unit = unit[s];
+    }
+    Block block = {};
+    block.d = FloatToHalf(extreme_unit / -128);
+    const float d = HalfToFloat(block.d);
+    for (int s = 0; s < 16; ++s) {
+      const float scale = d == 0 ? 0 : std::clamp(std::round(unit[s] / d), -128.0f, 127.0f);
+      block.scales[s] = static_cast<int8_t>(scale);
+      const float step = d * scale;
+      for (int i = 0; i < 16; ++i) {
+        const float value = step == 0 ? 0 : std::round(x[s * 16 + i] / step);
+        SetLevel(block, s * 16 + i, static_cast<int>(std::clamp(value, -32.0f, 31.0f)) + 32);
+      }
+    }
+    Store(bytes + b * 210, block);
+  }
+}
+
+void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst) {
+  const char* bytes = static_cast<const char*>(src);
+  uint8_t* quants = static_cast<uint8_t*>(dst);
+  uint8_t* scales = quants + PanelQuantBytes(PanelKind::kU6, cols);
+  std::memset(dst, 0, static_cast<size_t>(PanelBytes(PanelKind::kU6, cols)));
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t b = 0; b < cols / 256; ++b) {
+      const Block block = Load<Block>(bytes + r * row_bytes + b * 210);
+      uint8_t* super = scales + b * (32 + 8 * 32);
+      Store(super + r * 2, block.d);
+      for (int s = 0; s < 16; ++s) {
+        super[32 + s * 16 + r] = static_cast<uint8_t>(block.scales[s]);
+      }
+      for (int i = 0; i < 256; ++i) {
+        const int level = Level(block, i);
+        uint8_t* group = quants + (b * 8 + i / 32) * 384;
+        const int step = i % 32 / 4;  // 0..7
+        const int byte = r * 4 + i % 4;
+        group[step % 4 * 64 + byte] |= static_cast<uint8_t>((level & 15) << (step / 4 * 4));
+        group[256 + step / 4 * 64 + byte] |= static_cast<uint8_t>((level >> 4) << (step % 4 * 2));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const QuantFormat kQ6_KFormat = {DType::kQ6_K, Dequantize, Quantize, PanelKind::kU6, Pack};
+
+}  // namespace conclave::engine

@@ -1,0 +1,174 @@
+#include "engine/weights/gguf_writer.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "base/check.h"
+#include "engine/quant/format.h"
+
+namespace conclave::engine {
+namespace {
+
+constexpr int64_t kAlignment = 32;
+
+template <typename T>
+void Append(std::vector<std::byte>& out, T value) {
+  const size_t at = out.size();
+  out.resize(at + sizeof(T));
+  std::memcpy(out.data() + at, &value, sizeof(T));
+}
+
+void AppendString(std::vector<std::byte>& out, std::string_view text) {
+  Append<uint64_t>(out, text.size());
+  const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
+  out.insert(out.end(), bytes, bytes + text.size());
+}
+
+int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+void GgufWriter::Key(std::string_view key, uint32_t type) {
+  AppendString(metadata_, key);
+  Append<uint32_t>(metadata_, type);
+  ++num_metadata_;
+}
+
+void GgufWriter::SetString(std::string_view key, std::string_view value) {
+  Key(key, 8);
+  AppendString(metadata_, value);
+}
+void GgufWriter::SetUint32(std::string_view key, uint32_t value) {
+  Key(key, 4);
+  Append(metadata_, value);
+}
+void GgufWriter::SetUint64(std::string_view key, uint64_t value) {
+  Key(key, 10);
+  Append(metadata_, value);
+}
+void GgufWriter::SetInt32(std::string_view key, int32_t value) {
+  Key(key, 5);
+  Append(metadata_, value);
+}
+void GgufWriter::SetFloat(std::string_view key, float value) {
+  Key(key, 6);
+  Append(metadata_, value);
+}
+void GgufWriter::SetBool(std::string_view key, bool value) {
+  Key(key, 7);
+  Append<uint8_t>(metadata_, value ? 1 : 0);
+}
+void GgufWriter::SetStrings(std::string_view key, std::span<const std::string> values) {
+  Key(key, 9);
+  Append<uint32_t>(metadata_, 8);
+  Append<uint64_t>(metadata_, values.size());
+  for (const std::string& value : values) AppendString(metadata_, value);
+}
+void GgufWriter::SetFloats(std::string_view key, std::span<const float> values) {
+  Key(key, 9);
+  Append<uint32_t>(metadata_, 6);
+  Append<uint64_t>(metadata_, values.size());
+  for (const float value : values) Append(metadata_, value);
+}
+void GgufWriter::SetInts(std::string_view key, std::span<const int32_t> values) {
+  Key(key, 9);
+  Append<uint32_t>(metadata_, 5);
+  Append<uint64_t>(metadata_, values.size());
+  for (const int32_t value : values) Append(metadata_, value);
+}
+
+void GgufWriter::AddTensor(std::string_view name, DType dtype, const Shape& shape,
+                           RowFiller filler) {
+  Tensor tensor;
+  tensor.name = name;
+  tensor.view.dtype = dtype;
+  tensor.view.shape = shape;
+  tensor.filler = std::move(filler);
+  CHECK(tensor.view.cols() % InfoOf(dtype).block_elements == 0);
+  tensors_.push_back(std::move(tensor));
+}
+
+void GgufWriter::AddTensor(std::string_view name, DType dtype, const Shape& shape,
+                           std::vector<std::byte> bytes) {
+  auto shared = std::make_shared<std::vector<std::byte>>(std::move(bytes));
+  AddTensor(name, dtype, shape, [shared](int64_t row, std::span<std::byte> out) {
+    std::memcpy(out.data(), shared->data() + static_cast<size_t>(row) * out.size(), out.size());
+  });
+  CHECK(static_cast<int64_t>(shared->size()) == tensors_.back().view.bytes());
+}
+
+void GgufWriter::AddTensor(std::string_view name, DType dtype, const Shape& shape,
+                           std::span<const float> values) {
+  const QuantFormat* format = FindFormat(dtype);
+  CHECK(format != nullptr && format->quantize_row != nullptr);
+  CHECK(static_cast<int64_t>(values.size()) == shape.elements());
+  TensorView view;
+  view.dtype = dtype;
+  view.shape = shape;
+  std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
+  for (int64_t row = 0; row < view.rows(); ++row) {
+    format->quantize_row(values.data() + row * view.cols(), bytes.data() + row * view.row_bytes(),
+                         view.cols());
+  }
+  AddTensor(name, dtype, shape, std::move(bytes));
+}
+
+bool GgufWriter::Write(const Sink& sink) const {
+  std::vector<std::byte> head;
+  for (const char c : std::string_view("GGUF")) head.push_back(static_cast<std::byte>(c));
+  Append<uint32_t>(head, 3);
+  Append<uint64_t>(head, tensors_.size());
+  Append<uint64_t>(head, num_metadata_);
+  head.insert(head.end(), metadata_.begin(), metadata_.end());
+  int64_t offset = 0;
+  for (const Tensor& tensor : tensors_) {
+    AppendString(head, tensor.name);
+    Append<uint32_t>(head, static_cast<uint32_t>(tensor.view.shape.rank()));
+    for (int d = tensor.view.shape.rank() - 1; d >= 0; --d) {
+      Append<uint64_t>(head, static_cast<uint64_t>(tensor.view.shape[d]));
+    }
+    Append<uint32_t>(head, static_cast<uint32_t>(tensor.view.dtype));
+    Append<uint64_t>(head, static_cast<uint64_t>(offset));
+    offset += Aligned(tensor.view.bytes());
+  }
+  head.resize(static_cast<size_t>(Aligned(static_cast<int64_t>(head.size()))));
+  if (!sink(head)) return false;
+  std::vector<std::byte> row;
+  for (const Tensor& tensor : tensors_) {
+    row.resize(static_cast<size_t>(tensor.view.row_bytes()));
+    for (int64_t r = 0; r < tensor.view.rows(); ++r) {
+      tensor.filler(r, row);
+      if (!sink(row)) return false;
+    }
+    const int64_t bytes = tensor.view.bytes();
+    const std::vector<std::byte> padding(static_cast<size_t>(Aligned(bytes) - bytes));
+    if (!sink(padding)) return false;
+  }
+  return true;
+}
+
+std::vector<std::byte> GgufWriter::Serialize() const {
+  std::vector<std::byte> out;
+  Write([&out](std::span<const std::byte> bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    return true;
+  });
+  return out;
+}
+
+absl::Status GgufWriter::WriteFile(const std::string& path) const {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (file == nullptr) return base::Internal(path + ": " + std::strerror(errno));
+  const bool written = Write([file](std::span<const std::byte> bytes) {
+    return bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  });
+  const int error = errno;
+  const bool closed = std::fclose(file) == 0;
+  if (!written || !closed) return base::Internal(path + ": " + std::strerror(error));
+  return absl::OkStatus();
+}
+
+}  // namespace conclave::engine

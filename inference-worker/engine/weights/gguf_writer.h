@@ -1,0 +1,68 @@
+// Writes GGUF version 3: tiny models for tests, synthetic ones for measurements. Not for speed and
+// not for the serving path.
+//
+//   GgufWriter writer;
+//   writer.SetString("general.architecture", "llama");
+//   writer.AddTensor("output_norm.weight", DType::kF32, {64}, bytes);
+//   RETURN_IF_ERROR(writer.WriteFile(path));
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace conclave::engine {
+
+class GgufWriter final {
+ public:
+  // Fills one row (the contiguous extent) of a tensor.
+  using RowFiller = std::function<void(int64_t row, std::span<std::byte> bytes)>;
+
+  void SetString(std::string_view key, std::string_view value);
+  void SetUint32(std::string_view key, uint32_t value);
+  void SetUint64(std::string_view key, uint64_t value);
+  void SetInt32(std::string_view key, int32_t value);
+  void SetFloat(std::string_view key, float value);
+  void SetBool(std::string_view key, bool value);
+  void SetStrings(std::string_view key, std::span<const std::string> values);
+  void SetFloats(std::string_view key, std::span<const float> values);
+  void SetInts(std::string_view key, std::span<const int32_t> values);
+
+  // Bytes in the type's own layout; their number is checked against the shape (our own mistake).
+  void AddTensor(std::string_view name, DType dtype, const Shape& shape,
+                 std::vector<std::byte> bytes);
+  // Rows made while the file is written, so that a tensor need not fit in memory.
+  void AddTensor(std::string_view name, DType dtype, const Shape& shape, RowFiller filler);
+  // fp32 values, quantised by the format of `dtype` (one that has a quantiser).
+  void AddTensor(std::string_view name, DType dtype, const Shape& shape,
+                 std::span<const float> values);
+
+  // The whole file as bytes.
+  std::vector<std::byte> Serialize() const;
+  // INTERNAL with the system's reason when the file cannot be written.
+  absl::Status WriteFile(const std::string& path) const;
+
+ private:
+  struct Tensor {
+    std::string name;
+    TensorView view;  // without data
+    RowFiller filler;
+  };
+  using Sink = std::function<bool(std::span<const std::byte>)>;
+
+  void Key(std::string_view key, uint32_t type);
+  bool Write(const Sink& sink) const;
+
+  uint64_t num_metadata_ = 0;
+  std::vector<std::byte> metadata_;
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace conclave::engine
