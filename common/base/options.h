@@ -119,13 +119,20 @@ class OptionSet final {
     std::function<std::vector<std::string>()> get;
   };
 
+  struct CommandLine {
+    Action action = Action::kRun;
+    std::map<Option*, std::vector<std::string>> values;
+  };
+
   Option& Register(std::string_view name, std::string_view kind, std::string_view help);
   Option* Find(std::string_view name);
+  void AddSecretFile(std::string_view name, std::string_view help);
   absl::Status Assign(Option& option, Source source, const std::vector<std::string>& values);
-  absl::Status ApplyText(Option& option, Source source, const std::string& text);
+  absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv,
+                                              std::vector<std::string>* positional);
+  absl::Status ReadFlag(int argc, const char* const* argv, int* i, CommandLine* line);
   absl::Status ApplyFile(const ConfigLoader& loader, const std::string& path);
   absl::Status ApplyEnvironment();
-  absl::Status RegisterSecretFile(std::string_view name, std::string_view help, bool list);
   absl::Status ReadSecretFiles();
 
   std::string program_;

@@ -1,0 +1,86 @@
+#include "mesh/grpc_status.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
+
+#include <string>
+
+namespace conclave::mesh {
+namespace {
+
+namespace pb = conclave::v1;
+
+// HTTP/2 header limits are 8 KB by default; a message is for a person.
+constexpr size_t kMessageBytesMax = 2048;
+
+// At most kMessageBytesMax bytes, cut between UTF-8 characters.
+std::string Shortened(absl::string_view message) {
+  size_t end = message.size();
+  if (end > kMessageBytesMax) {
+    end = kMessageBytesMax;
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;
+  }
+  return std::string(message.substr(0, end));
+}
+
+bool HasDetails(const absl::Status& status) {
+  bool has = false;
+  status.ForEachPayload([&](absl::string_view, const absl::Cord&) { has = true; });
+  return has;
+}
+
+absl::Status WithDetails(absl::Status status, const pb::ErrorDetail& detail) {
+  if (!detail.reason().empty()) status = base::WithReason(std::move(status), detail.reason());
+  if (!detail.param().empty()) status = base::WithParam(std::move(status), detail.param());
+  if (detail.retry_after_ms() > 0) {
+    status =
+        base::WithRetryAfter(std::move(status), std::chrono::milliseconds(detail.retry_after_ms()));
+  }
+  return status;
+}
+
+}  // namespace
+
+pb::ErrorDetail ToDetail(const absl::Status& status) {
+  pb::ErrorDetail detail;
+  detail.set_code(static_cast<int>(status.code()));
+  detail.set_message(std::string(status.message()));
+  detail.set_reason(base::ReasonOf(status));
+  detail.set_param(base::ParamOf(status));
+  detail.set_retry_after_ms(base::RetryAfterOf(status).count());
+  return detail;
+}
+
+absl::Status FromDetail(const pb::ErrorDetail& detail) {
+  // Codes beyond the table become UNKNOWN (Abseil's rule); OK cannot be an error.
+  const auto code = detail.code() == 0 ? absl::StatusCode::kInternal
+                                       : static_cast<absl::StatusCode>(detail.code());
+  return WithDetails(absl::Status(code, detail.message()), detail);
+}
+
+grpc::Status ToGrpc(const absl::Status& status, grpc::ServerContextBase* context) {
+  if (status.ok()) return grpc::Status::OK;
+  if (context != nullptr && HasDetails(status)) {
+    pb::ErrorDetail detail = ToDetail(status);
+    detail.clear_message();  // it travels in grpc-message
+    context->AddTrailingMetadata(kErrorTrailer, detail.SerializeAsString());
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), Shortened(status.message()));
+}
+
+absl::Status FromGrpc(const grpc::Status& status, const grpc::ClientContext* context) {
+  if (status.ok()) return absl::OkStatus();
+  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  if (context == nullptr) return result;
+  const auto& trailers = context->GetServerTrailingMetadata();
+  const auto trailer = trailers.find(kErrorTrailer);
+  pb::ErrorDetail detail;
+  if (trailer != trailers.end() &&
+      detail.ParseFromArray(trailer->second.data(), static_cast<int>(trailer->second.size()))) {
+    result = WithDetails(std::move(result), detail);
+  }
+  return result;
+}
+
+}  // namespace conclave::mesh
