@@ -24,11 +24,17 @@ if(CONCLAVE_SANITIZE)
   add_link_options(-fsanitize=${_sanitize})
   if(_sanitize MATCHES "undefined")
     # -fsanitize=function and coroutines give "cannot represent a difference across sections".
-    add_compile_options(-fno-sanitize=function -fno-sanitize-recover=undefined)
+    add_compile_options(-fno-sanitize=function -fno-sanitize-recover=undefined
+      -fsanitize-ignorelist=${CMAKE_SOURCE_DIR}/common/cmake/sanitizer_ignorelist.txt)
   endif()
   if(_sanitize MATCHES "thread")
     add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
   endif()
+endif()
+
+if(CONCLAVE_FUZZ)
+  # Coverage for everything; only the fuzz targets link the fuzzer itself (tests/fuzz).
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
 add_library(conclave_warnings INTERFACE)

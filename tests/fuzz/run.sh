@@ -3,23 +3,23 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS}
-cmake --preset asan -DCONCLAVE_FUZZ=ON >/dev/null
-cmake --build --preset asan --target fuzz
+cmake --preset fuzz >/dev/null
+cmake --build --preset fuzz --target fuzz
 passed=0 failed=0
-for target in build/asan/tests/fuzz/*_fuzz; do
+for target in build/fuzz/tests/fuzz/*_fuzz; do
   name=$(basename "$target")
-  corpus=build/asan/corpus/$name
+  corpus=build/fuzz/corpus/$name
   mkdir -p "$corpus"
   seeds=tests/fuzz/seeds/${name%_fuzz}
   if "$target" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 \
-    -artifact_prefix="build/asan/$name-" "$corpus" $([ -d "$seeds" ] && echo "$seeds") \
-    >"build/asan/$name.log" 2>&1; then
+    -artifact_prefix="build/fuzz/$name-" "$corpus" $([ -d "$seeds" ] && echo "$seeds") \
+    >"build/fuzz/$name.log" 2>&1; then
     passed=$((passed + 1))
-    echo "$name: $(grep -o 'number_of_executed_units: *[0-9]*' "build/asan/$name.log") in $seconds s"
+    echo "$name: $(grep -o 'number_of_executed_units: *[0-9]*' "build/fuzz/$name.log") in $seconds s"
   else
     failed=$((failed + 1))
     echo "$name FAILED:"
-    tail -20 "build/asan/$name.log"
+    tail -20 "build/fuzz/$name.log"
   fi
 done
 echo "$passed passed, $failed failed"
