@@ -1,0 +1,450 @@
+#include "engine/tokenizer/pretokenize.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <span>
+#include <string>
+
+#include "engine/tokenizer/unicode.h"
+
+namespace conclave::engine {
+
+// A text by scalars. Bytes that are not UTF-8 are scalars of category Cn.
+struct ScannedText {
+  explicit ScannedText(std::string_view text) {
+    scalars.reserve(text.size());
+    categories.reserve(text.size());
+    offsets.reserve(text.size() + 1);
+    for (size_t at = 0; at < text.size();) {
+      const DecodedScalar decoded = DecodeUtf8(text, at);
+      scalars.push_back(decoded.value);
+      categories.push_back(CategoryOf(decoded.value));
+      offsets.push_back(at);
+      at += decoded.length;
+    }
+    offsets.push_back(text.size());
+  }
+
+  bool Letter(size_t i) const { return IsLetter(categories[i]); }
+  bool Number(size_t i) const { return IsNumber(categories[i]); }
+  bool Mark(size_t i) const { return IsMark(categories[i]); }
+  bool Punctuation(size_t i) const { return IsPunctuation(categories[i]); }
+  bool Symbol(size_t i) const { return IsSymbol(categories[i]); }
+  bool Space(size_t i) const { return IsWhiteSpace(scalars[i]); }
+  bool Newline(size_t i) const { return scalars[i] == '\n' || scalars[i] == '\r'; }
+  // [^\s\p{L}\p{N}]
+  bool Other(size_t i) const { return !Space(i) && !Letter(i) && !Number(i); }
+
+  std::vector<uint32_t> scalars;
+  std::vector<Category> categories;
+  std::vector<size_t> offsets;  // of scalar i in bytes; one more for the end
+};
+
+namespace {
+
+using Text = ScannedText;
+using Stage = Pretokenizer::Stage;
+
+// A matcher gives the end of the match that begins at `at`, or `at` when there is none. `end` is
+// the end of the piece, where the expression sees the end of its text.
+using Matcher = size_t (*)(const Text& text, size_t at, size_t end);
+
+// Matches are pieces, and so is what lies between two of them.
+template <Matcher kMatch>
+void SplitBy(const Text& text, size_t begin, size_t end, std::vector<size_t>* ends) {
+  size_t piece = begin;
+  for (size_t at = begin; at < end;) {
+    const size_t match_end = kMatch(text, at, end);
+    if (match_end == at) {
+      ++at;
+      continue;
+    }
+    if (piece < at) ends->push_back(at);
+    ends->push_back(match_end);
+    piece = at = match_end;
+  }
+  if (piece < end) ends->push_back(end);
+}
+
+template <typename Predicate>
+size_t RunEnd(size_t at, size_t end, Predicate holds) {
+  while (at < end && holds(at)) ++at;
+  return at;
+}
+
+// --- parts shared by the families
+// -----------------------------------------------------------------
+
+// 's|'t|'re|'ve|'m|'ll|'d after `at`; ſ is the one letter outside ASCII that folds onto these.
+size_t Contraction(const Text& t, size_t at, size_t end, bool any_case) {
+  if (at + 1 >= end || t.scalars[at] != '\'') return at;
+  const auto letter = [&](size_t i) -> uint32_t {
+    if (i >= end) return 0;
+    const uint32_t scalar = t.scalars[i];
+    if (!any_case) return scalar;
+    if (scalar == 0x17F) return 's';
+    return scalar >= 'A' && scalar <= 'Z' ? scalar + 32 : scalar;
+  };
+  const uint32_t first = letter(at + 1), second = letter(at + 2);
+  if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
+  const bool two = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
+                   (first == 'l' && second == 'l');
+  return two ? at + 3 : at;
+}
+
+// \s+(?!\S)|\s+ : a run of spaces leaves its last one to the word that follows.
+size_t Spaces(const Text& t, size_t at, size_t end) {
+  const size_t run = RunEnd(at, end, [&](size_t i) { return t.Space(i); });
+  return run == end || run - at <= 1 ? run : run - 1;
+}
+
+// \s*[\r\n]+|\s+(?!\S)|\s+ : and newlines end a piece.
+size_t SpacesAndNewlines(const Text& t, size_t at, size_t end) {
+  const size_t run = RunEnd(at, end, [&](size_t i) { return t.Space(i); });
+  for (size_t i = run; i > at; --i) {
+    if (t.Newline(i - 1)) return i;
+  }
+  return Spaces(t, at, end);
+}
+
+size_t Numbers(const Text& t, size_t at, size_t end, size_t at_most) {
+  return RunEnd(at, std::min(end, at + at_most), [&](size_t i) { return t.Number(i); });
+}
+
+// --- gpt-2
+// ------------------------------------------------------------------------------------------
+
+// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+size_t Gpt2(const Text& t, size_t at, size_t end) {
+  if (const size_t contraction = Contraction(t, at, end, false); contraction > at) {
+    return contraction;
+  }
+  const size_t word = t.scalars[at] == ' ' && at + 1 < end ? at + 1 : at;
+  if (t.Letter(word)) return RunEnd(word, end, [&](size_t i) { return t.Letter(i); });
+  if (t.Number(word)) return RunEnd(word, end, [&](size_t i) { return t.Number(i); });
+  if (t.Other(word)) return RunEnd(word, end, [&](size_t i) { return t.Other(i); });
+  return Spaces(t, at, end);
+}
+
+// --- llama-3 and qwen2
+// ------------------------------------------------------------------------------
+
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n]*
+// |\s*[\r\n]+|\s+(?!\S)|\s+
+size_t Llama3Like(const Text& t, size_t at, size_t end, size_t numbers_max) {
+  if (const size_t contraction = Contraction(t, at, end, true); contraction > at) {
+    return contraction;
+  }
+  const auto letter = [&](size_t i) { return t.Letter(i); };
+  if (t.Letter(at)) return RunEnd(at, end, letter);
+  if (t.Number(at)) return Numbers(t, at, end, numbers_max);
+  if (!t.Newline(at) && at + 1 < end && t.Letter(at + 1)) return RunEnd(at + 1, end, letter);
+  const size_t word = t.scalars[at] == ' ' && at + 1 < end ? at + 1 : at;
+  if (t.Other(word)) {
+    const size_t run = RunEnd(word, end, [&](size_t i) { return t.Other(i); });
+    return RunEnd(run, end, [&](size_t i) { return t.Newline(i); });
+  }
+  return SpacesAndNewlines(t, at, end);
+}
+size_t Llama3(const Text& t, size_t at, size_t end) { return Llama3Like(t, at, end, 3); }
+size_t Qwen2(const Text& t, size_t at, size_t end) { return Llama3Like(t, at, end, 1); }
+
+// --- gpt-4o and tekken
+// ------------------------------------------------------------------------------
+
+// [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+bool UpperLike(const Text& t, size_t i) {
+  return (t.Letter(i) && t.categories[i] != Category::kLl) || t.Mark(i);
+}
+// [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+bool LowerLike(const Text& t, size_t i) {
+  const Category c = t.categories[i];
+  return c == Category::kLl || c == Category::kLm || c == Category::kLo || t.Mark(i);
+}
+
+// upper*lower+ from `at`, as a backtracking matcher finds it; `at` when there is none.
+size_t UpperThenLower(const Text& t, size_t at, size_t end) {
+  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike(t, i); });
+  const size_t lower = RunEnd(upper, end, [&](size_t i) { return LowerLike(t, i); });
+  if (lower > upper) return lower;
+  for (size_t i = upper; i > at; --i) {
+    if (LowerLike(t, i - 1)) return i;
+  }
+  return at;
+}
+// upper+lower* from `at`.
+size_t UpperMaybeLower(const Text& t, size_t at, size_t end) {
+  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike(t, i); });
+  return upper == at ? at : RunEnd(upper, end, [&](size_t i) { return LowerLike(t, i); });
+}
+
+// [^\r\n\p{L}\p{N}]?upper*lower+ | [^\r\n\p{L}\p{N}]?upper+lower*
+size_t CasedWord(const Text& t, size_t at, size_t end) {
+  const bool prefix = !t.Newline(at) && !t.Letter(at) && !t.Number(at) && at + 1 < end;
+  for (const auto word : {&UpperThenLower, &UpperMaybeLower}) {
+    if (prefix) {
+      if (const size_t match = word(t, at + 1, end); match > at + 1) return match;
+    }
+    if (const size_t match = word(t, at, end); match > at) return match;
+  }
+  return at;
+}
+
+// <cased word>(contraction)?|\p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+size_t CasedLike(const Text& t, size_t at, size_t end, size_t numbers_max, bool contractions) {
+  if (const size_t word = CasedWord(t, at, end); word > at) {
+    return contractions ? Contraction(t, word, end, true) : word;
+  }
+  if (t.Number(at)) return Numbers(t, at, end, numbers_max);
+  const size_t word = t.scalars[at] == ' ' && at + 1 < end ? at + 1 : at;
+  if (t.Other(word)) {
+    const size_t run = RunEnd(word, end, [&](size_t i) { return t.Other(i); });
+    return RunEnd(run, end, [&](size_t i) { return t.Newline(i) || t.scalars[i] == '/'; });
+  }
+  return SpacesAndNewlines(t, at, end);
+}
+size_t Gpt4o(const Text& t, size_t at, size_t end) { return CasedLike(t, at, end, 3, true); }
+size_t Tekken(const Text& t, size_t at, size_t end) { return CasedLike(t, at, end, 1, false); }
+
+// --- single classes
+// ---------------------------------------------------------------------------------
+
+// [\r\n]
+size_t OneNewline(const Text& t, size_t at, size_t) { return t.Newline(at) ? at + 1 : at; }
+// \p{N}
+size_t OneNumber(const Text& t, size_t at, size_t) { return t.Number(at) ? at + 1 : at; }
+// \p{N}+
+size_t NumberRun(const Text& t, size_t at, size_t end) { return Numbers(t, at, end, end - at); }
+// \p{N}{1,3}
+size_t ThreeNumbers(const Text& t, size_t at, size_t end) { return Numbers(t, at, end, 3); }
+// [0-9][0-9][0-9]
+size_t ThreeDigits(const Text& t, size_t at, size_t end) {
+  const auto digit = [&](size_t i) { return t.scalars[i] >= '0' && t.scalars[i] <= '9'; };
+  return at + 3 <= end && RunEnd(at, at + 3, digit) == at + 3 ? at + 3 : at;
+}
+// [\p{P}\$\+<=>\^~\|]+
+size_t PunctuationRun(const Text& t, size_t at, size_t end) {
+  return RunEnd(at, end, [&](size_t i) {
+    return t.Punctuation(i) ||
+           (t.scalars[i] < 0x80 && t.scalars[i] != 0 &&
+            std::string_view("$+<=>^~|").find(static_cast<char>(t.scalars[i])) !=
+                std::string_view::npos);
+  });
+}
+// [\p{P}\$\+<=>\^~\|`]+
+size_t PunctuationRunWithBacktick(const Text& t, size_t at, size_t end) {
+  size_t run = at;
+  for (;;) {
+    const size_t next = run < end && t.scalars[run] == '`' ? run + 1 : PunctuationRun(t, run, end);
+    if (next == run) return run;
+    run = next;
+  }
+}
+
+// --- deepseek
+// ---------------------------------------------------------------------------------------
+
+// \s?<class>+
+template <typename Predicate>
+size_t MaybeSpaceThenRun(const Text& t, size_t at, size_t end, Predicate holds) {
+  const size_t word = t.Space(at) && at + 1 < end ? at + 1 : at;
+  const size_t run = RunEnd(word, end, holds);
+  return run == word ? at : run;
+}
+
+// [一-龥ࠀ-一가-퟿]+
+size_t DeepseekCjk(const Text& t, size_t at, size_t end) {
+  return RunEnd(at, end, [&](size_t i) {
+    const uint32_t s = t.scalars[i];
+    return (s >= 0x800 && s <= 0x9FA5) || (s >= 0xAC00 && s <= 0xD7FF);
+  });
+}
+// \s?\p{L}+
+size_t SpaceLetters(const Text& t, size_t at, size_t end) {
+  return MaybeSpaceThenRun(t, at, end, [&](size_t i) { return t.Letter(i); });
+}
+// \s?\p{P}+
+size_t SpacePunctuation(const Text& t, size_t at, size_t end) {
+  return MaybeSpaceThenRun(t, at, end, [&](size_t i) { return t.Punctuation(i); });
+}
+
+// The letters deepseek-llm names one by one: those with case, as of an older Unicode.
+struct ScalarRange {
+  uint32_t first;
+  uint32_t last;
+};
+constexpr ScalarRange kDeepseekLetters[] = {
+    {0x41, 0x5A},       {0x61, 0x7A},       {0xB5, 0xB5},       {0xC0, 0xD6},
+    {0xD8, 0xF6},       {0xF8, 0x1BA},      {0x1BC, 0x1BF},     {0x1C4, 0x293},
+    {0x295, 0x2AF},     {0x370, 0x373},     {0x376, 0x377},     {0x37B, 0x37D},
+    {0x37F, 0x37F},     {0x386, 0x386},     {0x388, 0x38A},     {0x38C, 0x38C},
+    {0x38E, 0x3A1},     {0x3A3, 0x3F5},     {0x3F7, 0x481},     {0x48A, 0x52F},
+    {0x531, 0x556},     {0x10A0, 0x10C5},   {0x13A0, 0x13F5},   {0x13F8, 0x13FD},
+    {0x1C90, 0x1CBA},   {0x1CBD, 0x1CBF},   {0x1D00, 0x1D2B},   {0x1D6B, 0x1D77},
+    {0x1D79, 0x1D9A},   {0x1E00, 0x1F15},   {0x1F18, 0x1F1D},   {0x1F20, 0x1F45},
+    {0x1F48, 0x1F4D},   {0x1F50, 0x1F57},   {0x1F59, 0x1F59},   {0x1F5B, 0x1F5B},
+    {0x1F5D, 0x1F5D},   {0x1F5F, 0x1F7D},   {0x1F80, 0x1FB4},   {0x1FB6, 0x1FBC},
+    {0x1FBE, 0x1FBE},   {0x1FC2, 0x1FC4},   {0x1FC6, 0x1FCC},   {0x1FD0, 0x1FD3},
+    {0x1FD6, 0x1FDB},   {0x1FE0, 0x1FEC},   {0x1FF2, 0x1FF4},   {0x1FF6, 0x1FFC},
+    {0x2102, 0x2102},   {0x2107, 0x2107},   {0x210A, 0x2113},   {0x2115, 0x2115},
+    {0x2119, 0x211D},   {0x2124, 0x2124},   {0x2126, 0x2126},   {0x2128, 0x2128},
+    {0x212A, 0x212D},   {0x212F, 0x2134},   {0x2139, 0x2139},   {0x213C, 0x213F},
+    {0x2145, 0x2149},   {0x214E, 0x214E},   {0x2183, 0x2184},   {0x2C00, 0x2C7B},
+    {0x2C7E, 0x2CE4},   {0x2CEB, 0x2CEE},   {0x2CF2, 0x2CF3},   {0xA640, 0xA66D},
+    {0xA680, 0xA69B},   {0xA722, 0xA76F},   {0xA771, 0xA787},   {0xA78B, 0xA78E},
+    {0xAB70, 0xABBF},   {0xFB00, 0xFB06},   {0xFB13, 0xFB17},   {0xFF21, 0xFF3A},
+    {0xFF41, 0xFF5A},   {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB},
+    {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
+};
+bool DeepseekLetter(uint32_t scalar) {
+  const auto* range =
+      std::upper_bound(std::begin(kDeepseekLetters), std::end(kDeepseekLetters), scalar,
+                       [](uint32_t s, const ScalarRange& r) { return s < r.first; });
+  return range != std::begin(kDeepseekLetters) && scalar <= std::prev(range)->last;
+}
+// \s?[the letters above]+
+size_t SpaceDeepseekLetters(const Text& t, size_t at, size_t end) {
+  return MaybeSpaceThenRun(t, at, end, [&](size_t i) { return DeepseekLetter(t.scalars[i]); });
+}
+// \s?[!-/:-~！-／：-～‘-‟　-。]+
+size_t SpaceDeepseekPunctuation(const Text& t, size_t at, size_t end) {
+  return MaybeSpaceThenRun(t, at, end, [&](size_t i) {
+    const uint32_t s = t.scalars[i];
+    return (s >= 0x21 && s <= 0x2F) || (s >= 0x3A && s <= 0x7E) || (s >= 0xFF01 && s <= 0xFF0F) ||
+           (s >= 0xFF1A && s <= 0xFF5E) || (s >= 0x2018 && s <= 0x201F) ||
+           (s >= 0x3000 && s <= 0x3002);
+  });
+}
+// \s+$ ; a matcher would look at every run of spaces once per space, so this is a stage of its own.
+void SplitTrailingSpaces(const Text& t, size_t begin, size_t end, std::vector<size_t>* ends) {
+  size_t tail = end;
+  while (tail > begin && t.Space(tail - 1)) --tail;
+  if (tail > begin && tail < end) ends->push_back(tail);
+  ends->push_back(end);
+}
+
+// [一-龥぀-ゟ゠-ヿ]+
+size_t Deepseek3Cjk(const Text& t, size_t at, size_t end) {
+  return RunEnd(at, end, [&](size_t i) {
+    const uint32_t s = t.scalars[i];
+    return (s >= 0x4E00 && s <= 0x9FA5) || (s >= 0x3040 && s <= 0x30FF);
+  });
+}
+bool AsciiLetter(uint32_t s) { return (s >= 'A' && s <= 'Z') || (s >= 'a' && s <= 'z'); }
+bool AsciiPunctuation(uint32_t s) {
+  return s > 0x20 && s < 0x7F && !AsciiLetter(s) && !(s >= '0' && s <= '9');
+}
+// [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*
+// |\s*[\r\n]+|\s+(?!\S)|\s+
+size_t Deepseek3Word(const Text& t, size_t at, size_t end) {
+  const auto word_part = [&](size_t i) { return t.Letter(i) || t.Mark(i); };
+  const auto sign = [&](size_t i) { return t.Punctuation(i) || t.Symbol(i); };
+  if (AsciiPunctuation(t.scalars[at])) {
+    const size_t run = RunEnd(at + 1, end, [&](size_t i) { return AsciiLetter(t.scalars[i]); });
+    if (run > at + 1) return run;
+  }
+  if (!t.Newline(at) && !t.Letter(at) && !sign(at) && at + 1 < end && word_part(at + 1)) {
+    return RunEnd(at + 1, end, word_part);
+  }
+  if (word_part(at)) return RunEnd(at, end, word_part);
+  const size_t word = t.scalars[at] == ' ' && at + 1 < end ? at + 1 : at;
+  if (sign(word)) {
+    const size_t run = RunEnd(word, end, sign);
+    return RunEnd(run, end, [&](size_t i) { return t.Newline(i); });
+  }
+  return SpacesAndNewlines(t, at, end);
+}
+
+// --- the families
+// -------------------------------------------------------------------------------------
+
+constexpr Stage kGpt2Stages[] = {SplitBy<Gpt2>};
+constexpr Stage kLlama3Stages[] = {SplitBy<Llama3>};
+constexpr Stage kQwen2Stages[] = {SplitBy<Qwen2>};
+constexpr Stage kGpt4oStages[] = {SplitBy<Gpt4o>};
+constexpr Stage kTekkenStages[] = {SplitBy<Tekken>};
+constexpr Stage kSingleDigitStages[] = {SplitBy<OneNumber>, SplitBy<Gpt2>};
+constexpr Stage kFalconStages[] = {SplitBy<PunctuationRunWithBacktick>, SplitBy<Gpt2>,
+                                   SplitBy<ThreeDigits>};
+constexpr Stage kDefaultStages[] = {SplitBy<PunctuationRun>, SplitBy<Gpt2>, SplitBy<NumberRun>,
+                                    SplitBy<ThreeDigits>};
+constexpr Stage kDeepseekLlmStages[] = {
+    SplitBy<OneNewline>, SplitBy<SpaceDeepseekLetters>, SplitBy<SpaceDeepseekPunctuation>,
+    SplitTrailingSpaces, SplitBy<DeepseekCjk>,          SplitBy<NumberRun>};
+constexpr Stage kDeepseekCoderStages[] = {SplitBy<OneNewline>, SplitBy<SpaceLetters>,
+                                          SplitBy<SpacePunctuation>, SplitBy<DeepseekCjk>,
+                                          SplitBy<OneNumber>};
+constexpr Stage kDeepseek3Stages[] = {SplitBy<ThreeNumbers>, SplitBy<Deepseek3Cjk>,
+                                      SplitBy<Deepseek3Word>};
+
+struct Family {
+  std::string_view name;  // tokenizer.ggml.pre
+  std::span<const Stage> stages;
+  bool adds_bos = false;
+  bool ignores_merges = false;
+};
+
+constexpr Family kFamilies[] = {
+    {"default", kDefaultStages},
+    {"gpt-2", kGpt2Stages},
+    {"phi-2", kGpt2Stages},
+    {"olmo", kGpt2Stages},
+    {"mpt", kGpt2Stages},
+    {"dbrx", kLlama3Stages},
+    {"smaug-bpe", kLlama3Stages},
+    {"llama-bpe", kLlama3Stages, true, true},
+    {"llama3", kLlama3Stages, true, true},
+    {"llama-v3", kLlama3Stages, true, true},
+    {"qwen2", kQwen2Stages},
+    {"deepseek-r1-qwen", kQwen2Stages},
+    {"stablelm2", kQwen2Stages},
+    {"chatglm-bpe", kLlama3Stages},
+    {"glm4", kLlama3Stages},
+    {"gpt-4o", kGpt4oStages},
+    {"llama4", kGpt4oStages},
+    {"tekken", kTekkenStages, true, true},
+    {"starcoder", kSingleDigitStages},
+    {"refact", kSingleDigitStages},
+    {"command-r", kSingleDigitStages},
+    {"smollm", kSingleDigitStages},
+    {"exaone", kSingleDigitStages},
+    {"falcon", kFalconStages},
+    {"deepseek-llm", kDeepseekLlmStages},
+    {"deepseek-coder", kDeepseekCoderStages},
+    {"deepseek-v3", kDeepseek3Stages},
+};
+
+}  // namespace
+
+absl::StatusOr<Pretokenizer> Pretokenizer::ForName(std::string_view name) {
+  if (name.empty()) name = "default";
+  for (const Family& family : kFamilies) {
+    if (family.name != name) continue;
+    Pretokenizer made;
+    made.stages_.assign(family.stages.begin(), family.stages.end());
+    made.adds_bos_ = family.adds_bos;
+    made.ignores_merges_ = family.ignores_merges;
+    return made;
+  }
+  return base::Unimplemented("tokenizer.ggml.pre: unknown pre-tokeniser \"" +
+                             std::string(name.substr(0, 64)) + "\"");
+}
+
+void Pretokenizer::Split(std::string_view text, std::vector<size_t>* ends) const {
+  const ScannedText scanned(text);
+  std::vector<size_t> pieces, next;
+  if (!scanned.scalars.empty()) pieces.push_back(scanned.scalars.size());
+  for (const Stage stage : stages_) {
+    next.clear();
+    size_t begin = 0;
+    for (const size_t end : pieces) {
+      stage(scanned, begin, end, &next);
+      begin = end;
+    }
+    pieces.swap(next);
+  }
+  for (const size_t end : pieces) ends->push_back(scanned.offsets[end]);
+}
+
+}  // namespace conclave::engine
