@@ -8,16 +8,16 @@ namespace conclave::base {
 
 }  // namespace conclave::base
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) [[unlikely]] {                                  \
-      ::conclave::base::CheckFailed(__FILE__, __LINE__, #condition);  \
-    }                                                                 \
+#define CHECK(condition)                                             \
+  do {                                                               \
+    if (!(condition)) [[unlikely]] {                                 \
+      ::conclave::base::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                                \
   } while (false)
 
 #ifdef NDEBUG
-#define DCHECK(condition) \
-  do {                    \
+#define DCHECK(condition)    \
+  do {                       \
     (void)sizeof(condition); \
   } while (false)
 #else

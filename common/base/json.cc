@@ -1,8 +1,11 @@
 #include "base/json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,29 +24,42 @@ namespace {
 
 using Value = rapidjson::Value;
 
-// Iterative, because the recursive reader overflows the stack on deep nesting; full precision,
-// because a seed or a probability must survive the trip.
+// Iterative, because the recursive reader overflows the stack on deep nesting. Numbers come as text
+// and are converted here: RapidJSON 1.1.0's own conversion reads "0E38" as 3.7e19.
 constexpr unsigned kParseFlags = rapidjson::kParseIterativeFlag |
                                  rapidjson::kParseValidateEncodingFlag |
-                                 rapidjson::kParseFullPrecisionFlag;
+                                 rapidjson::kParseNumbersAsStringsFlag;
 
 // Sits between the reader and the document and refuses what would be dear or ambiguous while it is
-// still being read: depth, member counts, duplicate keys, surrogates that escaped the encoding check.
+// still being read: depth, member counts, duplicate keys, surrogates that escaped the encoding
+// check.
 class LimitingHandler final {
  public:
-  LimitingHandler(rapidjson::Document* out, const JsonLimits& limits) : out_(*out), limits_(limits) {}
+  LimitingHandler(rapidjson::Document* out, const JsonLimits& limits)
+      : out_(*out), limits_(limits) {}
 
   const std::string& complaint() const { return complaint_; }
 
   bool Null() { return Count() && out_.Null(); }
   bool Bool(bool b) { return Count() && out_.Bool(b); }
-  bool Int(int i) { return Count() && out_.Int(i); }
-  bool Uint(unsigned u) { return Count() && out_.Uint(u); }
-  bool Int64(int64_t i) { return Count() && out_.Int64(i); }
-  bool Uint64(uint64_t u) { return Count() && out_.Uint64(u); }
-  bool Double(double d) { return Count() && out_.Double(d); }
-  bool RawNumber(const char* s, rapidjson::SizeType n, bool copy) {
-    return Count() && out_.RawNumber(s, n, copy);
+  // The reader gives every number as text (kParseFlags), already checked against the grammar.
+  bool Int(int) { return false; }
+  bool Uint(unsigned) { return false; }
+  bool Int64(int64_t) { return false; }
+  bool Uint64(uint64_t) { return false; }
+  bool Double(double) { return false; }
+  bool RawNumber(const char* s, rapidjson::SizeType n, bool) {
+    if (!Count()) return false;
+    const char* const end = s + n;
+    if (int64_t i = 0; ReadWhole(s, end, &i)) return out_.Int64(i);
+    if (uint64_t u = 0; ReadWhole(s, end, &u)) return out_.Uint64(u);
+    double d = 0;
+    const std::errc error = std::from_chars(s, end, d).ec;
+    // Too small is zero; too big is a mistake of the sender.
+    if (error == std::errc::result_out_of_range)
+      d = std::strtod(std::string(s, n).c_str(), nullptr);
+    if (!std::isfinite(d)) return Refuse("number too big to be stored in double");
+    return out_.Double(d);
   }
   bool String(const char* s, rapidjson::SizeType n, bool copy) {
     return Count() && CheckText({s, n}) && out_.String(s, n, copy);
@@ -82,6 +98,11 @@ class LimitingHandler final {
   bool Refuse(std::string complaint) {
     complaint_ = std::move(complaint);
     return false;
+  }
+  template <typename Integer>
+  static bool ReadWhole(const char* begin, const char* end, Integer* value) {
+    const auto [stop, error] = std::from_chars(begin, end, *value);
+    return error == std::errc() && stop == end;
   }
   bool Count() {
     if (++values_ > limits_.values_max) {

@@ -25,8 +25,8 @@ namespace conclave::base {
 // Limits on what Parse accepts (mesh reference J1–J4): INVALID_ARGUMENT beyond them.
 struct JsonLimits {
   int depth_max = 64;
-  size_t members_max = 10'000;      // of one object
-  size_t values_max = 4'000'000;    // in the whole document
+  size_t members_max = 10'000;       // of one object
+  size_t values_max = 4'000'000;     // in the whole document
   bool allow_nul_in_strings = true;  // false where PostgreSQL text stores the value
 };
 
@@ -39,7 +39,7 @@ class JsonValue final {
   JsonValue() = default;
 
   bool present() const { return value_ != nullptr; }
-  bool is_null() const;     // present and null
+  bool is_null() const;  // present and null
   bool is_object() const;
   bool is_array() const;
   bool is_string() const;
@@ -87,7 +87,7 @@ class JsonValue final {
       : value_(value), path_(std::move(path)) {}
   absl::Status WrongType(std::string_view expected) const;
 
-  const void* value_ = nullptr;            // rapidjson value
+  const void* value_ = nullptr;           // rapidjson value
   std::shared_ptr<const PathNode> path_;  // made lazily by Get and At
 };
 
@@ -127,21 +127,45 @@ class JsonWriter final {
   void String(std::string_view text);  // invalid UTF-8 becomes U+FFFD
   void Int(int64_t value);
   void Uint(uint64_t value);
-  void Double(double value);           // NaN and infinities become null
+  void Double(double value);  // NaN and infinities become null
   void Bool(bool value);
   void Null();
-  void Raw(std::string_view json);     // must be one well-formed value
+  void Raw(std::string_view json);  // must be one well-formed value
 
-  void Field(std::string_view key, std::string_view text) { Key(key); String(text); }
-  void Field(std::string_view key, const std::string& text) { Key(key); String(text); }
-  void Field(std::string_view key, const char* text) { Key(key); String(text); }
-  void Field(std::string_view key, bool value) { Key(key); Bool(value); }
-  void Field(std::string_view key, double value) { Key(key); Double(value); }
+  void Field(std::string_view key, std::string_view text) {
+    Key(key);
+    String(text);
+  }
+  void Field(std::string_view key, const std::string& text) {
+    Key(key);
+    String(text);
+  }
+  void Field(std::string_view key, const char* text) {
+    Key(key);
+    String(text);
+  }
+  void Field(std::string_view key, bool value) {
+    Key(key);
+    Bool(value);
+  }
+  void Field(std::string_view key, double value) {
+    Key(key);
+    Double(value);
+  }
   template <typename Int_>
     requires(std::is_integral_v<Int_> && !std::is_same_v<Int_, bool>)
-  void Field(std::string_view key, Int_ value) { Key(key); Int(static_cast<int64_t>(value)); }
-  void NullField(std::string_view key) { Key(key); Null(); }
-  void RawField(std::string_view key, std::string_view json) { Key(key); Raw(json); }
+  void Field(std::string_view key, Int_ value) {
+    Key(key);
+    Int(static_cast<int64_t>(value));
+  }
+  void NullField(std::string_view key) {
+    Key(key);
+    Null();
+  }
+  void RawField(std::string_view key, std::string_view json) {
+    Key(key);
+    Raw(json);
+  }
 
   // The document; the writer is empty afterwards.
   std::string Take();

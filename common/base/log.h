@@ -1,10 +1,11 @@
 // One JSON line per event on stderr:
-//   {"ts":"2026-11-22T20:31:07.412Z","level":"info","msg":"model loaded","model":"teacher","ms":812}
+//   {"ts":"2026-11-22T20:31:07.412Z","level":"info","msg":"model
+//   loaded","model":"teacher","ms":812}
 //
 //   LogInfo("model loaded", {{"model", name}, {"ms", load_ms}});
 //
-// Fields are for identifiers, counts, durations and codes. Secrets, prompts and generated text never
-// go to the log. Thread-safe: a line is written by one write(2).
+// Fields are for identifiers, counts, durations and codes. Secrets, prompts and generated text
+// never go to the log. Thread-safe: a line is written by one write(2).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 class LogField final {
  public:
   LogField(std::string_view key, std::string_view value);
-  LogField(std::string_view key, const std::string& value) : LogField(key, std::string_view(value)) {}
+  LogField(std::string_view key, const std::string& value)
+      : LogField(key, std::string_view(value)) {}
   LogField(std::string_view key, const char* value) : LogField(key, std::string_view(value)) {}
   LogField(std::string_view key, bool value);
   LogField(std::string_view key, double value);

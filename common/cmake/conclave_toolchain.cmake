@@ -24,6 +24,9 @@ if(CONCLAVE_SANITIZE)
   add_link_options(-fsanitize=${_sanitize})
   if(_sanitize MATCHES "undefined")
     # -fsanitize=function and coroutines give "cannot represent a difference across sections".
+    # The definition makes ccache see a change of the list.
+    file(SHA256 ${CMAKE_SOURCE_DIR}/common/cmake/sanitizer_ignorelist.txt _ignorelist)
+    add_compile_definitions(CONCLAVE_SANITIZER_IGNORELIST="${_ignorelist}")
     add_compile_options(-fno-sanitize=function -fno-sanitize-recover=undefined
       -fsanitize-ignorelist=${CMAKE_SOURCE_DIR}/common/cmake/sanitizer_ignorelist.txt)
   endif()

@@ -16,8 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kRoot = CONCLAVE_SOURCE_DIR;
-const std::vector<std::string> kSourceRoots = {"common",           "inference-worker",
-                                               "embedding-worker", "assistant-store", "gateway"};
+const std::vector<std::string> kSourceRoots = {"common", "inference-worker", "embedding-worker",
+                                               "assistant-store", "gateway"};
 
 struct Source {
   std::string path;  // from the repository root
@@ -92,9 +92,9 @@ const std::map<std::string, std::set<std::string>> kMayUse = {
 };
 
 // The engine's folders in arrow order: each uses only those before it (and the leaf headers).
-const std::vector<std::string> kEngineOrder = {"tensor", "quant",     "weights", "tokenizer",
-                                               "kernels", "kv",       "placement", "models",
-                                               "chat",   "sample",    "schedule",  "run"};
+const std::vector<std::string> kEngineOrder = {"tensor",  "quant",  "weights",   "tokenizer",
+                                               "kernels", "kv",     "placement", "models",
+                                               "chat",    "sample", "schedule",  "run"};
 
 std::string Join(const std::vector<std::string>& lines) {
   std::ostringstream out;
@@ -118,7 +118,8 @@ TEST_CASE("no part includes what it may not link") {
     for (const std::string& line : source.lines) {
       const std::string used = PartOfInclude(QuotedInclude(line));
       if (!used.empty() && !kMayUse.at(part).count(used)) {
-        complaints.push_back(source.path + ": " + line + " (" + part + " may not use " + used + ")");
+        complaints.push_back(source.path + ": " + line + " (" + part + " may not use " + used +
+                             ")");
       }
     }
   }
@@ -178,7 +179,8 @@ TEST_CASE("headers are guarded and do not bring in check.h") {
     if (!guarded) complaints.push_back(source.path + ": write #pragma once");
     for (const std::string& line : source.lines) {
       if (QuotedInclude(line) == "base/check.h") {
-        complaints.push_back(source.path + ": include base/check.h in the .cc (CHECK is Catch2's too)");
+        complaints.push_back(source.path +
+                             ": include base/check.h in the .cc (CHECK is Catch2's too)");
       }
     }
   }
@@ -202,7 +204,8 @@ TEST_CASE("banned words have a replacement") {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       for (const auto& [word, cure] : banned) {
         if (source.lines[i].find(word) != std::string::npos) {
-          complaints.push_back(source.path + ":" + std::to_string(i + 1) + ": " + word + " → " + cure);
+          complaints.push_back(source.path + ":" + std::to_string(i + 1) + ": " + word + " → " +
+                               cure);
         }
       }
     }

@@ -1,6 +1,8 @@
 #include "base/json.h"
 
 #include <catch2/catch.hpp>
+#include <cstdint>
+#include <cstdlib>
 
 namespace conclave::base {
 namespace {
@@ -40,8 +42,22 @@ TEST_CASE("numbers are read with their bounds") {
   CHECK(root.Get("b").AsNumber().status().message() == "b: expected number");
 }
 
+TEST_CASE("every number is read to the nearest double") {
+  for (const char* text :
+       {"0E38", "-0.0", "12e-325", "1e-400", "4.9e-324", "2.2250738585072011e-308", "0.1", "1e23",
+        "123456789012345678901234567890", "1.7976931348623157e308"}) {
+    const auto doc = JsonDocument::Parse(text);
+    REQUIRE(doc.ok());
+    CHECK(doc->root().AsNumber().value() == std::strtod(text, nullptr));
+  }
+  CHECK(JsonDocument::Parse("18446744073709551615")->root().ToJson() == "18446744073709551615");
+  CHECK(JsonDocument::Parse("-9223372036854775808")->root().AsInt().value() == INT64_MIN);
+  CHECK_FALSE(JsonDocument::Parse("1e309").ok());
+}
+
 TEST_CASE("what RapidJSON would accept or crash on is refused") {
-  CHECK(Contains(ParseError(std::string(65, '[') + std::string(65, ']')), "nesting deeper than 64"));
+  CHECK(
+      Contains(ParseError(std::string(65, '[') + std::string(65, ']')), "nesting deeper than 64"));
   CHECK(ParseError(std::string(64, '[') + std::string(64, ']')).empty());
   CHECK(Contains(ParseError(std::string(2'000'000, '[')), "nesting deeper than 64"));
   CHECK(Contains(ParseError(R"({"a":1,"b":2,"a":3})"), "duplicate key \"a\""));
@@ -73,8 +89,9 @@ TEST_CASE("the writer escapes, nests and never emits invalid UTF-8") {
   writer.EndArray();
   writer.RawField("raw", R"({"k":1})");
   writer.EndObject();
-  CHECK(writer.Take() ==
-        "{\"id\":\"a\\\"b\\u000a\",\"n\":3,\"list\":[0.5,\"\xEF\xBF\xBD\",null],\"raw\":{\"k\":1}}");
+  CHECK(
+      writer.Take() ==
+      "{\"id\":\"a\\\"b\\u000a\",\"n\":3,\"list\":[0.5,\"\xEF\xBF\xBD\",null],\"raw\":{\"k\":1}}");
 }
 
 }  // namespace conclave::base
