@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/pretokenize.h"
+#include "engine/tokenizer/spm.h"
+#include "engine/tokenizer/wordpiece.h"
 #include "engine/weights/source.h"
 
 namespace conclave::engine {
@@ -93,6 +95,8 @@ struct Kind {
 };
 constexpr Kind kKinds[] = {
     {"gpt2", MakeBpeTokenizer},
+    {"llama", MakeSpmTokenizer},
+    {"bert", MakeWordPieceTokenizer},
 };
 
 }  // namespace
@@ -111,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSource& sour
   ASSIGN_OR_RETURN(const std::string_view pre, source.GetString("tokenizer.ggml.pre", ""));
   spec.model = model;
   spec.pre = pre;
+  if (spec.model == "bert") spec.word_prefix = "▁";
   RETURN_IF_ERROR(ReadTokens(source, &spec));
   RETURN_IF_ERROR(ReadSpecialIds(source, &spec));
   return MakeTokenizer(std::move(spec));

@@ -41,6 +41,9 @@ struct TokenizerSpec {
   bool add_space_prefix = false;  // llama only
   bool ignore_merges = false;     // gpt2: a word that is a token is not cut up
   bool lower_case = true;         // bert only, with accents stripped
+  // bert only: what marks pieces that begin a word ("▁"), or, if empty, those that go on with one.
+  std::string word_prefix;
+  std::string continuation_prefix = "##";
 };
 
 // INVALID_ARGUMENT names the key and the entry that is wrong; UNIMPLEMENTED an unknown model or

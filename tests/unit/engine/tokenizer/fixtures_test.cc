@@ -31,7 +31,8 @@ std::unique_ptr<Tokenizer> OpenVocabulary(const std::string& name) {
 }  // namespace
 
 TEST_CASE("published vocabularies give the published ids") {
-  const auto name = GENERATE(as<std::string>(), "gpt-2", "falcon", "deepseek-coder");
+  const auto name =
+      GENERATE(as<std::string>(), "gpt-2", "falcon", "deepseek-coder", "llama-spm", "bert-bge");
   if (!std::filesystem::exists(FixtureRoot() / "tokenizers" / (name + ".gguf"))) return;
   CheckAnswers(*OpenVocabulary(name), name + ".gguf");
 }
