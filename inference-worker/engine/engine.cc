@@ -1,0 +1,114 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "engine/kernels/kernels.h"
+#include "engine/kv/kv_store.h"
+#include "engine/models/architecture.h"
+#include "engine/placement/plan.h"
+#include "engine/run/executor.h"
+#include "engine/run/step_loop.h"
+#include "engine/run/warmup.h"
+#include "engine/tokenizer/load.h"
+#include "engine/weights/source.h"
+
+namespace conclave::engine {
+namespace {
+
+// The step loop with the facts of its model.
+class LoopEngine final : public Engine {
+ public:
+  LoopEngine(ModelInfo info, StepLoopConfig config, std::unique_ptr<Executor> executor,
+             std::shared_ptr<const ModelSource> source)
+      : info_(std::move(info)), loop_(std::move(config), std::move(executor), std::move(source)) {}
+
+  absl::Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) override {
+    return loop_.Submit(std::move(request), std::move(sink));
+  }
+  void Cancel(std::string_view id) override { loop_.Cancel(id); }
+  void Resume(std::string_view id) override { loop_.Resume(id); }
+  EngineStats Stats() const override { return loop_.Stats(); }
+  const ModelInfo& info() const override { return info_; }
+  void Drain(std::chrono::milliseconds timeout) override { loop_.Drain(timeout); }
+
+ private:
+  const ModelInfo info_;
+  StepLoop loop_;
+};
+
+ModelInfo DescribeModel(const ModelSource& source, const HParams& hparams) {
+  ModelInfo info{.architecture = hparams.architecture,
+                 .vocab_size = hparams.vocab_size,
+                 .embedding_length = hparams.hidden,
+                 .num_layers = hparams.num_layers,
+                 .num_experts = hparams.num_experts,
+                 .num_experts_used = hparams.num_experts_used};
+  std::map<std::string_view, int64_t> bytes_by_type;
+  for (const TensorEntry& tensor : source.tensors()) {
+    info.parameters += tensor.view.shape.elements();
+    info.weight_bytes += tensor.view.bytes();
+    bytes_by_type[NameOf(tensor.view.dtype)] += tensor.view.bytes();
+  }
+  const auto most =
+      std::max_element(bytes_by_type.begin(), bytes_by_type.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most != bytes_by_type.end()) info.quantization = std::string(most->first);
+  return info;
+}
+
+// What ends a generation, as the model's tokenizer sees it. A file without vocabulary (synthetic
+// ones, for benchmarks) has nothing that ends one.
+absl::StatusOr<std::vector<TokenId>> ModelStopIds(const ModelSource& source) {
+  std::vector<TokenId> ids;
+  ASSIGN_OR_RETURN(const std::string_view kind,
+                   source.GetString("tokenizer.ggml.model", "no_vocab"));
+  if (kind == "no_vocab" || kind == "none") return ids;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(source));
+  for (TokenId id = 0; id < tokenizer->vocab_size(); ++id) {
+    if (tokenizer->IsEndOfGeneration(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const ModelSource> source,
+                                                     const EngineOptions& options) {
+  RETURN_IF_ERROR(options.Validate());
+  StepLoopConfig config{.options = options};
+  ASSIGN_OR_RETURN(config.model_stop_ids, ModelStopIds(*source));
+  ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
+                   CreateKernels({.num_threads = options.num_threads, .isa = options.isa}));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(*source, *kernels));
+
+  const HParams& hparams = model->hparams();
+  const KvLayout layout = model->kv_layout(KvType::kF16);
+  ASSIGN_OR_RETURN(
+      const KvPlan plan,
+      PlanKv(options, {.model_context = hparams.context_length,
+                       .bytes_per_block = KvStore::BytesPerBlock(layout, hparams.num_layers),
+                       .block_tokens = KvLayout::kBlockTokens,
+                       .available_bytes = AvailableMemoryBytes()}));
+  ASSIGN_OR_RETURN(KvStore kv, KvStore::Create(layout, hparams.num_layers, plan.num_blocks));
+
+  ModelInfo info = DescribeModel(*source, hparams);
+  info.context_length = plan.context_length;
+  info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
+  config.context_length = plan.context_length;
+  config.num_blocks = plan.num_blocks;
+
+  const int32_t max_rows =
+      std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
+  ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor,
+                   Executor::Create(std::move(kernels), std::move(model), std::move(kv), max_rows,
+                                    options.max_sequences));
+  WarmUp(*executor);
+  RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
+  return std::make_unique<LoopEngine>(std::move(info), std::move(config), std::move(executor),
+                                      std::move(source));
+}
+
+}  // namespace conclave::engine

@@ -1,0 +1,38 @@
+#include "engine/run/executor.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace conclave::engine {
+
+absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(std::unique_ptr<Kernels> kernels,
+                                                           std::unique_ptr<Model> model, KvStore kv,
+                                                           int32_t max_rows,
+                                                           int32_t max_logit_rows) {
+  std::unique_ptr<Executor> executor(
+      new Executor(std::move(kernels), std::move(model), std::move(kv)));
+  RETURN_IF_ERROR(base::Annotate(executor->arena_.Reserve(executor->model_->ScratchBytes(max_rows)),
+                                 "activations of a step"));
+  const int64_t logits = int64_t{max_logit_rows} * executor->hparams().vocab_size;
+  ASSIGN_OR_RETURN(executor->logits_,
+                   Buffer::Allocate(logits * static_cast<int64_t>(sizeof(float))));
+  return executor;
+}
+
+std::span<float> Executor::Run(const Batch& batch) {
+  inputs_.Fill(batch);
+  const size_t count = inputs_.logit_rows().size() * static_cast<size_t>(hparams().vocab_size);
+  CHECK(static_cast<int64_t>(count * sizeof(float)) <= logits_.size());
+  model_->Forward({.kernels = *kernels_,
+                   .kv = kv_,
+                   .arena = arena_,
+                   .tokens = inputs_.tokens(),
+                   .positions = inputs_.positions(),
+                   .spans = inputs_.spans(),
+                   .logit_rows = inputs_.logit_rows(),
+                   .logits = logits_.as<float>()});
+  return {logits_.as<float>(), count};
+}
+
+}  // namespace conclave::engine

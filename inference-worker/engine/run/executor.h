@@ -1,0 +1,45 @@
+// A model, its kernels and its KV memory as one thing that computes batches. Owned by the step
+// loop; not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/kernels/kernels.h"
+#include "engine/kv/kv_store.h"
+#include "engine/models/architecture.h"
+#include "engine/schedule/batch.h"
+#include "engine/tensor/arena.h"
+
+namespace conclave::engine {
+
+class Executor final {
+ public:
+  // Room for steps of at most `max_rows` rows of which `max_logit_rows` want logits.
+  static absl::StatusOr<std::unique_ptr<Executor>> Create(std::unique_ptr<Kernels> kernels,
+                                                          std::unique_ptr<Model> model, KvStore kv,
+                                                          int32_t max_rows, int32_t max_logit_rows);
+
+  // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th part that wants
+  // logits; valid, and the caller's to change, until the next call.
+  std::span<float> Run(const Batch& batch);
+
+  const HParams& hparams() const { return model_->hparams(); }
+  Kernels& kernels() { return *kernels_; }
+
+ private:
+  Executor(std::unique_ptr<Kernels> kernels, std::unique_ptr<Model> model, KvStore kv)
+      : kernels_(std::move(kernels)), model_(std::move(model)), kv_(std::move(kv)) {}
+
+  std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Model> model_;
+  KvStore kv_;
+  Arena arena_;
+  Buffer logits_;
+  BatchInputs inputs_;
+};
+
+}  // namespace conclave::engine

@@ -1,0 +1,360 @@
+#include "engine/run/step_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/sample/sampler.h"
+#include "engine/sample/stopping.h"
+
+namespace conclave::engine {
+namespace {
+
+// How long an idle loop sleeps at most: sequences may be waiting for blocks of paused ones.
+constexpr std::chrono::milliseconds kIdleWait(100);
+// After Drain cancelled what was left: several steps of the slowest model.
+constexpr std::chrono::seconds kCancelGrace(30);
+
+constexpr int32_t kLogprobsMax = 128;
+constexpr size_t kStopIdsMax = 4096;
+constexpr size_t kLogitBiasMax = 4096;
+constexpr size_t kIdBytesMax = 256;
+
+SchedulerOptions MakeSchedulerOptions(const EngineOptions& options) {
+  return {.max_sequences = options.max_sequences,
+          .step_token_budget = options.step_token_budget,
+          .block_tokens = KvLayout::kBlockTokens};
+}
+
+absl::Status CheckTokens(const char* field, const std::vector<TokenId>& tokens,
+                         int32_t vocab_size) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocab_size) {
+      return base::InvalidArgument(absl::StrCat(field, "[", i, "]: ", tokens[i],
+                                                " is outside the vocabulary of ", vocab_size));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StepLoop::StepLoop(StepLoopConfig config, std::unique_ptr<Executor> executor,
+                   std::shared_ptr<const ModelSource> source)
+    : config_(std::move(config)),
+      source_(std::move(source)),
+      executor_(std::move(executor)),
+      chooser_(executor_->hparams().vocab_size, &executor_->kernels()),
+      pool_(config_.num_blocks),
+      cache_(config_.options.prefix_cache
+                 ? std::make_optional<PrefixCache>(&pool_, KvLayout::kBlockTokens)
+                 : std::nullopt),
+      scheduler_(MakeSchedulerOptions(config_.options), &pool_,
+                 cache_.has_value() ? &*cache_ : nullptr) {
+  PublishStats();
+  thread_ = std::jthread([this] { Loop(); });
+}
+
+StepLoop::~StepLoop() {
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+    stopping_ = true;
+  }
+  inbox_ready_.notify_all();
+  thread_.join();
+}
+
+absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
+  const int32_t vocab_size = executor_->hparams().vocab_size;
+  if (request.id.empty() || request.id.size() > kIdBytesMax) {
+    return base::InvalidArgument(
+        absl::StrCat("id: ", request.id.size(), " bytes, must have between 1 and ", kIdBytesMax));
+  }
+  if (request.prompt.empty()) return base::InvalidArgument("prompt: is empty");
+  const size_t given = request.prompt.size() + request.resumed.size();
+  if (given > static_cast<size_t>(config_.context_length)) {
+    return absl::OutOfRangeError(
+        absl::StrCat("prompt: ", given, " tokens, the context is ", config_.context_length));
+  }
+  RETURN_IF_ERROR(CheckTokens("prompt", request.prompt, vocab_size));
+  RETURN_IF_ERROR(CheckTokens("resumed", request.resumed, vocab_size));
+  if (request.stop_ids.size() > kStopIdsMax) {
+    return base::InvalidArgument(
+        absl::StrCat("stop_ids: ", request.stop_ids.size(), ", at most ", kStopIdsMax));
+  }
+  RETURN_IF_ERROR(CheckTokens("stop_ids", request.stop_ids, vocab_size));
+  if (request.max_tokens < 0) {
+    return base::InvalidArgument(absl::StrCat("max_tokens: ", request.max_tokens, " is below 0"));
+  }
+  if (request.num_logprobs < -1 || request.num_logprobs > kLogprobsMax) {
+    return base::InvalidArgument(absl::StrCat("num_logprobs: ", request.num_logprobs,
+                                              " is outside [-1, ", kLogprobsMax, "]"));
+  }
+  if (request.sampling.logit_bias.size() > kLogitBiasMax) {
+    return base::InvalidArgument(absl::StrCat("logit_bias: ", request.sampling.logit_bias.size(),
+                                              " entries, at most ", kLogitBiasMax));
+  }
+  return Validate(request.sampling, vocab_size);
+}
+
+absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) {
+  RETURN_IF_ERROR(CheckRequest(request));
+  StoppingCriteria stopping =
+      MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
+  auto sequence = std::make_unique<Sequence>(std::move(request), std::move(stopping));
+  sequence->sink = std::move(sink);
+  sequence->submitted_at = clock_.Now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (draining_) return base::Unavailable("the engine is draining");
+    if (num_queued_ >= config_.options.max_queued) {
+      return base::ResourceExhausted(absl::StrCat("the queue is full: ", num_queued_, " waiting"));
+    }
+    if (!live_.insert(sequence->request.id).second) {
+      return absl::AlreadyExistsError("id: a request of this name is running");
+    }
+    ++num_queued_;
+    ++num_unfinished_;
+    ++published_.waiting;
+    inbox_.push_back({.kind = Message::Kind::kSubmit, .sequence = std::move(sequence)});
+  }
+  inbox_ready_.notify_one();
+  return absl::OkStatus();
+}
+
+void StepLoop::Cancel(std::string_view id) {
+  Post({.kind = Message::Kind::kCancel, .id = std::string(id)});
+}
+
+void StepLoop::Resume(std::string_view id) {
+  Post({.kind = Message::Kind::kResume, .id = std::string(id)});
+}
+
+// Only for live requests, so that the inbox is bounded by them and not by how often somebody calls.
+void StepLoop::Post(Message message) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!live_.contains(message.id)) return;
+    const bool posted = std::any_of(inbox_.begin(), inbox_.end(), [&](const Message& other) {
+      return other.kind == message.kind && other.id == message.id;
+    });
+    if (posted) return;
+    inbox_.push_back(std::move(message));
+  }
+  inbox_ready_.notify_one();
+}
+
+EngineStats StepLoop::Stats() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+void StepLoop::Drain(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  if (all_gone_.wait_for(lock, timeout, [&] { return num_unfinished_ == 0; })) return;
+  const std::vector<std::string> left(live_.begin(), live_.end());
+  lock.unlock();
+  for (const std::string& id : left) Cancel(id);
+  lock.lock();
+  all_gone_.wait_for(lock, kCancelGrace, [&] { return num_unfinished_ == 0; });
+}
+
+void StepLoop::Loop() {
+  std::vector<Message> inbox;
+  bool idle = false;
+  while (TakeInbox(idle, inbox)) {
+    for (Message& message : inbox) Handle(message);
+    inbox.clear();
+    idle = !Step();
+  }
+  for (Message& message : inbox) Handle(message);
+  FinishAll(FinishReason::kCancelled, absl::OkStatus());
+  PublishStats();
+}
+
+bool StepLoop::TakeInbox(bool idle, std::vector<Message>& inbox) {
+  std::unique_lock lock(mutex_);
+  if (idle) {
+    // Without any sequence only a message can change something: nothing but the deadline wakes us.
+    inbox_ready_.wait_for(lock, kIdleWait, [&] { return stopping_ || !inbox_.empty(); });
+  }
+  inbox.swap(inbox_);
+  return !stopping_;
+}
+
+void StepLoop::Handle(Message& message) {
+  if (message.kind == Message::Kind::kSubmit) {
+    Sequence& sequence = *scheduler_.Add(std::move(message.sequence));
+    // A resumed request may have had all its output already.
+    if (sequence.num_output() >= sequence.stopping.max_output) {
+      Finish(sequence, FinishReason::kLength);
+    }
+    return;
+  }
+  Sequence* const sequence = scheduler_.Find(message.id);
+  if (sequence == nullptr) return;
+  if (message.kind == Message::Kind::kCancel) {
+    Finish(*sequence, FinishReason::kCancelled);
+  } else {
+    scheduler_.Resume(*sequence);
+  }
+}
+
+bool StepLoop::Step() {
+  if (source_ != nullptr) {
+    if (const absl::Status health = source_->Health(); !health.ok()) {
+      FinishAll(FinishReason::kError, health);
+    }
+  }
+  const base::SteadyTime start = clock_.Now();
+  const Batch batch = scheduler_.Next();
+  keeper_.totals.preempted_total += batch.num_preempted;
+  if (batch.empty()) {
+    PublishStats();
+    return false;
+  }
+  StepRecord record;
+  for (const BatchPart& part : batch.parts) {
+    (part.sequence->is_decode() ? record.decode_rows : record.prefill_rows) += part.rows;
+  }
+  Announce(batch);
+  const std::span<float> logits = executor_->Run(batch);
+  scheduler_.Commit(batch);
+  const std::vector<Choice>& choices = chooser_.Choose(batch, logits);
+  Emit(batch, choices);
+  record.ms = base::MillisBetween(start, clock_.Now());
+  keeper_.AddStep(record);
+  PublishStats();
+  return true;
+}
+
+// Slots are given before the step computes, so that a listener knows of them while a long prompt
+// runs. What the sink asks for here takes effect after the step: its sequence is in the batch.
+void StepLoop::Announce(const Batch& batch) {
+  for (Sequence* const sequence : batch.admitted) {
+    sequence->admitted_at = clock_.Now();
+    keeper_.totals.prompt_tokens_total += static_cast<int64_t>(sequence->prompt_size());
+    keeper_.totals.cached_tokens_total += sequence->cached_tokens;
+    {
+      const std::lock_guard lock(mutex_);
+      --num_queued_;
+    }
+    const SinkAction action = sequence->sink->OnEvent({.kind = Event::Kind::kAccepted});
+    if (action == SinkAction::kPause) scheduler_.Pause(*sequence);
+    if (action == SinkAction::kStop) sequence->stop_asked = true;
+  }
+}
+
+// Each sequence is in a batch once, so one that ends here is not met again.
+void StepLoop::Emit(const Batch& batch, const std::vector<Choice>& choices) {
+  size_t next_choice = 0;
+  for (const BatchPart& part : batch.parts) {
+    Sequence& sequence = *part.sequence;
+    const Choice* const choice = part.wants_logits ? &choices[next_choice++] : nullptr;
+    if (sequence.stop_asked) {
+      Finish(sequence, FinishReason::kStop);
+    } else if (choice != nullptr) {
+      EmitToken(sequence, *choice);
+    } else if (!sequence.has_emitted) {
+      Tell(sequence, {.kind = Event::Kind::kPrefill,
+                      .prefill_done = sequence.num_computed,
+                      .prefill_total = sequence.num_tokens()});
+    }
+  }
+}
+
+void StepLoop::EmitToken(Sequence& sequence, const Choice& choice) {
+  if (choice.token < 0) {
+    Finish(sequence, FinishReason::kError,
+           base::Internal("the model gave no finite logits; its weights may be damaged"));
+    return;
+  }
+  if (!std::exchange(sequence.has_emitted, true)) sequence.first_token_at = clock_.Now();
+  const std::optional<FinishReason> over =
+      sequence.stopping.Check(choice.token, sequence.num_output() + 1);
+  if (over == FinishReason::kStop) {
+    Finish(sequence, *over, absl::OkStatus(), choice.token);
+    return;
+  }
+  sequence.tokens.push_back(choice.token);
+  ++keeper_.totals.output_tokens_total;
+  const bool alive = Tell(sequence, {.kind = Event::Kind::kToken,
+                                     .token = choice.token,
+                                     .logprob = choice.logprob,
+                                     .alternatives = choice.alternatives});
+  if (alive && over.has_value()) Finish(sequence, *over);
+}
+
+bool StepLoop::Tell(Sequence& sequence, const Event& event) {
+  switch (sequence.sink->OnEvent(event)) {
+    case SinkAction::kContinue:
+      return true;
+    case SinkAction::kPause:
+      scheduler_.Pause(sequence);
+      return true;
+    case SinkAction::kStop:
+      Finish(sequence, FinishReason::kStop);
+      return false;
+  }
+  return true;
+}
+
+void StepLoop::Finish(Sequence& sequence, FinishReason reason, absl::Status status,
+                      TokenId stop_token) {
+  const std::unique_ptr<Sequence> ended = scheduler_.Remove(sequence);
+  const base::SteadyTime now = clock_.Now();
+  const base::SteadyTime admitted = ended->was_admitted ? ended->admitted_at : now;
+  const base::SteadyTime first_token = ended->has_emitted ? ended->first_token_at : now;
+  if (reason == FinishReason::kCancelled) ++keeper_.totals.cancelled_total;
+  // Free first, told afterwards: who hears of the end finds the slot and the name free.
+  PublishStats();
+  {
+    const std::lock_guard lock(mutex_);
+    live_.erase(ended->request.id);
+    if (!ended->was_admitted) --num_queued_;
+  }
+  ended->sink->OnEvent(
+      {.kind = Event::Kind::kFinished,
+       .token = stop_token,
+       .reason = reason,
+       .status = std::move(status),
+       .usage = {.prompt_tokens = static_cast<int32_t>(ended->prompt_size()),
+                 .cached_tokens = ended->cached_tokens,
+                 .output_tokens = ended->num_output()},
+       .timings = {.queue_ms = base::MillisBetween(ended->submitted_at, admitted),
+                   .prefill_ms = base::MillisBetween(admitted, std::max(admitted, first_token)),
+                   .decode_ms = base::MillisBetween(first_token, now)}});
+  {
+    const std::lock_guard lock(mutex_);
+    --num_unfinished_;
+  }
+  all_gone_.notify_all();
+}
+
+void StepLoop::FinishAll(FinishReason reason, const absl::Status& status) {
+  for (Sequence* const sequence : scheduler_.All()) Finish(*sequence, reason, status);
+}
+
+void StepLoop::PublishStats() {
+  EngineStats& totals = keeper_.totals;
+  totals.running = scheduler_.num_running();
+  totals.waiting = scheduler_.num_waiting();
+  totals.waiting_tokens = scheduler_.waiting_tokens();
+  totals.slots = config_.options.max_sequences;
+  totals.kv_blocks_used = pool_.num_used();
+  totals.kv_blocks_total = pool_.num_blocks();
+  totals.block_tokens = KvLayout::kBlockTokens;
+  EngineStats snapshot = keeper_.Snapshot();
+  const std::lock_guard lock(mutex_);
+  // Requests that lie in the inbox wait too.
+  for (const Message& message : inbox_) {
+    if (message.kind != Message::Kind::kSubmit) continue;
+    ++snapshot.waiting;
+    snapshot.waiting_tokens += message.sequence->num_left();
+  }
+  published_ = snapshot;
+}
+
+}  // namespace conclave::engine

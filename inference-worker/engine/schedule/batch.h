@@ -1,0 +1,49 @@
+// The work of one step, and the same as the flat arrays a forward pass wants.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/kernels/kv_layout.h"
+#include "engine/request.h"
+#include "engine/schedule/sequence.h"
+
+namespace conclave::engine {
+
+// Consecutive tokens of one sequence. When they are its last ones, the step gives a new token.
+struct BatchPart {
+  Sequence* sequence = nullptr;
+  int32_t position = 0;  // of the first row
+  int32_t rows = 0;
+  bool wants_logits = false;
+};
+
+struct Batch {
+  std::vector<BatchPart> parts;
+  std::vector<Sequence*> admitted;  // given a slot for the first time in this step
+  int32_t num_rows = 0;
+  int32_t num_preempted = 0;
+
+  bool empty() const { return parts.empty(); }
+};
+
+// Rebuilt each step in memory that stays. Views into it live until the next Fill.
+class BatchInputs final {
+ public:
+  void Fill(const Batch& batch);
+
+  std::span<const TokenId> tokens() const { return tokens_; }
+  std::span<const int32_t> positions() const { return positions_; }
+  std::span<const AttentionSpan> spans() const { return spans_; }
+  // Row of the logits of each part that wants them, in the order of the parts.
+  std::span<const int32_t> logit_rows() const { return logit_rows_; }
+
+ private:
+  std::vector<TokenId> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<AttentionSpan> spans_;
+  std::vector<int32_t> logit_rows_;
+};
+
+}  // namespace conclave::engine
