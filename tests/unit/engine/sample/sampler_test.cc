@@ -1,0 +1,168 @@
+#include "engine/sample/sampler.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+
+#include "engine/sample/philox.h"
+
+namespace conclave::engine {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+std::map<TokenId, int> Draws(const std::vector<float>& logits, const SamplingParams& params,
+                             int count) {
+  Sampler sampler;
+  std::map<TokenId, int> drawn;
+  for (int i = 0; i < count; ++i) ++drawn[sampler.Sample(logits, params, static_cast<uint64_t>(i))];
+  return drawn;
+}
+
+}  // namespace
+
+TEST_CASE("Philox gives the published numbers") {
+  // Known-answer vectors of the Random123 distribution (kat_vectors, philox4x32 10).
+  CHECK(Philox4x32({0, 0, 0, 0}, {0, 0}) ==
+        PhiloxBlock{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(Philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}) ==
+        PhiloxBlock{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
+        PhiloxBlock{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+}
+
+TEST_CASE("uniform draws stay in [0, 1) and differ by seed and position") {
+  double sum = 0;
+  for (uint64_t i = 0; i < 10000; ++i) {
+    const double u = UniformAt(7, i);
+    REQUIRE(u >= 0);
+    REQUIRE(u < 1);
+    sum += u;
+  }
+  CHECK(sum / 10000 == Approx(0.5).margin(0.02));
+  CHECK(UniformAt(7, 0) != UniformAt(8, 0));
+  CHECK(UniformAt(7, 0) != UniformAt(7, 1));
+  CHECK(UniformAt(7, 5) == UniformAt(7, 5));
+}
+
+TEST_CASE("temperature 0 takes the largest logit, ties to the lowest id") {
+  Sampler sampler;
+  CHECK(sampler.Sample(std::vector<float>{1, 5, 5, 2}, {.temperature = 0}, 0) == 1);
+  CHECK(sampler.Sample(std::vector<float>{-kInf, -3, -2}, {.temperature = 0}, 0) == 2);
+  const float nan = std::nanf("");
+  CHECK(sampler.Sample(std::vector<float>{nan, -3, nan}, {.temperature = 0}, 0) == 1);
+  CHECK(sampler.Sample(std::vector<float>{nan, nan}, {.temperature = 0}, 0) == -1);
+  CHECK(sampler.Sample(std::vector<float>{-kInf, -kInf}, {.temperature = 1}, 0) == -1);
+}
+
+TEST_CASE("draws follow the softmax of the logits over the temperature") {
+  const std::vector<float> logits = {0.0f, 1.0f, 2.0f, -1.0f};
+  for (const float temperature : {0.5f, 1.0f, 2.0f}) {
+    const int count = 40000;
+    std::map<TokenId, int> drawn = Draws(logits, {.temperature = temperature, .seed = 3}, count);
+    double total = 0;
+    for (const float logit : logits) total += std::exp(logit / temperature);
+    for (TokenId id = 0; id < 4; ++id) {
+      const double p = std::exp(logits[static_cast<size_t>(id)] / temperature) / total;
+      // Five standard deviations of a binomial share.
+      const double margin = 5 * std::sqrt(p * (1 - p) / count);
+      CHECK(static_cast<double>(drawn[id]) / count == Approx(p).margin(margin));
+    }
+  }
+}
+
+TEST_CASE("top_k leaves the k most probable, equal ones by id") {
+  const std::map<TokenId, int> drawn =
+      Draws({1, 3, 2, 2, 0}, {.temperature = 2, .top_k = 2, .seed = 1}, 2000);
+  CHECK(drawn.size() == 2);
+  CHECK(drawn.count(1) == 1);
+  CHECK(drawn.count(2) == 1);
+  CHECK(Draws({1, 3, 2}, {.temperature = 2, .top_k = 1}, 100).size() == 1);
+}
+
+TEST_CASE("top_p keeps the smallest set that reaches it") {
+  // Probabilities 0.5, 0.3, 0.15, 0.05.
+  const std::vector<float> logits = {std::log(0.05f), std::log(0.5f), std::log(0.15f),
+                                     std::log(0.3f)};
+  const auto drawn = [&](float top_p) { return Draws(logits, {.top_p = top_p, .seed = 2}, 3000); };
+  CHECK(drawn(0.4f).size() == 1);
+  CHECK(drawn(0.6f).size() == 2);
+  CHECK(drawn(0.9f).size() == 3);
+  CHECK(drawn(1.0f).size() == 4);
+  CHECK(drawn(1e-6f).count(1) == 1);
+}
+
+TEST_CASE("top_p over a long flat distribution keeps its share") {
+  const std::vector<float> logits(2000, 0.25f);
+  const std::map<TokenId, int> drawn = Draws(logits, {.top_p = 0.5f, .seed = 9}, 20000);
+  CHECK(drawn.rbegin()->first <= 1000);  // the first half by id, plus rounding
+  CHECK(drawn.size() > 990);
+}
+
+TEST_CASE("min_p cuts what is that much less probable than the best") {
+  const std::vector<float> logits = {0.0f, std::log(0.5f), std::log(0.09f)};
+  CHECK(Draws(logits, {.min_p = 0.1f, .seed = 2}, 2000).size() == 2);
+  CHECK(Draws(logits, {.min_p = 0.6f, .seed = 2}, 2000).size() == 1);
+  CHECK(Draws(logits, {.min_p = 1.0f, .seed = 2}, 2000).size() == 1);
+  // top_p counts the whole distribution, min_p cuts after it.
+  CHECK(Draws(logits, {.top_p = 0.99f, .min_p = 0.1f, .seed = 2}, 2000).size() == 2);
+}
+
+TEST_CASE("a draw depends on seed and position alone") {
+  const std::vector<float> logits(500, 0.0f);
+  Sampler used, fresh;
+  for (uint64_t i = 0; i < 50; ++i) used.Sample(logits, {.seed = 5}, i);
+  for (uint64_t i = 50; i-- > 0;) {
+    CHECK(used.Sample(logits, {.seed = 5}, i) == fresh.Sample(logits, {.seed = 5}, i));
+  }
+}
+
+TEST_CASE("validation names the field and its range") {
+  const auto refusal = [](const std::function<void(SamplingParams&)>& change) {
+    SamplingParams params;
+    change(params);
+    return Validate(params, 100);
+  };
+  CHECK(Validate({}, 100).ok());
+  const float nan = std::nanf("");
+  struct Case {
+    std::string field;
+    std::function<void(SamplingParams&)> change;
+  };
+  const std::vector<Case> cases = {
+      {"temperature", [](auto& p) { p.temperature = 2.1f; }},
+      {"temperature", [](auto& p) { p.temperature = -0.1f; }},
+      {"temperature", [&](auto& p) { p.temperature = nan; }},
+      {"top_k", [](auto& p) { p.top_k = -1; }},
+      {"top_p", [](auto& p) { p.top_p = 0; }},
+      {"top_p", [](auto& p) { p.top_p = 1.5f; }},
+      {"min_p", [](auto& p) { p.min_p = 1.5f; }},
+      {"repetition_penalty", [](auto& p) { p.repetition_penalty = 0; }},
+      {"frequency_penalty", [](auto& p) { p.frequency_penalty = 3; }},
+      {"presence_penalty", [&](auto& p) { p.presence_penalty = nan; }},
+      {"penalty_last_n", [](auto& p) { p.penalty_last_n = -2; }},
+      {"min_tokens", [](auto& p) { p.min_tokens = -1; }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias = {{100, 0.0f}};
+       }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias = {{-1, 0.0f}};
+       }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias = {{5, 101.0f}};
+       }},
+  };
+  for (const Case& one : cases) {
+    const absl::Status status = refusal(one.change);
+    CAPTURE(one.field);
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    CHECK(std::string(status.message()).rfind(one.field, 0) == 0);
+  }
+}
+
+}  // namespace conclave::engine
