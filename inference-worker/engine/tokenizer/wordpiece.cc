@@ -22,7 +22,9 @@ bool IsCjk(uint32_t s) {
 }
 
 // What the cleaning takes out: NUL, the replacement sign, control, format and private characters.
+// Of the controls only these three count as spaces.
 bool IsDropped(uint32_t s) {
+  if (s == '\t' || s == '\n' || s == '\r') return false;
   const Category c = CategoryOf(s);
   return s == 0 || s == kReplacementScalar || s == kInvalidScalar || c == Category::kCc ||
          c == Category::kCf || c == Category::kCo;
@@ -71,8 +73,9 @@ class WordPieceTokenizer final : public VocabularyTokenizer {
     for (size_t at = 0; at < text.size();) {
       const DecodedScalar scalar = DecodeUtf8(text, at);
       at += scalar.length;
+      if (IsDropped(scalar.value)) continue;
       if (IsWhiteSpace(scalar.value) || IsCjk(scalar.value)) finish_word();
-      if (IsWhiteSpace(scalar.value) || IsDropped(scalar.value)) continue;
+      if (IsWhiteSpace(scalar.value)) continue;
       normal.clear();
       Normalize(scalar.value, &normal);
       for (const char32_t part : normal) {
