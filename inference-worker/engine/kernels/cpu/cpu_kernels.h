@@ -1,0 +1,86 @@
+// The CPU device: cuts operations into tasks for the threads and calls one instruction set's
+// pieces (isa/isa.h) for each.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/cpu/isa/isa.h"
+#include "engine/kernels/cpu/thread_pool.h"
+#include "engine/kernels/kernels.h"
+
+namespace conclave::engine {
+
+class CpuKernels final : public Kernels {
+ public:
+  CpuKernels(const IsaTable& isa, int num_threads);
+
+  std::string_view name() const override { return name_; }
+  int num_threads() const override { return pool_.num_threads(); }
+  ThreadPool& pool() override { return pool_; }
+
+  absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
+
+  void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
+              int64_t rows) override;
+  void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows, float* y,
+           int64_t y_stride) override;
+  void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+           int64_t x_stride, int64_t rows, float* y, int64_t y_stride) override;
+
+  void RmsNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n, const float* weight,
+               float eps, float* y, int64_t y_stride) override;
+  void LayerNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n, const float* weight,
+                 const float* bias, float eps, float* y, int64_t y_stride) override;
+  void Add(const float* x, int64_t n, float* y) override;
+  void Activate(Activation activation, const float* x, int64_t n, float* y) override;
+  void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
+                   float* y) override;
+  void Softmax(float* x, int64_t stride, int64_t rows, int64_t n) override;
+  void Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, int32_t num_heads,
+            int32_t head_dim, int32_t rope_dim, const float* cos_sin) override;
+  void StoreKv(const KvLayout& layout, void* kv, std::span<const AttentionSpan> spans,
+               const float* k, int64_t k_stride, const float* v, int64_t v_stride) override;
+  void Attention(const AttentionArgs& args) override;
+  void DenseAttention(const DenseAttentionArgs& args) override;
+  void EmbedRows(const TensorView& table, std::span<const int32_t> ids, float* out,
+                 int64_t out_stride) override;
+  void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
+                 int32_t top_k, bool renormalize, int32_t* ids, float* weights) override;
+
+  // Calls fn(first, last) over [0, rows), in one piece when rows · cost is small. `cost` is about
+  // the nanoseconds of one row.
+  template <typename Fn>
+  void ForRows(int64_t rows, int64_t cost, Fn&& fn) {
+    constexpr int64_t kWorthATask = 4000;
+    const int64_t per_task = std::max<int64_t>(1, kWorthATask / std::max<int64_t>(cost, 1));
+    if (rows <= per_task) {
+      fn(int64_t{0}, rows);
+      return;
+    }
+    pool_.ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int) {
+      fn(task * per_task, std::min(rows, (task + 1) * per_task));
+    });
+  }
+
+ private:
+  // Grown on demand, kept between calls. No memory is the end of the process, as it is for any
+  // container: the sizes are those of one step, bounded by the step's token budget.
+  std::byte* Scratch(Buffer& buffer, int64_t bytes);
+  // Rounds all rows to int8 into int8_scratch_.
+  Int8Rows Quantize(Buffer& buffer, const float* x, int64_t x_stride, int64_t rows, int64_t cols);
+  void AttendSpans(const AttentionArgs& args, bool causal);
+
+  friend class FfnRun;
+
+  const IsaTable& isa_;
+  std::string name_;
+  ThreadPool pool_;
+  Buffer int8_scratch_;
+  Buffer ffn_scratch_;
+  Buffer dense_kv_scratch_;
+};
+
+}  // namespace conclave::engine

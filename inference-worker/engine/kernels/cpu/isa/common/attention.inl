@@ -1,0 +1,168 @@
+// Attention of a few query rows over one kv head, in strips of 64 tokens at fixed positions with a
+// running maximum: the result of a row depends on its own visible tokens only, not on how many
+// rows share the tile nor on how the prompt was cut into chunks.
+namespace conclave::engine::CONCLAVE_ISA {
+namespace {
+
+constexpr int kBlock = 16;       // tokens of a KV block: one lane each
+constexpr int kStripBlocks = 4;  // blocks between two looks at the maximum
+constexpr int kStrip = kBlock * kStripBlocks;
+
+template <bool half>
+inline F32x16 LoadCached(const std::byte* tile, int64_t row) {
+  if constexpr (half) {
+    return LoadHalf(tile + row * 32);
+  } else {
+    return Load(reinterpret_cast<const float*>(tile + row * 64));
+  }
+}
+
+// 16 elements of a value vector.
+template <bool half>
+inline F32x16 LoadValue(const std::byte* tile, int64_t index) {
+  if constexpr (half) {
+    return LoadHalf(tile + index * 2);
+  } else {
+    return Load(reinterpret_cast<const float*>(tile + index * 4));
+  }
+}
+
+// Scores of one block for N rows: even and odd dimensions in two sums, added at the end.
+template <bool half, int N>
+inline void BlockScores(const AttentionTile& tile, const std::byte* keys, int block,
+                        int64_t first_token, float (&scores)[kAttentionRows][kStrip]) {
+  F32x16 even[N];
+  F32x16 odd[N];
+  for (int r = 0; r < N; ++r) even[r] = odd[r] = Set1(0.0f);
+  int64_t d = 0;
+  for (; d + 2 <= tile.head_dim; d += 2) {
+    const F32x16 k0 = LoadCached<half>(keys, d);
+    const F32x16 k1 = LoadCached<half>(keys, d + 1);
+    for (int r = 0; r < N; ++r) {
+      even[r] = Fma(k0, Set1(tile.q[r][d]), even[r]);
+      odd[r] = Fma(k1, Set1(tile.q[r][d + 1]), odd[r]);
+    }
+  }
+  if (d < tile.head_dim) {
+    const F32x16 k0 = LoadCached<half>(keys, d);
+    for (int r = 0; r < N; ++r) even[r] = Fma(k0, Set1(tile.q[r][d]), even[r]);
+  }
+  for (int r = 0; r < N; ++r) {
+    const F32x16 score = Mul(Add(even[r], odd[r]), Set1(tile.scale));
+    // Lanes past the row's last token hold whatever the block holds there: replaced, not used.
+    const int64_t seen = tile.visible[r] - first_token;
+    Store(&scores[r][block * kBlock], KeepN(score,
+                                            seen < 0    ? 0
+                                            : seen > 16 ? 16
+                                                        : seen,
+                                            -__builtin_inff()));
+  }
+}
+
+// Turns the strip's scores into weights; returns by what the sums so far shrink.
+inline float StripWeights(float (&score)[kStrip], float& max, F32x16& total) {
+  const F32x16 s0 = Load(score);
+  const F32x16 s1 = Load(score + 16);
+  const F32x16 s2 = Load(score + 32);
+  const F32x16 s3 = Load(score + 48);
+  const float strip_max = ReduceMax(Max(Max(s0, s1), Max(s2, s3)));
+  const float new_max = strip_max > max ? strip_max : max;
+  const F32x16 shift = Set1(new_max);
+  const float shrink = First(Exp(Sub(Set1(max), shift)));
+  const F32x16 w0 = Exp(Sub(s0, shift));
+  const F32x16 w1 = Exp(Sub(s1, shift));
+  const F32x16 w2 = Exp(Sub(s2, shift));
+  const F32x16 w3 = Exp(Sub(s3, shift));
+  Store(score, w0);
+  Store(score + 16, w1);
+  Store(score + 32, w2);
+  Store(score + 48, w3);
+  total = Add(Mul(total, Set1(shrink)), Add(Add(w0, w1), Add(w2, w3)));
+  max = new_max;
+  return shrink;
+}
+
+// out += weights · values over the strip, 16 output elements at a time.
+template <bool half, int N>
+inline void AddValues(const AttentionTile& tile, int64_t first_token, int64_t tokens,
+                      const float (&weights)[kAttentionRows][kStrip], const float (&shrink)[N],
+                      float (*sums)[kMaxValueDim]) {
+  const int64_t row_elements = (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16;
+  for (int64_t e = 0; e < tile.value_dim; e += 16) {
+    F32x16 sum[N];
+    for (int r = 0; r < N; ++r) sum[r] = Mul(Load(&sums[r][e]), Set1(shrink[r]));
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t token = first_token + t;
+      const std::byte* values =
+          tile.keys + tile.blocks[token / kBlock] * tile.block_bytes + tile.values_offset;
+      const F32x16 v = LoadValue<half>(values, token % kBlock * row_elements + e);
+      for (int r = 0; r < N; ++r) sum[r] = Fma(v, Set1(weights[r][t]), sum[r]);
+    }
+    for (int r = 0; r < N; ++r) Store(&sums[r][e], sum[r]);
+  }
+}
+
+template <bool half, int N>
+void AttendRows(const AttentionTile& tile) {
+  alignas(64) float sums[N][kMaxValueDim];
+  alignas(64) float scores[kAttentionRows][kStrip];
+  float max[N];
+  F32x16 total[N];
+  int64_t longest = 0;
+  for (int r = 0; r < N; ++r) {
+    for (int64_t e = 0; e < tile.value_dim; e += 16) Store(&sums[r][e], Set1(0.0f));
+    max[r] = -__builtin_inff();
+    total[r] = Set1(0.0f);
+    if (tile.visible[r] > longest) longest = tile.visible[r];
+  }
+  for (int64_t first = 0; first < longest; first += kStrip) {
+    const int64_t tokens = longest - first < kStrip ? longest - first : kStrip;
+    for (int b = 0; b < kStripBlocks; ++b) {
+      const int64_t token = first + b * kBlock;
+      if (token < longest) {
+        const std::byte* keys = tile.keys + tile.blocks[token / kBlock] * tile.block_bytes;
+        BlockScores<half, N>(tile, keys, b, token, scores);
+      } else {
+        for (int r = 0; r < N; ++r) Store(&scores[r][b * kBlock], Set1(-__builtin_inff()));
+      }
+    }
+    float shrink[N];
+    for (int r = 0; r < N; ++r) shrink[r] = StripWeights(scores[r], max[r], total[r]);
+    AddValues<half, N>(tile, first, tokens, scores, shrink, sums);
+  }
+  for (int r = 0; r < N; ++r) {
+    const F32x16 inverse = Set1(1.0f / ReduceAdd(total[r]));
+    for (int64_t e = 0; e < tile.value_dim; e += 16) {
+      StoreN(tile.out[r] + e, Mul(Load(&sums[r][e]), inverse), tile.value_dim - e);
+    }
+  }
+}
+
+template <bool half>
+void AttendAny(const AttentionTile& tile) {
+  switch (tile.rows) {
+    case 1:
+      return AttendRows<half, 1>(tile);
+    case 2:
+      return AttendRows<half, 2>(tile);
+    case 3:
+      return AttendRows<half, 3>(tile);
+    case 4:
+      return AttendRows<half, 4>(tile);
+    case 5:
+      return AttendRows<half, 5>(tile);
+    case 6:
+      return AttendRows<half, 6>(tile);
+    case 7:
+      return AttendRows<half, 7>(tile);
+    case 8:
+      return AttendRows<half, 8>(tile);
+  }
+}
+
+void Attend(const AttentionTile& tile) {
+  return tile.half ? AttendAny<true>(tile) : AttendAny<false>(tile);
+}
+
+}  // namespace
+}  // namespace conclave::engine::CONCLAVE_ISA
