@@ -1,0 +1,563 @@
+// Every operation on every instruction set this machine runs: close to plain double arithmetic, and
+// equal to the bit between instruction sets, thread counts and batch sizes.
+#include "engine/kernels/kernels.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "conformance/random.h"
+#include "engine/quant/format.h"
+
+namespace conclave::engine {
+namespace {
+
+std::unique_ptr<Kernels> Make(const std::string& isa, int threads) {
+  auto kernels = CreateKernels({.num_threads = threads, .isa = isa});
+  REQUIRE(kernels.ok());
+  return *std::move(kernels);
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+}
+
+// Largest difference, relative to the largest expected magnitude.
+double Error(const std::vector<float>& found, const std::vector<double>& expected) {
+  double scale = 1e-30;
+  double error = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    scale = std::max(scale, std::abs(expected[i]));
+    const double difference = std::abs(found[i] - expected[i]);
+    error = std::isnan(difference) ? 1e30 : std::max(error, difference);
+  }
+  return error / scale;
+}
+
+std::vector<double> PlainMatmul(const Weight& weight, const std::vector<float>& x, int64_t m,
+                                int64_t matrix = 0) {
+  const int rank = weight.view.shape.rank();
+  const int64_t out = weight.view.shape[rank - 2];
+  const int64_t in = weight.view.cols();
+  std::vector<double> y(static_cast<size_t>(m * out));
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t o = 0; o < out; ++o) {
+      double sum = 0;
+      for (int64_t k = 0; k < in; ++k) {
+        sum += double{weight.values[static_cast<size_t>((matrix * out + o) * in + k)]} *
+               double{x[static_cast<size_t>(i * in + k)]};
+      }
+      y[static_cast<size_t>(i * out + o)] = sum;
+    }
+  }
+  return y;
+}
+
+// Rounding activations to int8 moves each by at most max|x|/254 per group; over a sum of products
+// of random signs that is about 0.4 % of the largest result, and 2 % is never reached.
+double MatmulBound(const QuantFormat& format) { return TakesInt8(format.panel) ? 2e-2 : 1e-5; }
+
+std::vector<float> RunMatmul(Kernels& kernels, const Weight& weight, const std::vector<float>& x,
+                             int64_t m, const float* bias = nullptr) {
+  auto packed = kernels.Pack(weight.view);
+  REQUIRE(packed.ok());
+  std::vector<float> y(static_cast<size_t>(m * packed->out()), NAN);
+  kernels.Matmul({{.weight = &*packed, .bias = bias, .y = y.data(), .y_stride = packed->out()}},
+                 x.data(), packed->in(), m);
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("matmul agrees with double arithmetic for every format, instruction set and shape") {
+  for (const QuantFormat* format : AllFormats()) {
+    for (const int64_t out : {1, 16, 37, 130}) {
+      const int64_t in = std::max<int64_t>(format->block_elements(), 32) * (out == 37 ? 3 : 1);
+      const Weight weight(*format, {out, in}, 7 + static_cast<uint64_t>(out));
+      for (const int64_t m : {1, 2, 3, 5, 8, 17}) {
+        const std::vector<float> x = Random(99).Floats(m * in);
+        const std::vector<double> expected = PlainMatmul(weight, x, m);
+        std::vector<float> reference;
+        for (const std::string& isa : SupportedIsas()) {
+          CAPTURE(format->name(), out, in, m, isa);
+          const std::vector<float> y = RunMatmul(*Make(isa, 2), weight, x, m);
+          CHECK(Error(y, expected) < MatmulBound(*format));
+          if (reference.empty()) reference = y;
+          CHECK(SameBits(y, reference));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("odd widths work where the format has no blocks") {
+  for (const QuantFormat* format : AllFormats()) {
+    if (format->block_elements() != 1) continue;
+    const Weight weight(*format, {19, 21}, 3);
+    const std::vector<float> x = Random(4).Floats(3 * 21);
+    for (const std::string& isa : SupportedIsas()) {
+      CHECK(Error(RunMatmul(*Make(isa, 1), weight, x, 3), PlainMatmul(weight, x, 3)) < 1e-5);
+    }
+  }
+}
+
+TEST_CASE("extreme weights stay exact on every instruction set") {
+  // Bytes of all values, -128 among them, and activations at the ends of their range.
+  const QuantFormat* format = FindFormat(DType::kQ8_0);
+  std::vector<std::byte> bytes(16 * 34);
+  std::vector<float> values(16 * 32);
+  for (size_t row = 0; row < 16; ++row) {
+    bytes[row * 34] = std::byte{0x00};
+    bytes[row * 34 + 1] = std::byte{0x3c};  // d = 1
+    for (size_t i = 0; i < 32; ++i) {
+      const int q = row == 0 ? -128 : row == 1 ? 127 : static_cast<int>(row * 32 + i) % 256 - 128;
+      bytes[row * 34 + 2 + i] = static_cast<std::byte>(q);
+      values[row * 32 + i] = static_cast<float>(q);
+    }
+  }
+  TensorView view;
+  view.dtype = format->dtype;
+  view.shape = {16, 32};
+  view.data = bytes.data();
+  for (const float sign : {1.0f, -1.0f}) {
+    const std::vector<float> x(32, sign * 127.0f);
+    for (const std::string& isa : SupportedIsas()) {
+      const auto kernels = Make(isa, 1);
+      auto packed = kernels->Pack(view);
+      REQUIRE(packed.ok());
+      std::vector<float> y(16);
+      kernels->Matmul({{.weight = &*packed, .y = y.data(), .y_stride = 16}}, x.data(), 32, 1);
+      for (size_t row = 0; row < 16; ++row) {
+        float expected = 0;
+        for (size_t i = 0; i < 32; ++i) expected += values[row * 32 + i] * x[i];
+        CAPTURE(isa, row, sign);
+        CHECK(y[row] == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("several outputs share one input, with bias and strides") {
+  const Weight a(*FindFormat(DType::kQ8_0), {48, 64}, 1);
+  const Weight b(*FindFormat(DType::kF32), {20, 64}, 2);
+  const std::vector<float> bias = Random(5).Floats(20);
+  const int64_t m = 6;
+  const int64_t stride = 70;
+  const std::vector<float> x = Random(6).Floats(m * stride);
+  std::vector<float> dense(static_cast<size_t>(m * 64));
+  for (int64_t i = 0; i < m; ++i)
+    std::memcpy(&dense[static_cast<size_t>(i * 64)], &x[static_cast<size_t>(i * stride)], 256);
+  const auto kernels = Make("", 2);
+  auto packed_a = kernels->Pack(a.view);
+  auto packed_b = kernels->Pack(b.view);
+  REQUIRE((packed_a.ok() && packed_b.ok()));
+  std::vector<float> ya(static_cast<size_t>(m * 100), -1.0f);
+  std::vector<float> yb(static_cast<size_t>(m * 20));
+  kernels->Matmul({{.weight = &*packed_a, .y = ya.data(), .y_stride = 100},
+                   {.weight = &*packed_b, .bias = bias.data(), .y = yb.data(), .y_stride = 20}},
+                  x.data(), stride, m);
+  const std::vector<float> alone = RunMatmul(*kernels, a, dense, m);
+  const std::vector<float> biased = RunMatmul(*kernels, b, dense, m, bias.data());
+  CHECK(SameBits(yb, biased));
+  for (int64_t i = 0; i < m; ++i) {
+    CHECK(std::memcmp(&ya[static_cast<size_t>(i * 100)], &alone[static_cast<size_t>(i * 48)],
+                      48 * 4) == 0);
+    CHECK(ya[static_cast<size_t>(i * 100 + 48)] == -1.0f);  // nothing beyond the row
+  }
+}
+
+TEST_CASE("a row's product does not depend on its batch nor on the number of threads") {
+  for (const QuantFormat* format : AllFormats()) {
+    const Weight weight(*format, {100, 512}, 11);
+    const int64_t m = 41;
+    const std::vector<float> x = Random(12).Floats(m * 512);
+    for (const std::string& isa : SupportedIsas()) {
+      if (isa == "scalar" && format->panel != PanelKind::kU8) continue;  // same code, slow
+      const std::vector<float> batch = RunMatmul(*Make(isa, 1), weight, x, m);
+      for (const int threads : {2, 4}) {
+        CAPTURE(format->name(), isa, threads);
+        CHECK(SameBits(RunMatmul(*Make(isa, threads), weight, x, m), batch));
+      }
+      const auto kernels = Make(isa, 2);
+      for (const int64_t row : {0, 17, 40}) {
+        const std::vector<float> one(x.begin() + row * 512, x.begin() + (row + 1) * 512);
+        const std::vector<float> alone = RunMatmul(*kernels, weight, one, 1);
+        CAPTURE(format->name(), isa, row);
+        CHECK(std::memcmp(alone.data(), &batch[static_cast<size_t>(row * 100)], 400) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("pack refuses what it cannot multiply") {
+  const auto kernels = Make("", 1);
+  std::vector<std::byte> bytes(4096);
+  TensorView view;
+  view.data = bytes.data();
+  view.dtype = DType::kIQ1_S;
+  view.shape = {1, 256};
+  CHECK(kernels->Pack(view).status().code() == absl::StatusCode::kUnimplemented);
+  view.dtype = DType::kQ8_0;
+  view.shape = {2, 33};
+  CHECK(kernels->Pack(view).status().code() == absl::StatusCode::kInvalidArgument);
+  view.shape = {32};
+  CHECK(kernels->Pack(view).status().code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("kernels are made by name and refuse unknown ones") {
+  CHECK(CreateKernels({.isa = "mmx"}).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(CreateKernels({.num_threads = -1}).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Make("scalar", 1)->name() == "cpu/scalar");
+  CHECK(BuiltIsas().front() == "scalar");
+}
+
+// --- feed-forward -------------------------------------------------------------------------------
+
+namespace {
+
+struct FfnCase {
+  Weight gate, up, down;
+  FfnCase(DType gate_type, DType down_type, int64_t experts, int64_t hidden, int64_t ffn)
+      : gate(*FindFormat(gate_type), {experts, ffn, hidden}, 21),
+        up(*FindFormat(gate_type), {experts, ffn, hidden}, 22),
+        down(*FindFormat(down_type), {experts, hidden, ffn}, 23, 0.2f) {}
+};
+
+std::vector<float> RunMoe(Kernels& kernels, const FfnCase& c, const std::vector<float>& x,
+                          const std::vector<int32_t>& ids, const std::vector<float>& weights,
+                          int64_t rows) {
+  auto gate = kernels.Pack(c.gate.view);
+  auto up = kernels.Pack(c.up.view);
+  auto down = kernels.Pack(c.down.view);
+  REQUIRE((gate.ok() && up.ok() && down.ok()));
+  const int64_t hidden = gate->in();
+  std::vector<float> y(static_cast<size_t>(rows * hidden), NAN);
+  const ExpertRouting routing = {
+      .ids = ids.data(),
+      .weights = weights.data(),
+      .top_k = static_cast<int32_t>(static_cast<int64_t>(ids.size()) / rows)};
+  kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down}, routing, x.data(), hidden, rows,
+              y.data(), hidden);
+  return y;
+}
+
+std::vector<double> PlainMoe(const FfnCase& c, const std::vector<float>& x,
+                             const std::vector<int32_t>& ids, const std::vector<float>& weights,
+                             int64_t rows) {
+  const int64_t hidden = c.gate.view.cols();
+  const int64_t ffn = c.down.view.cols();
+  const int64_t top_k = static_cast<int64_t>(ids.size()) / rows;
+  std::vector<double> y(static_cast<size_t>(rows * hidden));
+  for (int64_t r = 0; r < rows; ++r) {
+    const std::vector<float> row(x.begin() + r * hidden, x.begin() + (r + 1) * hidden);
+    for (int64_t j = 0; j < top_k; ++j) {
+      const int32_t expert = ids[static_cast<size_t>(r * top_k + j)];
+      const std::vector<double> g = PlainMatmul(c.gate, row, 1, expert);
+      const std::vector<double> u = PlainMatmul(c.up, row, 1, expert);
+      std::vector<float> h(static_cast<size_t>(ffn));
+      for (size_t i = 0; i < h.size(); ++i) {
+        h[i] = static_cast<float>(g[i] / (1 + std::exp(-g[i])) * u[i]);
+      }
+      const std::vector<double> d = PlainMatmul(c.down, h, 1, expert);
+      for (int64_t i = 0; i < hidden; ++i) {
+        y[static_cast<size_t>(r * hidden + i)] +=
+            double{weights[static_cast<size_t>(r * top_k + j)]} * d[static_cast<size_t>(i)];
+      }
+    }
+  }
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("a mixture of experts agrees with its definition and between all ways to run it") {
+  struct Types {
+    DType gate, down;
+  };
+  const int64_t hidden = 256;
+  const int64_t ffn = 256;
+  const int32_t experts = 5;
+  const int32_t top_k = 2;
+  const int64_t rows = 23;
+  Random random(31);
+  const std::vector<float> x = random.Floats(rows * hidden, 0.1f);
+  std::vector<int32_t> ids;
+  std::vector<float> weights;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t first = static_cast<int32_t>(random.Next() % 4);  // expert 4: rarely or never
+    ids.push_back(first);
+    ids.push_back((first + 1) % experts);
+    weights.push_back(0.7f);
+    weights.push_back(0.3f);
+  }
+  for (const Types types : {Types{DType::kF32, DType::kF32}, Types{DType::kQ8_0, DType::kQ8_0},
+                            Types{DType::kQ4_K, DType::kQ6_K}, Types{DType::kQ4_0, DType::kF16},
+                            Types{DType::kBF16, DType::kQ4_0}}) {
+    const FfnCase c(types.gate, types.down, experts, hidden, ffn);
+    const std::vector<double> expected = PlainMoe(c, x, ids, weights, rows);
+    const bool exact =
+        !TakesInt8(FindFormat(types.gate)->panel) && !TakesInt8(FindFormat(types.down)->panel);
+    std::vector<float> reference;
+    for (const std::string& isa : SupportedIsas()) {
+      for (const int threads : {1, 2, 4}) {
+        if (isa == "scalar" && threads != 1) continue;
+        const auto kernels = Make(isa, threads);
+        const std::vector<float> y = RunMoe(*kernels, c, x, ids, weights, rows);
+        CAPTURE(isa, threads, NameOf(types.gate), NameOf(types.down));
+        // Two roundings to int8 in a row, and a product of two rounded factors between them.
+        CHECK(Error(y, expected) < (exact ? 1e-5 : 4e-2));
+        if (reference.empty()) reference = y;
+        CHECK(SameBits(y, reference));
+      }
+    }
+    const auto kernels = Make("", 2);
+    for (const int64_t r : {0, 11, 22}) {
+      const std::vector<float> alone =
+          RunMoe(*kernels, c, {x.begin() + r * hidden, x.begin() + (r + 1) * hidden},
+                 {ids.begin() + r * top_k, ids.begin() + (r + 1) * top_k},
+                 {weights.begin() + r * top_k, weights.begin() + (r + 1) * top_k}, 1);
+      CHECK(std::memcmp(alone.data(), &reference[static_cast<size_t>(r * hidden)],
+                        static_cast<size_t>(hidden) * 4) == 0);
+    }
+  }
+}
+
+TEST_CASE("a dense network is one expert with weight one, also in place and of odd width") {
+  const int64_t hidden = 96;
+  const int64_t ffn = 160;  // not a multiple of a block of 64
+  const FfnCase stacked(DType::kQ8_0, DType::kQ8_0, 1, hidden, ffn);
+  const int64_t rows = 70;  // more than one visit of a block
+  std::vector<float> x = Random(8).Floats(rows * hidden, 0.3f);
+  const std::vector<int32_t> ids(static_cast<size_t>(rows), 0);
+  const std::vector<float> ones(static_cast<size_t>(rows), 1.0f);
+  for (const std::string& isa : SupportedIsas()) {
+    const auto kernels = Make(isa, 2);
+    const std::vector<float> expected = RunMoe(*kernels, stacked, x, ids, ones, rows);
+    auto gate = kernels->Pack(stacked.gate.view.Slice(0));
+    auto up = kernels->Pack(stacked.up.view.Slice(0));
+    auto down = kernels->Pack(stacked.down.view.Slice(0));
+    REQUIRE((gate.ok() && up.ok() && down.ok()));
+    std::vector<float> y = x;
+    kernels->Ffn({.gate = &*gate, .up = &*up, .down = &*down}, y.data(), hidden, rows, y.data(),
+                 hidden);
+    CHECK(SameBits(y, expected));
+    CHECK(Error(y, PlainMoe(stacked, x, ids, ones, rows)) < 4e-2);
+  }
+}
+
+// --- rows ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Runs an operation on every instruction set and thread count; all must give the same bits.
+std::vector<float> OnAll(const std::function<std::vector<float>(Kernels&)>& run) {
+  std::vector<float> reference;
+  for (const std::string& isa : SupportedIsas()) {
+    for (const int threads : {1, 3}) {
+      const auto kernels = Make(isa, threads);
+      const std::vector<float> y = run(*kernels);
+      CAPTURE(isa, threads);
+      if (reference.empty()) reference = y;
+      CHECK(SameBits(y, reference));
+    }
+  }
+  return reference;
+}
+
+}  // namespace
+
+TEST_CASE("norms agree with their definition") {
+  for (const int64_t n : {1, 7, 16, 100, 384}) {
+    const int64_t rows = 9;
+    const std::vector<float> x = Random(41).Floats(rows * n, 3.0f);
+    const std::vector<float> weight = Random(42).Floats(n);
+    const std::vector<float> bias = Random(43).Floats(n);
+    const float eps = 1e-5f;
+    const std::vector<float> rms = OnAll([&](Kernels& kernels) {
+      std::vector<float> y(x.size());
+      kernels.RmsNorm(x.data(), n, rows, n, weight.data(), eps, y.data(), n);
+      return y;
+    });
+    const std::vector<float> layer = OnAll([&](Kernels& kernels) {
+      std::vector<float> y = x;  // in place
+      kernels.LayerNorm(y.data(), n, rows, n, weight.data(), bias.data(), eps, y.data(), n);
+      return y;
+    });
+    std::vector<double> expected_rms, expected_layer;
+    for (int64_t r = 0; r < rows; ++r) {
+      double squares = 0, mean = 0, variance = 0;
+      const float* row = &x[static_cast<size_t>(r * n)];
+      for (int64_t i = 0; i < n; ++i) squares += double{row[i]} * double{row[i]};
+      for (int64_t i = 0; i < n; ++i) mean += double{row[i]} / static_cast<double>(n);
+      for (int64_t i = 0; i < n; ++i)
+        variance += (row[i] - mean) * (row[i] - mean) / static_cast<double>(n);
+      for (int64_t i = 0; i < n; ++i) {
+        const size_t at = static_cast<size_t>(i);
+        expected_rms.push_back(row[i] / std::sqrt(squares / static_cast<double>(n) + double{eps}) *
+                               double{weight[at]});
+        expected_layer.push_back((row[i] - mean) / std::sqrt(variance + double{eps}) *
+                                     double{weight[at]} +
+                                 double{bias[at]});
+      }
+    }
+    CAPTURE(n);
+    CHECK(Error(rms, expected_rms) < 1e-6);
+    CHECK(Error(layer, expected_layer) < (n == 1 ? 1e-3 : 3e-6));
+  }
+}
+
+TEST_CASE("activations agree with the C library") {
+  std::vector<float> x = Random(51).Floats(5000, 12.0f);
+  for (const float special : {0.0f, -0.0f, 100.0f, -100.0f, 1e-20f, 30.0f, -30.0f})
+    x.push_back(special);
+  const std::vector<float> up = Random(52).Floats(static_cast<int64_t>(x.size()));
+  const auto exact = [](Activation activation, double v) {
+    switch (activation) {
+      case Activation::kSilu:
+        return v / (1 + std::exp(-v));
+      case Activation::kGeluErf:
+        return v * 0.5 * std::erfc(-v / std::sqrt(2.0));
+      case Activation::kGeluTanh:
+        break;
+    }
+    return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+  };
+  for (const Activation activation :
+       {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh}) {
+    const std::vector<float> y = OnAll([&](Kernels& kernels) {
+      std::vector<float> out(x.size());
+      kernels.Activate(activation, x.data(), static_cast<int64_t>(x.size()), out.data());
+      return out;
+    });
+    const std::vector<float> product = OnAll([&](Kernels& kernels) {
+      std::vector<float> out(x.size());
+      kernels.ActivateMul(activation, x.data(), up.data(), static_cast<int64_t>(x.size()),
+                          out.data());
+      return out;
+    });
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double expected = exact(activation, double{x[i]});
+      CAPTURE(x[i], static_cast<int>(activation));
+      CHECK(std::abs(y[i] - expected) < 3e-7 * std::max(1.0, std::abs(double{x[i]})));
+      CHECK(product[i] == y[i] * up[i]);
+    }
+  }
+}
+
+TEST_CASE("softmax sums to one, survives large logits and keeps minus infinity at zero") {
+  for (const int64_t n : {1, 15, 16, 33, 128}) {
+    std::vector<float> x = Random(61).Floats(4 * n, 50.0f);
+    x[0] += 1000.0f;
+    if (n > 1) x[static_cast<size_t>(n - 1)] = -INFINITY;
+    const std::vector<float> y = OnAll([&](Kernels& kernels) {
+      std::vector<float> out = x;
+      kernels.Softmax(out.data(), n, 4, n);
+      return out;
+    });
+    std::vector<double> expected;
+    for (int64_t r = 0; r < 4; ++r) {
+      const float* row = &x[static_cast<size_t>(r * n)];
+      const double max = double{*std::max_element(row, row + n)};
+      double sum = 0;
+      for (int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - max);
+      for (int64_t i = 0; i < n; ++i) expected.push_back(std::exp(row[i] - max) / sum);
+    }
+    CHECK(Error(y, expected) < 1e-6);
+    if (n > 1) CHECK(y[static_cast<size_t>(n - 1)] == 0.0f);
+  }
+}
+
+TEST_CASE("adding adds") {
+  const std::vector<float> x = Random(71).Floats(10'001);
+  const std::vector<float> start = Random(72).Floats(10'001);
+  const std::vector<float> y = OnAll([&](Kernels& kernels) {
+    std::vector<float> out = start;
+    kernels.Add(x.data(), static_cast<int64_t>(x.size()), out.data());
+    return out;
+  });
+  for (size_t i = 0; i < x.size(); ++i) REQUIRE(y[i] == start[i] + x[i]);
+}
+
+TEST_CASE("routing takes the largest experts, the lower id among equals") {
+  const int32_t experts = 12;
+  std::vector<float> logits = Random(81).Floats(3 * experts, 4.0f);
+  for (int32_t e = 0; e < experts; ++e) logits[static_cast<size_t>(e)] = e % 3 == 0 ? 1.0f : 0.0f;
+  for (const std::string& isa : SupportedIsas()) {
+    const auto kernels = Make(isa, 2);
+    std::vector<int32_t> ids(3 * 4);
+    std::vector<float> weights(3 * 4);
+    kernels->RouteTopK(logits.data(), experts, 3, experts, 4, true, ids.data(), weights.data());
+    CHECK(std::vector<int32_t>(ids.begin(), ids.begin() + 4) == std::vector<int32_t>{0, 3, 6, 9});
+    for (int r = 0; r < 3; ++r) {
+      float sum = 0;
+      for (int j = 0; j < 4; ++j) sum += weights[static_cast<size_t>(r * 4 + j)];
+      CHECK(sum == Approx(1.0f));
+      for (int j = 1; j < 4; ++j) {
+        CHECK(weights[static_cast<size_t>(r * 4 + j)] <=
+              weights[static_cast<size_t>(r * 4 + j - 1)]);
+      }
+    }
+    std::vector<float> raw(3 * 4);
+    kernels->RouteTopK(logits.data(), experts, 3, experts, 4, false, ids.data(), raw.data());
+    const double share = std::exp(1.0) / (4 * std::exp(1.0) + 8);
+    CHECK(raw[0] == Approx(share).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("rotation turns pairs by the table's angle and leaves the rest") {
+  const int32_t head_dim = 12;
+  const int32_t rope_dim = 8;
+  const RopeTable table(rope_dim, 10000.0);
+  const std::vector<int32_t> positions = {0, 5, 1000};
+  std::vector<float> cos_sin(positions.size() * 8);
+  table.Fill(positions, cos_sin.data());
+  const std::vector<float> x = Random(91).Floats(3 * 2 * head_dim);
+  for (const RopeStyle style : {RopeStyle::kNorm, RopeStyle::kNeox}) {
+    const std::vector<float> y = OnAll([&](Kernels& kernels) {
+      std::vector<float> out = x;
+      kernels.Rope(style, out.data(), 2 * head_dim, 3, 2, head_dim, rope_dim, cos_sin.data());
+      return out;
+    });
+    std::vector<double> expected(x.begin(), x.end());
+    for (size_t r = 0; r < 3; ++r) {
+      for (size_t h = 0; h < 2; ++h) {
+        for (size_t i = 0; i < 4; ++i) {
+          const double angle =
+              positions[r] * std::pow(10000.0, -2.0 * static_cast<double>(i) / rope_dim);
+          const size_t base = (r * 2 + h) * 12;
+          const size_t a = base + (style == RopeStyle::kNorm ? 2 * i : i);
+          const size_t b = base + (style == RopeStyle::kNorm ? 2 * i + 1 : i + 4);
+          expected[a] = double{x[a]} * std::cos(angle) - double{x[b]} * std::sin(angle);
+          expected[b] = double{x[b]} * std::cos(angle) + double{x[a]} * std::sin(angle);
+        }
+      }
+    }
+    CHECK(Error(y, expected) < 1e-4);  // angles of position 1000 are rounded to fp32
+    for (size_t i = 0; i < 12; ++i) {
+      if (i >= 8) CHECK(y[i] == x[i]);
+    }
+  }
+  const std::vector<float> factors = {2.0f, 2.0f, 2.0f, 2.0f};
+  std::vector<float> slowed(8);
+  RopeTable(rope_dim, 10000.0, 1.0, factors).Fill(std::vector<int32_t>{10}, slowed.data());
+  table.Fill(std::vector<int32_t>{5}, cos_sin.data());
+  for (size_t i = 0; i < 8; ++i) CHECK(slowed[i] == Approx(cos_sin[i]).margin(1e-6));
+}
+
+TEST_CASE("embedding rows are the table's rows") {
+  for (const QuantFormat* format : AllFormats()) {
+    const Weight table(*format, {10, 256}, 101);
+    const std::vector<int32_t> ids = {9, 0, 3, 3};
+    const auto kernels = Make("", 2);
+    std::vector<float> out(4 * 260, -1.0f);
+    kernels->EmbedRows(table.view, ids, out.data(), 260);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      CHECK(std::memcmp(&out[i * 260], &table.values[static_cast<size_t>(ids[i]) * 256], 1024) ==
+            0);
+      CHECK(out[i * 260 + 256] == -1.0f);
+    }
+  }
+}
+
+}  // namespace conclave::engine
