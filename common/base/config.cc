@@ -15,8 +15,12 @@ constexpr int kDepthMax = 16;
 
 int LineOf(const YAML::Node& node) { return node.Mark().line + 1; }
 
+absl::Status ErrorAtLine(int line, const std::string& what) {
+  return InvalidArgument("line " + std::to_string(line) + ": " + what);
+}
+
 absl::Status ErrorAt(const YAML::Node& node, const std::string& what) {
-  return InvalidArgument("line " + std::to_string(LineOf(node)) + ": " + what);
+  return ErrorAtLine(LineOf(node), what);
 }
 
 class Flattener final {
@@ -31,7 +35,7 @@ class Flattener final {
       if (member.second.IsMap()) {
         RETURN_IF_ERROR(Mapping(member.second, name, depth + 1));
       } else {
-        RETURN_IF_ERROR(Leaf(member.second, name));
+        RETURN_IF_ERROR(Leaf(member.second, name, LineOf(member.first)));
       }
     }
     return absl::OkStatus();
@@ -40,9 +44,9 @@ class Flattener final {
   ConfigEntries Take() { return std::move(entries_); }
 
  private:
-  absl::Status Leaf(const YAML::Node& node, const std::string& name) {
+  absl::Status Leaf(const YAML::Node& node, const std::string& name, int line) {
     ConfigEntry entry;
-    entry.line = LineOf(node);
+    entry.line = line;
     if (node.IsScalar()) {
       entry.values = {node.Scalar()};
     } else if (node.IsSequence()) {
@@ -54,7 +58,7 @@ class Flattener final {
         if (entry.values.size() > kEntriesMax) return ErrorAt(node, name + ": list too long");
       }
     } else {
-      return ErrorAt(node, name + ": has no value");
+      return ErrorAtLine(line, name + ": has no value");
     }
     if (!entries_.try_emplace(name, std::move(entry)).second) {
       return ErrorAt(node, name + ": given twice");

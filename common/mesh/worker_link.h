@@ -1,0 +1,34 @@
+// The channel to one worker and the stubs over it. Shared by the snapshot and by every call that
+// runs over it: a worker that leaves the fleet keeps its link until its last stream has ended.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+
+#include "conclave/v1/embedding.grpc.pb.h"
+#include "conclave/v1/inference.grpc.pb.h"
+#include "conclave/v1/models.grpc.pb.h"
+
+namespace conclave::mesh {
+
+class WorkerLink final {
+ public:
+  explicit WorkerLink(std::shared_ptr<grpc::Channel> channel)
+      : channel_(std::move(channel)),
+        inference_(conclave::v1::Inference::NewStub(channel_)),
+        embedding_(conclave::v1::Embedding::NewStub(channel_)),
+        worker_(conclave::v1::Worker::NewStub(channel_)) {}
+
+  conclave::v1::Inference::Stub& inference() { return *inference_; }
+  conclave::v1::Embedding::Stub& embedding() { return *embedding_; }
+  conclave::v1::Worker::Stub& worker() { return *worker_; }
+
+ private:
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<conclave::v1::Inference::Stub> inference_;
+  std::unique_ptr<conclave::v1::Embedding::Stub> embedding_;
+  std::unique_ptr<conclave::v1::Worker::Stub> worker_;
+};
+
+}  // namespace conclave::mesh
