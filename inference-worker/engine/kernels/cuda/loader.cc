@@ -1,0 +1,73 @@
+#include "engine/kernels/cuda/loader.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+
+#include "engine/kernels/cuda/module.h"
+
+namespace conclave::engine {
+namespace {
+
+constexpr char kModule[] = "libconclave_cuda.so";
+constexpr int kDevicesMax = 64;
+
+using DevicesFn = decltype(&conclave_cuda_devices);
+
+std::string ExecutableFolder() {
+  char path[PATH_MAX];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+  if (n <= 0) return ".";
+  const std::string text(path, static_cast<size_t>(n));
+  return text.substr(0, text.rfind('/'));
+}
+
+std::vector<std::string> Candidates() {
+  if (const char* named = std::getenv("CONCLAVE_CUDA_MODULE"); named != nullptr) return {named};
+  const std::string folder = ExecutableFolder();
+  return {folder + "/" + kModule, folder + "/../lib/" + kModule, kModule};
+}
+
+// The module stays loaded: CUDA does not take well to being unloaded.
+absl::StatusOr<DevicesFn> Load() {
+  std::string complaint;
+  for (const std::string& path : Candidates()) {
+    void* const module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (module == nullptr) {
+      complaint = dlerror();
+      continue;
+    }
+    void* const symbol = dlsym(module, "conclave_cuda_devices");
+    if (symbol == nullptr) {
+      return base::NotFound(path + " is no CUDA module of this version");
+    }
+    return reinterpret_cast<DevicesFn>(symbol);
+  }
+  return base::NotFound("no CUDA module: " + complaint);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<CudaDevice>> CudaDevices() {
+  static const absl::StatusOr<DevicesFn> devices = Load();
+  RETURN_IF_ERROR(devices.status());
+  std::vector<ConclaveCudaDevice> found(kDevicesMax);
+  char error[256] = "";
+  const int32_t count = (*devices)(found.data(), kDevicesMax, error, sizeof error);
+  if (count < 0) return base::FailedPrecondition(std::string("CUDA: ") + error);
+  std::vector<CudaDevice> result;
+  for (int32_t i = 0; i < count && i < kDevicesMax; ++i) {
+    const ConclaveCudaDevice& device = found[static_cast<size_t>(i)];
+    result.push_back({.name = device.name,
+                      .compute_major = device.compute_major,
+                      .compute_minor = device.compute_minor,
+                      .multiprocessors = device.multiprocessors,
+                      .memory_bytes = device.memory_bytes,
+                      .memory_free_bytes = device.memory_free_bytes});
+  }
+  return result;
+}
+
+}  // namespace conclave::engine
