@@ -85,7 +85,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(*source, *kernels));
 
   const HParams& hparams = model->hparams();
-  const KvLayout layout = model->kv_layout(KvType::kF16);
+  const KvLayout layout = model->kv_layout(options.kv_type == "f32" ? KvType::kF32 : KvType::kF16);
   ASSIGN_OR_RETURN(
       const KvPlan plan,
       PlanKv(options, {.model_context = hparams.context_length,

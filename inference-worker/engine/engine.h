@@ -25,9 +25,9 @@ class ModelSource;  // weights/source.h: metadata and tensors of an open model f
 struct EngineStats {
   int32_t running = 0;
   int32_t waiting = 0;
-  int64_t waiting_tokens = 0;   // prompt tokens not yet computed
-  int32_t slots = 0;            // most sequences at once
-  int64_t kv_blocks_used = 0;   // held by sequences (cached but unreferenced blocks count as free)
+  int64_t waiting_tokens = 0;  // prompt tokens not yet computed
+  int32_t slots = 0;           // most sequences at once
+  int64_t kv_blocks_used = 0;  // held by sequences (cached but unreferenced blocks count as free)
   int64_t kv_blocks_total = 0;
   int32_t block_tokens = 0;
   int64_t prompt_tokens_total = 0;
@@ -36,8 +36,8 @@ struct EngineStats {
   int64_t steps_total = 0;
   int64_t cancelled_total = 0;
   int64_t preempted_total = 0;
-  double step_ms_p50 = 0;       // of the last few hundred steps
-  double decode_tps = 0;        // moving averages, tokens per second
+  double step_ms_p50 = 0;  // of the last few hundred steps
+  double decode_tps = 0;   // moving averages, tokens per second
   double prefill_tps = 0;
 };
 
@@ -46,17 +46,18 @@ struct ModelInfo {
   std::string architecture;
   int64_t parameters = 0;
   int64_t weight_bytes = 0;
-  int32_t context_length = 0;   // the smaller of the model's and the option's
+  int32_t context_length = 0;  // the smaller of the model's and the option's
   int32_t vocab_size = 0;
   int32_t embedding_length = 0;
   int32_t num_layers = 0;
-  int32_t num_experts = 0;       // 0 = dense
+  int32_t num_experts = 0;  // 0 = dense
   int32_t num_experts_used = 0;
   int64_t kv_bytes_per_token = 0;
-  std::string quantization;      // "Q8_0": the most frequent format by bytes
+  std::string quantization;  // "Q8_0": the most frequent format by bytes
 };
 
-// Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model state.
+// Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model
+// state.
 class Engine {
  public:
   // Binds the weights, allocates KV and starts the step loop. `source` is kept alive.

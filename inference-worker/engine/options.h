@@ -9,14 +9,15 @@
 namespace conclave::engine {
 
 struct EngineOptions {
-  int32_t num_threads = 0;           // 0 = one per usable core (affinity and cgroup honoured)
-  int32_t context_length = 0;        // 0 = the model's own, at most 32768 unless asked for
-  int32_t max_sequences = 64;        // running at once
-  int32_t max_queued = 256;          // waiting; beyond it Submit says RESOURCE_EXHAUSTED
-  int32_t step_token_budget = 256;   // tokens of one step: all decodes first, then prompt chunks
-  int64_t kv_bytes = 0;              // 0 = enough for max_sequences × 2048 tokens, within memory
+  int32_t num_threads = 0;          // 0 = one per usable core (affinity and cgroup honoured)
+  int32_t context_length = 0;       // 0 = the model's own, at most 32768 unless asked for
+  int32_t max_sequences = 64;       // running at once
+  int32_t max_queued = 256;         // waiting; beyond it Submit says RESOURCE_EXHAUSTED
+  int32_t step_token_budget = 256;  // tokens of one step: all decodes first, then prompt chunks
+  int64_t kv_bytes = 0;             // 0 = enough for max_sequences × 2048 tokens, within memory
+  std::string kv_type = "f16";      // of stored keys and values: "f16" or "f32" (twice the memory)
   bool prefix_cache = true;
-  std::string isa;                   // "" = the best the machine has; "scalar", "avx2", "avx512"
+  std::string isa;  // "" = the best the machine has; "scalar", "avx2", "avx512"
 
   absl::Status Validate() const;
 };

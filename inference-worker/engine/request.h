@@ -27,21 +27,21 @@ struct SamplingParams {
   // Counter-based RNG: the draw for output position i depends on (seed, i) alone.
   uint64_t seed = 0;
   std::vector<std::pair<TokenId, float>> logit_bias;  // [-100, 100] each
-  int32_t min_tokens = 0;           // stop ids are masked before that many output tokens
+  int32_t min_tokens = 0;  // stop ids are masked before that many output tokens
   bool ignore_eos = false;
 };
 
 struct GenerateRequest {
-  std::string id;                      // unique among live requests; for logs and Cancel
-  std::vector<TokenId> prompt;         // at least one token
+  std::string id;               // unique among live requests; for logs and Cancel
+  std::vector<TokenId> prompt;  // at least one token
   // Output of an earlier, interrupted attempt: continued after, never emitted again. Positions of
   // the RNG and the penalties count it as output.
   std::vector<TokenId> resumed;
   SamplingParams sampling;
-  int32_t max_tokens = 0;              // of output, resumed ones included; 0 = up to the context
-  std::vector<TokenId> stop_ids;       // besides the model's end-of-generation ids
-  int32_t num_logprobs = -1;           // -1 = none, 0 = the chosen token, n = and n alternatives
-  std::string cache_salt;              // prefix cache entries are shared within one salt only
+  int32_t max_tokens = 0;         // of output, resumed ones included; 0 = up to the context
+  std::vector<TokenId> stop_ids;  // besides the model's end-of-generation ids
+  int32_t num_logprobs = -1;      // -1 = none, 0 = the chosen token, n = and n alternatives
+  std::string cache_salt;         // prefix cache entries are shared within one salt only
 };
 
 struct TokenLogprob {
@@ -81,7 +81,7 @@ struct Event {
   // kFinished: once, the last event. A stop id is not emitted as a token; `token` repeats it here
   // (-1 when another reason ended the request).
   FinishReason reason = FinishReason::kStop;
-  absl::Status status;                     // why, when reason is kError
+  absl::Status status;  // why, when reason is kError
   Usage usage;
   Timings timings;
 };
