@@ -54,6 +54,10 @@ class BoundedQueue final {
     return items_.size();
   }
   size_t limit() const { return limit_; }
+  bool closed() const {
+    const std::lock_guard lock(mutex_);
+    return closed_;
+  }
 
  private:
   const size_t limit_;

@@ -1,0 +1,13 @@
+# Writes OUTPUT: every file of FILES as an element of conclave::store::Migrations().
+list(SORT FILES)
+set(text "// Made from store/migrations by embed_migrations.cmake.\n#include \"store/db/migrate.h\"\n\n")
+string(APPEND text "namespace conclave::store {\nnamespace {\n\nconstexpr Migration kMigrations[] = {\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME_WE)
+  string(REGEX MATCH "^0*([0-9]+)_" unused ${name})
+  file(READ ${file} sql)
+  string(APPEND text "    {${CMAKE_MATCH_1}, \"${name}\", R\"~sql~(${sql})~sql~\"},\n")
+endforeach()
+string(APPEND text "};\n\n}  // namespace\n\nstd::span<const Migration> Migrations() { return kMigrations; }\n\n")
+string(APPEND text "}  // namespace conclave::store\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,128 @@
+#include "store/db/transaction.h"
+
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace conclave::store {
+namespace {
+
+constexpr std::string_view kBegin = "BEGIN";
+constexpr std::string_view kCommit = "COMMIT";
+constexpr std::string_view kRollback = "ROLLBACK";
+// Null when the transaction wrote nothing: losing its COMMIT loses nothing.
+constexpr std::string_view kTransactionId = "SELECT pg_current_xact_id_if_assigned()::text";
+constexpr std::string_view kTransactionOutcome = "SELECT pg_xact_status($1::xid8)";
+
+constexpr int kOutcomeAttempts = 8;
+constexpr std::chrono::milliseconds kOutcomePause{100};
+
+base::SteadyTime After(std::chrono::milliseconds timeout) {
+  return std::chrono::steady_clock::now() + timeout;
+}
+
+bool WorthRetrying(const Connection& connection) {
+  const std::string& state = connection.sqlstate();
+  return connection.broken() || state == "40001" || state == "40P01" || state == "57P01" ||
+         state.compare(0, 2, "08") == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<Rows> Transaction::Execute(std::string_view sql, const Params& params) {
+  return connection_.Execute(sql, params, deadline_);
+}
+
+Database::Database(Options options) : options_(std::move(options)), pool_(options_.pool) {}
+
+absl::Status Database::Transact(std::string_view op,
+                                absl::FunctionRef<absl::Status(Transaction&)> body) {
+  const base::SteadyTime start = std::chrono::steady_clock::now();
+  Attempt attempt = Try(body, /*last=*/false);
+  if (attempt.retry) attempt = Try(body, /*last=*/true);
+  if (options_.observer) {
+    options_.observer(op, base::MillisBetween(start, std::chrono::steady_clock::now()) / 1000,
+                      attempt.status);
+  }
+  return attempt.status;
+}
+
+Database::Attempt Database::Try(absl::FunctionRef<absl::Status(Transaction&)> body, bool last) {
+  absl::StatusOr<Pool::Lease> lease = pool_.Take(After(options_.acquire_timeout));
+  if (!lease.ok()) return {std::move(lease).status()};
+  Connection& connection = **lease;
+  const base::SteadyTime deadline = After(options_.attempt_timeout);
+  if (absl::StatusOr<Rows> begun = connection.Execute(kBegin, {}, deadline); !begun.ok()) {
+    return {std::move(begun).status(), !last};
+  }
+  Transaction transaction(connection, deadline);
+  if (absl::Status status = body(transaction); !status.ok()) {
+    const bool retry = !last && WorthRetrying(connection);
+    if (!connection.broken()) (void)connection.Execute(kRollback, {}, deadline);
+    return {std::move(status), retry};
+  }
+  Attempt attempt = Commit(connection, deadline);
+  attempt.retry = attempt.retry && !last;
+  return attempt;
+}
+
+Database::Attempt Database::Commit(Connection& connection, base::SteadyTime deadline) {
+  absl::StatusOr<Rows> id = connection.Execute(kTransactionId, {}, deadline);
+  if (!id.ok()) return {std::move(id).status(), WorthRetrying(connection)};
+  const std::string transaction_id = id->String(0, 0);
+  absl::StatusOr<Rows> committed = connection.Execute(kCommit, {}, deadline);
+  if (committed.ok()) return {absl::OkStatus()};
+  if (!connection.broken() && connection.sqlstate().compare(0, 3, "57P") != 0) {
+    return {std::move(committed).status(), WorthRetrying(connection)};
+  }
+  // The answer to COMMIT was lost. The server knows what became of the transaction.
+  if (transaction_id.empty()) return {std::move(committed).status(), true};
+  absl::Status outcome = AskOutcome(transaction_id);
+  const bool aborted = outcome.code() == absl::StatusCode::kAborted;
+  return {std::move(outcome), aborted};
+}
+
+absl::Status Database::AskOutcome(const std::string& transaction_id) {
+  for (int i = 0; i < kOutcomeAttempts; ++i) {
+    if (i > 0) std::this_thread::sleep_for(kOutcomePause);
+    // A fresh connection: the pool's may be of the time before the loss.
+    absl::StatusOr<std::unique_ptr<Connection>> fresh = Dedicated();
+    if (!fresh.ok()) continue;
+    const absl::StatusOr<Rows> rows =
+        (*fresh)->Execute(kTransactionOutcome, {transaction_id}, After(options_.acquire_timeout));
+    if (!rows.ok() || rows->empty()) continue;
+    if (rows->Text(0, 0) == "committed") return absl::OkStatus();
+    if (rows->Text(0, 0) == "aborted") return absl::AbortedError("database: the commit was lost");
+  }
+  return base::Unavailable("database: connection lost during commit, outcome unknown");
+}
+
+absl::StatusOr<Rows> Database::Query(std::string_view op, std::string_view sql,
+                                     const Params& params) {
+  const base::SteadyTime start = std::chrono::steady_clock::now();
+  absl::StatusOr<Rows> rows = absl::UnavailableError("database: not tried");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    absl::StatusOr<Pool::Lease> lease = pool_.Take(After(options_.acquire_timeout));
+    if (!lease.ok()) {
+      rows = std::move(lease).status();
+      break;
+    }
+    rows = (*lease)->Execute(sql, params, After(options_.attempt_timeout));
+    if (rows.ok() || !WorthRetrying(**lease)) break;
+  }
+  if (options_.observer) {
+    options_.observer(op, base::MillisBetween(start, std::chrono::steady_clock::now()) / 1000,
+                      rows.status());
+  }
+  return rows;
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Database::Dedicated() {
+  return Connection::Open(options_.pool.conninfo, After(options_.acquire_timeout));
+}
+
+absl::Status Database::Ping() { return Query("ping", "SELECT 1").status(); }
+
+}  // namespace conclave::store
