@@ -49,6 +49,10 @@ class BoundedQueue final {
     ready_.notify_all();
   }
 
+  bool closed() const {
+    const std::lock_guard lock(mutex_);
+    return closed_;
+  }
   size_t size() const {
     const std::lock_guard lock(mutex_);
     return items_.size();

@@ -1,0 +1,275 @@
+#include "worker/generate_stream.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "mesh/grpc_status.h"
+#include "worker/convert.h"
+
+namespace conclave::worker {
+namespace {
+
+namespace pb = conclave::v1;
+using base::Clock;
+using base::MillisBetween;
+using base::SteadyTime;
+
+// Two attempts of one request may be alive at once, so the caller's id alone is not unique.
+std::string LiveId(const pb::GenerateRequest& request) {
+  static std::atomic<uint64_t> counter{0};
+  return absl::StrCat(request.meta().request_id().substr(0, 128), "#", ++counter);
+}
+
+size_t BufferLimit(const pb::GenerateRequest& request, size_t most) {
+  const auto credit = static_cast<size_t>(std::max(request.stream_credit(), 0));
+  return credit == 0 ? most : std::min(credit, most);
+}
+
+bool IsLast(const backends::Event& event) {
+  return std::holds_alternative<backends::Finished>(event) ||
+         std::holds_alternative<backends::Failed>(event);
+}
+
+}  // namespace
+
+GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContext* context,
+                               const pb::GenerateRequest* request,
+                               std::optional<base::Gate::Pass> pass)
+    : shared_(shared),
+      context_(context),
+      request_(request),
+      arrived_(Clock::System().Now()),
+      id_(LiveId(*request)),
+      buffer_limit_(BufferLimit(*request, shared->options.buffered_events_max)),
+      pass_(std::move(pass)),
+      last_write_(arrived_) {}
+
+void GenerateStream::Prepare() {
+  const absl::Status status = Admit();
+  bool cancel = false;
+  {
+    const std::lock_guard lock(mutex_);
+    prepared_ = true;
+    submitted_ = status.ok();
+    cancel = cancelled_ && submitted_;
+    if (!status.ok()) {
+      ended_ = true;
+      end_ = Explain(status);
+      metrics_.refused.Add();
+    }
+  }
+  if (cancel) CancelBackend();
+  Pump();
+}
+
+absl::Status GenerateStream::Admit() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancelled_) return absl::CancelledError("the caller has gone");
+  }
+  auto lease = shared_->host->Acquire(request_->model());
+  RETURN_IF_ERROR(lease.status());
+  pb::GenerateRequest copy = *request_;
+  ASSIGN_OR_RETURN(backends::GenerateRequest request, FromProto(std::move(copy), id_));
+  const ModelMetrics metrics = shared_->metrics->Of(lease->model().name);
+  backends::Backend& backend = lease->backend();
+  {
+    const std::lock_guard lock(mutex_);
+    lease_ = *std::move(lease);
+    metrics_ = metrics;
+  }
+  ASSIGN_OR_RETURN(const backends::Accepted accepted,
+                   backend.Generate(std::move(request), shared_from_this()));
+  SetAccepted(accepted);
+  return absl::OkStatus();
+}
+
+void GenerateStream::SetAccepted(const backends::Accepted& from) {
+  const HostedModel& model = lease_->model();
+  pb::GenerateEvent event;
+  pb::Accepted* to = event.mutable_accepted();
+  to->set_worker_id(shared_->identity.worker_id);
+  to->set_epoch(shared_->identity.epoch);
+  to->set_model(model.name);
+  to->set_model_revision(model.status().revision);
+  to->set_prompt_tokens(from.prompt_tokens);
+  to->set_cached_tokens(from.cached_tokens);
+  to->set_queue_position(from.queue_position);
+  to->set_seed(from.seed);
+  const std::lock_guard lock(mutex_);
+  // The backend may have been quicker; nothing is written before this.
+  outbox_.push_front(std::move(event));
+  metrics_.prompt_tokens.Add(from.prompt_tokens);
+}
+
+absl::Status GenerateStream::Explain(absl::Status status) const {
+  const bool full = status.code() == absl::StatusCode::kResourceExhausted;
+  if (!full || base::RetryAfterOf(status).count() > 0 || !lease_) return status;
+  const backends::Load load = lease_->backend().load();
+  return base::WithRetryAfter(std::move(status), shared_->drain_rate.RetryAfter(load.waiting));
+}
+
+void GenerateStream::Refuse(const absl::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    prepared_ = true;
+    ended_ = true;
+    end_ = status;
+  }
+  Pump();
+}
+
+backends::Flow GenerateStream::OnEvent(backends::Event event) {
+  const SteadyTime now = Clock::System().Now();
+  const bool last = IsLast(event);
+  backends::Flow flow = backends::Flow::kContinue;
+  {
+    const std::lock_guard lock(mutex_);
+    ObserveLocked(event, now);
+    if (last) ended_ = true;
+    if (!cancelled_) {
+      const bool progress = std::holds_alternative<backends::Progress>(event);
+      // Of several unread progress reports only the newest counts.
+      if (progress && !outbox_.empty() && outbox_.back().has_progress()) outbox_.pop_back();
+      outbox_.push_back(
+          ToProto(std::move(event), {.load_ms = 0, .total_ms = MillisBetween(arrived_, now)}));
+      if (!last && outbox_.size() >= buffer_limit_) {
+        paused_ = true;
+        flow = backends::Flow::kPause;
+      }
+    }
+  }
+  Pump();
+  return flow;
+}
+
+void GenerateStream::ObserveLocked(const backends::Event& event, SteadyTime now) {
+  if (const auto* progress = std::get_if<backends::Progress>(&event)) {
+    progress_ = *progress;
+  } else if (const auto* delta = std::get_if<backends::Delta>(&event)) {
+    if (last_delta_ == SteadyTime()) {
+      metrics_.ttft_seconds.Observe(MillisBetween(arrived_, now) / 1e3);
+    } else {
+      metrics_.itl_seconds.Observe(MillisBetween(last_delta_, now) / 1e3);
+    }
+    last_delta_ = now;
+    progress_.phase = backends::Progress::Phase::kDecode;
+    progress_.done += static_cast<int32_t>(delta->token_ids.size());
+    progress_.total = 0;
+  } else {
+    ObserveEndLocked(std::get_if<backends::Finished>(&event), now);
+  }
+}
+
+void GenerateStream::ObserveEndLocked(const backends::Finished* finished, SteadyTime now) {
+  shared_->drain_rate.Finished();
+  metrics_.request_seconds.Observe(MillisBetween(arrived_, now) / 1e3);
+  if (cancelled_) metrics_.cancel_seconds.Observe(MillisBetween(cancelled_at_, now) / 1e3);
+  if (finished == nullptr) {
+    metrics_.failed.Add();
+    return;
+  }
+  metrics_.completion_tokens.Add(finished->usage.completion_tokens);
+  metrics_.cached_tokens.Add(finished->usage.cached_tokens);
+  metrics_.queue_seconds.Observe(finished->timings.queue_ms / 1e3);
+  switch (finished->reason) {
+    case backends::Finished::Reason::kStop:
+      return metrics_.finished_stop.Add();
+    case backends::Finished::Reason::kLength:
+      return metrics_.finished_length.Add();
+    case backends::Finished::Reason::kToolCalls:
+      return metrics_.finished_tool_calls.Add();
+    case backends::Finished::Reason::kCancelled:
+      return metrics_.cancelled.Add();
+  }
+}
+
+void GenerateStream::Pump() {
+  std::unique_lock lock(mutex_);
+  if (!prepared_ || writing_ || killing_ || finish_called_) return;
+  if (!outbox_.empty() && !cancelled_) {
+    current_ = std::move(outbox_.front());
+    outbox_.pop_front();
+    writing_ = true;
+    last_write_ = Clock::System().Now();
+    lock.unlock();
+    StartWrite(&current_);
+    return;
+  }
+  if (!ended_ && !cancelled_) return;
+  finish_called_ = true;
+  const absl::Status end = cancelled_ ? absl::CancelledError("the caller has gone") : end_;
+  lock.unlock();
+  Finish(mesh::ToGrpc(end, context_));
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  bool resume = false;
+  {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    last_write_ = Clock::System().Now();
+    // A failed write means a broken call; OnCancel follows and ends it.
+    if (!ok) outbox_.clear();
+    resume = paused_ && outbox_.size() <= buffer_limit_ / 2;
+    if (resume) paused_ = false;
+  }
+  if (resume) lease_->backend().Resume(id_);
+  Pump();
+}
+
+void GenerateStream::OnCancel() {
+  bool cancel = false;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    cancelled_at_ = Clock::System().Now();
+    outbox_.clear();
+    cancel = submitted_ && !ended_;
+  }
+  if (cancel) CancelBackend();
+  Pump();
+}
+
+// The lease stays until the stream is destroyed, so the backend is there even if it has just ended
+// the request; it ignores ids it does not know.
+void GenerateStream::CancelBackend() { lease_->backend().Cancel(id_); }
+
+void GenerateStream::OnDone() {
+  std::shared_ptr<GenerateStream> self;
+  const std::lock_guard lock(mutex_);
+  pass_.reset();
+  // Destroyed after the lock: `self` was declared first.
+  self = std::move(self_);
+}
+
+void GenerateStream::Beat(SteadyTime now) {
+  bool resume = false;
+  bool kill = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!prepared_ || finish_called_ || cancelled_) return;
+    const auto silence = now - last_write_;
+    kill = writing_ && silence > shared_->options.write_stall_max;
+    killing_ = kill;
+    const bool idle = !writing_ && outbox_.empty() && !ended_;
+    // The pause asked for in OnEvent may take effect after the resume that followed it.
+    resume = idle && submitted_ && silence > shared_->options.heartbeat / 2;
+    if (idle && silence >= shared_->options.heartbeat) {
+      outbox_.push_back(ToProto(progress_, {}));
+    }
+  }
+  if (resume) lease_->backend().Resume(id_);
+  if (kill) {
+    base::LogWarning("caller stopped reading", {{"request", id_}});
+    context_->TryCancel();
+    const std::lock_guard lock(mutex_);
+    killing_ = false;
+  }
+  Pump();
+}
+
+}  // namespace conclave::worker

@@ -1,0 +1,113 @@
+// One Generate call: takes the events of a backend and writes them to the caller, one outstanding
+// write at a time. When the caller reads slower than the model speaks, a bounded number of events
+// waits here and then the sequence is paused; nobody else notices.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "backends/backend.h"
+#include "base/clock.h"
+#include "base/gate.h"
+#include "conclave/v1/inference.pb.h"
+#include "worker/drain_rate.h"
+#include "worker/model_host.h"
+#include "worker/worker_metrics.h"
+
+namespace conclave::worker {
+
+struct WorkerIdentity {
+  std::string worker_id;
+  uint64_t epoch = 0;  // random per process
+};
+
+struct StreamOptions {
+  size_t buffered_events_max = 64;                    // then the sequence is paused
+  std::chrono::milliseconds heartbeat{1'000};         // a Progress after so much silence
+  std::chrono::milliseconds write_stall_max{60'000};  // a reader slower than that is cut off
+};
+
+// What all streams of a worker share. Outlives them.
+struct StreamContext {
+  ModelHost* host = nullptr;
+  WorkerMetrics* metrics = nullptr;
+  DrainRate drain_rate;
+  WorkerIdentity identity;
+  StreamOptions options;
+};
+
+// Thread-safe. gRPC owns one reference from Start to OnDone, the backend another while the request
+// lives there.
+class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::GenerateEvent>,
+                             public backends::EventSink,
+                             public std::enable_shared_from_this<GenerateStream> {
+ public:
+  GenerateStream(StreamContext* shared, grpc::CallbackServerContext* context,
+                 const conclave::v1::GenerateRequest* request,
+                 std::optional<base::Gate::Pass> pass);
+
+  // Keeps itself alive until OnDone.
+  void Start() { self_ = shared_from_this(); }
+  // Finds the model and hands the request to its backend. Blocks for as long as template and
+  // tokenizer take; not for a gRPC thread.
+  void Prepare();
+  // Ends the call before anything was written.
+  void Refuse(const absl::Status& status);
+  // Called a few times a second: heartbeat, stalled readers, a pause that could end.
+  void Beat(base::SteadyTime now);
+
+  backends::Flow OnEvent(backends::Event event) override;
+
+ private:
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  absl::Status Admit();
+  void SetAccepted(const backends::Accepted& accepted);
+  absl::Status Explain(absl::Status status) const;
+  // Notes what the event says about the request; under the lock.
+  void ObserveLocked(const backends::Event& event, base::SteadyTime now);
+  void ObserveEndLocked(const backends::Finished* finished, base::SteadyTime now);
+  // Writes the next event or finishes, when nothing is under way. Takes and gives up the lock.
+  void Pump();
+  void CancelBackend();
+
+  StreamContext* const shared_;
+  grpc::CallbackServerContext* const context_;
+  // gRPC owns the message and keeps it until OnDone; it is read once, by Prepare.
+  const conclave::v1::GenerateRequest* const request_;
+  const base::SteadyTime arrived_;
+  const std::string id_;
+  size_t buffer_limit_ = 0;
+
+  std::mutex mutex_;
+  std::shared_ptr<GenerateStream> self_;
+  std::optional<base::Gate::Pass> pass_;
+  std::optional<ModelLease> lease_;
+  ModelMetrics metrics_;
+  std::deque<conclave::v1::GenerateEvent> outbox_;
+  conclave::v1::GenerateEvent current_;  // being written
+  backends::Progress progress_;          // what a heartbeat tells
+  absl::Status end_;                     // of the call, once ended_
+  bool prepared_ = false;                // Prepare or Refuse is over: writing may begin
+  bool submitted_ = false;               // the backend knows the request
+  bool writing_ = false;
+  bool paused_ = false;
+  bool ended_ = false;  // nothing more will be put into the outbox
+  bool cancelled_ = false;
+  bool killing_ = false;  // Beat is about to cancel the call: it must not finish meanwhile
+  bool finish_called_ = false;
+  base::SteadyTime cancelled_at_;
+  base::SteadyTime last_write_;
+  base::SteadyTime last_delta_;
+};
+
+}  // namespace conclave::worker

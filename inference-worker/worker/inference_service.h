@@ -1,0 +1,51 @@
+// conclave.v1.Inference over the models of a ModelHost.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "base/gate.h"
+#include "conclave/v1/inference.grpc.pb.h"
+#include "worker/generate_stream.h"
+#include "worker/task_pool.h"
+
+namespace conclave::worker {
+
+// Thread-safe. Destroy it after the server has stopped.
+class InferenceService final : public conclave::v1::Inference::CallbackService {
+ public:
+  // `gate` refuses when the server drains. All outlive the service.
+  InferenceService(ModelHost* host, WorkerMetrics* metrics, base::Gate* gate,
+                   WorkerIdentity identity, const StreamOptions& options = {});
+  ~InferenceService() override;
+
+  grpc::ServerWriteReactor<conclave::v1::GenerateEvent>* Generate(
+      grpc::CallbackServerContext* context, const conclave::v1::GenerateRequest* request) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const conclave::v1::TokenizeRequest* request,
+                                     conclave::v1::TokenizeReply* reply) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const conclave::v1::DetokenizeRequest* request,
+                                       conclave::v1::DetokenizeReply* reply) override;
+
+ private:
+  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,
+                                     std::function<absl::Status()> work);
+  absl::Status DoTokenize(const conclave::v1::TokenizeRequest& request,
+                          conclave::v1::TokenizeReply* reply);
+  absl::Status DoDetokenize(const conclave::v1::DetokenizeRequest& request,
+                            conclave::v1::DetokenizeReply* reply);
+  void BeatLoop(const std::stop_token& stop);
+
+  StreamContext shared_;
+  ModelHost* const host_;
+  base::Gate* const gate_;
+  std::mutex mutex_;
+  std::unordered_map<GenerateStream*, std::weak_ptr<GenerateStream>> live_;
+  TaskPool pool_;
+  std::jthread beater_;
+};
+
+}  // namespace conclave::worker

@@ -1,0 +1,119 @@
+// conclave-worker: options → models → services → serve → drain.
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "base/shutdown.h"
+#include "base/status.h"
+#include "mesh/probe_server.h"
+#include "mesh/process.h"
+#include "worker/worker.h"
+
+namespace conclave::worker {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Settings {
+  WorkerOptions worker;
+  std::string probe_listen = "127.0.0.1:9051";
+  std::string log_level = "info";
+  std::vector<std::string> models;   // [name=]path
+  std::vector<std::string> scripts;  // [name=]path
+  milliseconds settle{0};
+  milliseconds drain{30'000};
+};
+
+void AddOptions(base::OptionSet& options, Settings* s) {
+  options.Add("model", &s->models, "a model file to serve, [name=]path; several with commas");
+  options.Add("script", &s->scripts,
+              "a script to serve through the scripted backend, [name=]path; for tests");
+  options.Add("model-dir", &s->worker.host.folders, "folders that LoadModel may open files from");
+  options.Add("models-max", &s->worker.host.models_max, "models held at once", 1, 256);
+  options.Add("digests", &s->worker.host.digests, "compute each file's sha256 in the background");
+  options.Add("worker-id", &s->worker.worker_id, "this worker's name; empty = host name and port");
+  mesh::AddServerOptions(options, &s->worker.server);
+  options.Add("probe-listen", &s->probe_listen, "address of /livez, /readyz and /metrics");
+  options.AddChoice("log-level", &s->log_level, {"debug", "info", "warning", "error"},
+                    "lines below are dropped");
+  engine::EngineOptions& e = s->worker.host.engine;
+  options.Add("threads", &e.num_threads, "compute threads per model; 0 = one per usable core", 0,
+              1024);
+  options.Add("context-length", &e.context_length, "longest prompt and answer; 0 = the model's own",
+              0, 1 << 24);
+  options.Add("max-sequences", &e.max_sequences, "requests that run at once", 1, 4096);
+  options.Add("max-queued", &e.max_queued, "requests that wait; beyond it they are refused", 0,
+              1 << 20);
+  options.Add("step-token-budget", &e.step_token_budget, "tokens of one step", 1, 1 << 16);
+  options.AddBytes("kv-bytes", &e.kv_bytes, "memory of the KV cache; 0 = chosen");
+  options.Add("prefix-cache", &e.prefix_cache, "share the KV of equal prompt beginnings");
+  options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");
+  options.Add("unload-drain", &s->worker.host.unload_drain,
+              "what the streams of a model being unloaded may still take");
+  options.Add("write-stall-max", &s->worker.stream.write_stall_max,
+              "cut off a caller that has not read for this long", milliseconds(100));
+  options.Add("settle", &s->settle, "on SIGTERM, between not ready and draining");
+  options.Add("drain", &s->drain, "on SIGTERM, what running streams may still take");
+  options.AddCheck([s] { return s->worker.server.Validate(); });
+  options.AddCheck([s] { return s->worker.host.engine.Validate(); });
+}
+
+// "teacher=/models/t.gguf" or "/models/t.gguf"
+LoadSpec ParseSpec(const std::string& text, std::string backend) {
+  LoadSpec spec;
+  const size_t equals = text.find('=');
+  const bool named = equals != std::string::npos && IsModelName(text.substr(0, equals));
+  if (named) spec.name = text.substr(0, equals);
+  spec.path = named ? text.substr(equals + 1) : text;
+  spec.backend = std::move(backend);
+  spec.trusted = true;
+  return spec;
+}
+
+absl::Status StartModels(const Settings& settings, ModelHost& host) {
+  std::vector<LoadSpec> specs;
+  for (const std::string& text : settings.models) specs.push_back(ParseSpec(text, "native"));
+  for (const std::string& text : settings.scripts) specs.push_back(ParseSpec(text, "scripted"));
+  for (const LoadSpec& spec : specs) RETURN_IF_ERROR(host.StartLoading(spec).status());
+  if (specs.empty()) base::LogWarning("no --model given: serving nothing until one is loaded");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> Serve(const Settings& settings, base::Shutdown& shutdown) {
+  Worker worker(settings.worker);
+  RETURN_IF_ERROR(worker.Start());
+  ASSIGN_OR_RETURN(const auto probes,
+                   mesh::ProbeServer::Start(settings.probe_listen,
+                                            {.live = {},
+                                             .ready = [&] { return worker.WhyNotReady(); },
+                                             .metrics = [&] { return worker.metrics().Text(); }}));
+  RETURN_IF_ERROR(StartModels(settings, worker.host()));
+  shutdown.OnNotReady([&] { worker.NotReady(); });
+  shutdown.OnDrain([&](base::SteadyTime deadline) { worker.Drain(deadline); });
+  shutdown.OnStop([&] { worker.Stop(); });
+  return shutdown.Run({.settle = settings.settle, .drain = settings.drain});
+}
+
+int Main(int argc, char** argv) {
+  mesh::InitProcess();
+  base::Shutdown shutdown;
+  Settings settings;
+  base::OptionSet options("conclave-worker", "Serves language models over gRPC.");
+  AddOptions(options, &settings);
+  if (const auto code = base::HandleOptions(options, argc, argv)) return *code;
+  base::LogLevel level = base::LogLevel::kInfo;
+  base::ParseLogLevel(settings.log_level, &level);
+  base::SetLogLevel(level);
+  const absl::StatusOr<int> code = Serve(settings, shutdown);
+  if (code.ok()) return *code;
+  base::LogError("worker cannot start", {{"error", code.status().ToString()}});
+  return 1;
+}
+
+}  // namespace
+}  // namespace conclave::worker
+
+int main(int argc, char** argv) { return conclave::worker::Main(argc, argv); }

@@ -1,0 +1,150 @@
+#include "worker/model_file.h"
+
+#include <openssl/evp.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/strings.h"
+
+namespace conclave::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kHeadBytes = 4 << 20;
+constexpr int64_t kSampleBytes = 4 << 10;
+constexpr int64_t kSamples = 256;
+constexpr size_t kReadBytes = 1 << 20;
+
+class Sha256 final {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
+  void Add(const void* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
+  std::string Hex() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    EVP_DigestFinal_ex(context_.get(), digest, &size);
+    return absl::BytesToHexString(base::Abs({reinterpret_cast<const char*>(digest), size}));
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
+
+bool IsInside(const fs::path& path, const fs::path& folder) {
+  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end();
+}
+
+// Adds up to `size` bytes from `offset` on.
+void AddRange(std::ifstream& file, int64_t offset, int64_t size, std::string* buffer,
+              Sha256* hash) {
+  buffer->resize(static_cast<size_t>(size));
+  file.clear();
+  file.seekg(offset);
+  file.read(buffer->data(), size);
+  hash->Add(buffer->data(), static_cast<size_t>(file.gcount()));
+}
+
+}  // namespace
+
+bool IsModelName(std::string_view name) {
+  const auto alphanumeric = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  const auto good = [&](char c) {
+    return alphanumeric(c) || std::string_view("._:/-").find(c) != std::string_view::npos;
+  };
+  return !name.empty() && name.size() <= 128 && alphanumeric(name.front()) &&
+         std::all_of(name.begin(), name.end(), good);
+}
+
+std::string ModelNameOf(const std::string& path) {
+  fs::path p(path);
+  if (!p.has_filename()) p = p.parent_path();
+  return p.extension() == ".gguf" || p.extension() == ".json" ? p.stem().string()
+                                                              : p.filename().string();
+}
+
+absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
+  std::error_code error;
+  const fs::path canonical = fs::canonical(path, error);
+  if (error) return base::NotFound(absl::StrCat("path: ", path, ": ", error.message()));
+  fs::path file = canonical;
+  if (fs::is_directory(canonical, error)) file = canonical / "config.json";
+  struct stat info {};
+  if (::stat(file.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return base::InvalidArgument(
+        absl::StrCat("path: ", path, ": neither a regular file nor a model folder"));
+  }
+  return ModelFile{
+      .path = canonical.string(), .size_bytes = info.st_size, .modified_unix = info.st_mtim.tv_sec};
+}
+
+absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
+                                         const std::vector<std::string>& folders) {
+  const absl::Status denied =
+      absl::PermissionDeniedError("path: outside the model folders of this worker");
+  if (path.empty()) return base::InvalidArgument("path: required");
+  absl::Status missing = denied;
+  for (const std::string& folder : folders) {
+    std::error_code error;
+    const fs::path root = fs::canonical(folder, error);
+    if (error) continue;
+    const fs::path resolved = fs::canonical(root / path, error);  // an absolute path stays itself
+    if (error) {
+      // Whether a file exists is told for paths inside the folder only.
+      const fs::path lexical = (root / path).lexically_normal();
+      if (IsInside(lexical, root))
+        missing = base::NotFound("path: no such file in the model folder");
+      continue;
+    }
+    if (IsInside(resolved, root)) return CheckModelFile(resolved.string());
+  }
+  return missing;
+}
+
+absl::StatusOr<std::string> Fingerprint(const std::string& path) {
+  std::error_code error;
+  fs::path file_path = path;
+  if (fs::is_directory(file_path, error)) file_path /= "config.json";
+  std::ifstream file(file_path, std::ios::binary);
+  const auto size = static_cast<int64_t>(fs::file_size(file_path, error));
+  if (error || !file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
+  Sha256 hash;
+  hash.Add(&size, sizeof size);
+  std::string buffer;
+  AddRange(file, 0, std::min(size, kHeadBytes), &buffer, &hash);
+  const int64_t rest = size - kHeadBytes;
+  for (int64_t i = 0; i < kSamples && rest > 0; ++i) {
+    AddRange(file, kHeadBytes + rest / kSamples * i, kSampleBytes, &buffer, &hash);
+  }
+  return hash.Hex().substr(0, 16);
+}
+
+absl::StatusOr<std::string> Sha256Digest(const std::string& path, const std::stop_token& stop) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
+  Sha256 hash;
+  std::string buffer(kReadBytes, '\0');
+  while (file) {
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
+    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    hash.Add(buffer.data(), static_cast<size_t>(file.gcount()));
+  }
+  return absl::StrCat("sha256:", hash.Hex());
+}
+
+}  // namespace conclave::worker

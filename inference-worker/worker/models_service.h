@@ -1,0 +1,46 @@
+// conclave.v1.Worker: what this worker is, what it serves, and how busy it is.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "conclave/v1/models.grpc.pb.h"
+#include "mesh/watch_hub.h"
+#include "worker/generate_stream.h"
+#include "worker/model_host.h"
+#include "worker/task_pool.h"
+
+namespace conclave::worker {
+
+// Thread-safe. Destroy it after the server has stopped.
+class ModelsService final : public conclave::v1::Worker::CallbackService {
+ public:
+  ModelsService(ModelHost* host, WorkerIdentity identity);
+  ~ModelsService() override;
+
+  // Watch says so within 50 ms. `serving` false with `draining` false: not up yet, or broken.
+  void SetState(bool serving, bool draining);
+
+  grpc::ServerWriteReactor<conclave::v1::WorkerState>* Watch(
+      grpc::CallbackServerContext* context, const conclave::v1::WatchRequest* request) override;
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const conclave::v1::ListModelsRequest* request,
+                                       conclave::v1::ListModelsReply* reply) override;
+  grpc::ServerWriteReactor<conclave::v1::LoadModelProgress>* LoadModel(
+      grpc::CallbackServerContext* context, const conclave::v1::LoadModelRequest* request) override;
+  grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
+                                        const conclave::v1::UnloadModelRequest* request,
+                                        conclave::v1::UnloadModelReply* reply) override;
+
+ private:
+  void FillState(conclave::v1::WorkerState* state) const;
+
+  ModelHost* const host_;
+  const WorkerIdentity identity_;
+  std::atomic<bool> serving_{false};
+  std::atomic<bool> draining_{false};
+  mesh::WatchHub hub_;
+  TaskPool slow_;  // loads and unloads wait here
+};
+
+}  // namespace conclave::worker

@@ -1,0 +1,76 @@
+#include "worker/worker.h"
+
+#include <unistd.h>
+
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace conclave::worker {
+namespace {
+
+WorkerIdentity MakeIdentity(const WorkerOptions& options) {
+  std::random_device random;
+  const uint64_t epoch = (uint64_t{random()} << 32) | random();
+  if (!options.worker_id.empty()) return {options.worker_id, epoch};
+  char name[256] = "worker";
+  gethostname(name, sizeof name - 1);
+  const std::string& listen = options.server.listen;
+  return {absl::StrCat(name, listen.substr(listen.rfind(':'))), epoch};
+}
+
+}  // namespace
+
+Worker::Worker(WorkerOptions options)
+    : options_(std::move(options)),
+      identity_(MakeIdentity(options_)),
+      host_(options_.host),
+      worker_metrics_(&metrics_, &host_),
+      server_(options_.server),
+      inference_(std::make_unique<InferenceService>(&host_, &worker_metrics_, &server_.gate(),
+                                                    identity_, options_.stream)),
+      models_(std::make_unique<ModelsService>(&host_, identity_)) {}
+
+Worker::~Worker() { Stop(); }
+
+absl::Status Worker::Start() {
+  server_.AddService(inference_.get());
+  server_.AddService(models_.get());
+  RETURN_IF_ERROR(server_.Start());
+  server_.SetReady(true);
+  models_->SetState(true, false);
+  base::LogInfo("worker serves", {{"worker", identity_.worker_id}, {"port", port()}});
+  return absl::OkStatus();
+}
+
+std::string Worker::WhyNotReady() const {
+  if (!server_.ready()) return "not serving";
+  for (const auto& model : host_.List()) {
+    if (model->status().state == HostedModel::State::kLoading) {
+      return absl::StrCat("model ", model->name, " is loading");
+    }
+  }
+  return "";
+}
+
+void Worker::NotReady() {
+  models_->SetState(false, true);
+  server_.SetReady(false);
+}
+
+bool Worker::Drain(base::SteadyTime deadline) {
+  NotReady();
+  const bool drained = server_.Drain(deadline);
+  if (!drained) base::LogWarning("streams cut off at the drain deadline");
+  return drained;
+}
+
+void Worker::Stop() {
+  // The listener first: it cancels what is left, and no reactor outlives it.
+  server_.Stop();
+  host_.Close(std::chrono::milliseconds(0));
+}
+
+}  // namespace conclave::worker

@@ -1,0 +1,64 @@
+// The wiring of one inference worker: host, services, listener. main.cc gives it options and
+// signals, tests run it in process.
+//
+//   Worker worker(options);
+//   RETURN_IF_ERROR(worker.Start());       // serves; models may still be loading
+//   worker.NotReady(); worker.Drain(deadline); worker.Stop();
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "mesh/server.h"
+#include "worker/generate_stream.h"
+#include "worker/inference_service.h"
+#include "worker/model_host.h"
+#include "worker/models_service.h"
+#include "worker/worker_metrics.h"
+
+namespace conclave::worker {
+
+struct WorkerOptions {
+  std::string worker_id;  // empty = host name and port
+  mesh::ServerOptions server;
+  HostOptions host;
+  StreamOptions stream;
+};
+
+// Start to Stop from one thread; the rest is thread-safe.
+class Worker final {
+ public:
+  explicit Worker(WorkerOptions options);
+  ~Worker();  // stops
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  absl::Status Start();
+  int port() const { return server_.port(); }
+  const std::string& worker_id() const { return identity_.worker_id; }
+  ModelHost& host() { return host_; }
+  base::Metrics& metrics() { return metrics_; }
+
+  // Ready once the listener is up and no model is loading. Empty, or why not.
+  std::string WhyNotReady() const;
+
+  void NotReady();
+  // Streams finish; false when some were cut off at the deadline.
+  bool Drain(base::SteadyTime deadline);
+  void Stop();
+
+ private:
+  WorkerOptions options_;
+  WorkerIdentity identity_;
+  base::Metrics metrics_;
+  ModelHost host_;
+  WorkerMetrics worker_metrics_;
+  mesh::Server server_;
+  std::unique_ptr<InferenceService> inference_;
+  std::unique_ptr<ModelsService> models_;
+};
+
+}  // namespace conclave::worker

@@ -1,0 +1,173 @@
+#include "backends/scripted.h"
+
+#include <catch2/catch.hpp>
+
+#include "base/status.h"
+#include "unit/backends/recording_sink.h"
+
+namespace conclave::backends {
+namespace {
+
+GenerateRequest Ask(std::string content, std::string id = "r1") {
+  GenerateRequest request;
+  request.id = std::move(id);
+  ChatPrompt chat;
+  chat.conversation.messages.push_back({.role = "user", .content = std::move(content)});
+  request.prompt = std::move(chat);
+  return request;
+}
+
+std::unique_ptr<Backend> Open(const char* script) { return *MakeScripted(script); }
+
+}  // namespace
+
+TEST_CASE("an answer comes as deltas without gaps and ends once") {
+  const auto backend = Open("{}");
+  const auto sink = std::make_shared<RecordingSink>();
+  const auto accepted = backend->Generate(Ask("hello"), sink);
+  REQUIRE(accepted.ok());
+  CHECK(accepted->prompt_tokens == 12);  // "user: hello\n"
+  REQUIRE(sink->WaitForEnd());
+  CHECK(sink->text() == "hello");
+  const auto deltas = sink->deltas();
+  for (size_t i = 0; i < deltas.size(); ++i) CHECK(deltas[i].seq == static_cast<int64_t>(i));
+  REQUIRE(sink->finished().has_value());
+  CHECK(sink->finished()->usage.completion_tokens == 5);
+  backend->Drain(std::chrono::milliseconds(0));
+  CHECK(sink->ends() == 1);
+}
+
+TEST_CASE("a resumed answer continues after the ids already emitted, whatever the cut") {
+  const auto backend = Open(R"({"rules": [{"steps": [
+    {"reasoning": "hm"}, {"text": "It is "}, {"delay_ms": 1},
+    {"tool_call": {"name": "f", "arguments": {"a": 1}}}]}]})");
+  const auto whole = std::make_shared<RecordingSink>();
+  const auto accepted = backend->Generate(Ask("x"), whole);
+  REQUIRE(accepted.ok());
+  REQUIRE(whole->WaitForEnd());
+  const auto all = whole->deltas();
+  const auto ids = whole->ids();
+  REQUIRE(ids.size() == all.size());
+  for (size_t cut = 0; cut <= all.size(); ++cut) {
+    GenerateRequest request = Ask("x", "resumed");
+    request.resume = Resume{.emitted = {ids.begin(), ids.begin() + static_cast<long>(cut)},
+                            .seed = accepted->seed,
+                            .next_seq = static_cast<int64_t>(cut)};
+    const auto rest = std::make_shared<RecordingSink>();
+    REQUIRE(backend->Generate(std::move(request), rest).ok());
+    REQUIRE(rest->WaitForEnd());
+    const auto deltas = rest->deltas();
+    REQUIRE(deltas.size() == all.size() - cut);
+    for (size_t i = 0; i < deltas.size(); ++i) {
+      CHECK(deltas[i].seq == all[cut + i].seq);
+      CHECK(deltas[i].token_ids == all[cut + i].token_ids);
+      CHECK(deltas[i].text == all[cut + i].text);
+      if (deltas[i].tool_call) CHECK(deltas[i].tool_call->id == all[cut + i].tool_call->id);
+    }
+    CHECK(rest->finished()->usage.completion_tokens == static_cast<int32_t>(all.size()));
+    CHECK(rest->finished()->usage.reasoning_tokens == 2);
+    CHECK(rest->finished()->reason == Finished::Reason::kToolCalls);
+  }
+}
+
+TEST_CASE("a request that hangs is cancelled and its slot is free") {
+  const auto backend = Open(R"({"rules": [{"steps": [{"text": "a"}, {"hang": true}]}]})");
+  const auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("x"), sink).ok());
+  REQUIRE(sink->WaitForDeltas(1));
+  CHECK(backend->load().running == 1);
+  backend->Cancel("r1");
+  REQUIRE(sink->WaitForEnd());
+  CHECK(sink->finished()->reason == Finished::Reason::kCancelled);
+  CHECK(backend->load().running == 0);
+  CHECK(backend->load().cancelled_total == 1);
+  backend->Cancel("r1");
+  CHECK(sink->ends() == 1);
+}
+
+TEST_CASE("a paused request waits while others go on") {
+  const auto backend = Open("{}");
+  const auto slow = std::make_shared<RecordingSink>(3);
+  const auto quick = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("slow reader", "slow"), slow).ok());
+  REQUIRE(slow->WaitForDeltas(3));
+  REQUIRE(backend->Generate(Ask("quick reader", "quick"), quick).ok());
+  REQUIRE(quick->WaitForEnd());
+  CHECK(quick->text() == "quick reader");
+  CHECK(slow->deltas().size() == 3);
+  backend->Resume("slow");
+  REQUIRE(slow->WaitForEnd());
+  CHECK(slow->text() == "slow reader");
+}
+
+TEST_CASE("the queue refuses beyond its limit and keeps what it has") {
+  const auto backend = Open(R"({"slots": 1, "max_queued": 1, "rules": [
+               {"when": {"last_contains": "block"}, "steps": [{"text": "a"}, {"hang": true}]}]})");
+  const auto first = std::make_shared<RecordingSink>();
+  const auto second = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("block", "1"), first).ok());
+  REQUIRE(first->WaitForDeltas(1));
+  const auto queued = backend->Generate(Ask("next", "2"), second);
+  REQUIRE(queued.ok());
+  CHECK(queued->queue_position == 1);
+  const auto refused = backend->Generate(Ask("more", "3"), std::make_shared<RecordingSink>());
+  CHECK(refused.status().code() == absl::StatusCode::kResourceExhausted);
+  backend->Cancel("1");
+  REQUIRE(second->WaitForEnd());
+  CHECK(second->text() == "next");
+}
+
+TEST_CASE("a prompt beyond the context is refused with both numbers") {
+  const auto backend = Open(R"({"context_length": 10})");
+  const auto refused =
+      backend->Generate(Ask("far too long a prompt"), std::make_shared<RecordingSink>());
+  CHECK(refused.status().code() == absl::StatusCode::kOutOfRange);
+  CHECK(base::ReasonOf(refused.status()) == "context_length_exceeded");
+  const std::string message(refused.status().message());
+  CHECK(message.find("28") != std::string::npos);
+  CHECK(message.find("10") != std::string::npos);
+}
+
+TEST_CASE("a rule answers only as often as it says") {
+  const auto backend = Open(R"({"rules": [{"times": 1, "refuse": {"code": "UNAVAILABLE"}}]})");
+  CHECK(backend->Generate(Ask("x", "1"), std::make_shared<RecordingSink>()).status().code() ==
+        absl::StatusCode::kUnavailable);
+  const auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("x", "2"), sink).ok());
+  CHECK(sink->WaitForEnd());
+}
+
+TEST_CASE("a failure in the middle is the last event") {
+  const auto backend = Open(
+      R"({"rules": [{"steps": [{"text": "ab"}, {"fail": {"code": "INTERNAL", "reason": "x"}}]}]})");
+  const auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("x"), sink).ok());
+  REQUIRE(sink->WaitForEnd());
+  CHECK(sink->text() == "ab");
+  CHECK(sink->failure().code() == absl::StatusCode::kInternal);
+  CHECK(base::ReasonOf(sink->failure()) == "x");
+  CHECK_FALSE(sink->finished().has_value());
+}
+
+TEST_CASE("draining refuses newcomers, lets streams end and cancels what is left") {
+  const auto backend = Open(R"({"rules": [
+      {"when": {"last_contains": "hang"}, "steps": [{"text": "a"}, {"hang": true}]}]})");
+  const auto hangs = std::make_shared<RecordingSink>();
+  REQUIRE(backend->Generate(Ask("hang"), hangs).ok());
+  REQUIRE(hangs->WaitForDeltas(1));
+  backend->Drain(std::chrono::milliseconds(5));
+  CHECK(hangs->finished()->reason == Finished::Reason::kCancelled);
+  CHECK(backend->Generate(Ask("x"), std::make_shared<RecordingSink>()).status().code() ==
+        absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("a shape the backend cannot promise is refused, not ignored") {
+  const auto backend = Open("{}");
+  GenerateRequest request = Ask("x");
+  request.response_format.kind = ResponseFormat::Kind::kJsonObject;
+  const auto refused = backend->Generate(std::move(request), std::make_shared<RecordingSink>());
+  CHECK(refused.status().code() == absl::StatusCode::kUnimplemented);
+  CHECK(base::ParamOf(refused.status()) == "response_format");
+}
+
+}  // namespace conclave::backends

@@ -1,0 +1,180 @@
+// The services as a caller sees them, refusals above all.
+#include <catch2/catch.hpp>
+
+#include "base/status.h"
+#include "conclave/v1/common.pb.h"
+#include "conclave/v1/models.grpc.pb.h"
+#include "mesh/grpc_status.h"
+#include "support/generate_client.h"
+#include "support/scripted_worker.h"
+
+namespace conclave::tests {
+namespace {
+
+namespace pb = conclave::v1;
+
+// The whole status of a call that must fail, details included.
+absl::Status Refusal(const ScriptedWorker& worker, const pb::GenerateRequest& request) {
+  const auto stub = pb::Inference::NewStub(ConnectTo(worker.address()));
+  grpc::ClientContext context;
+  const auto reader = stub->Generate(&context, request);
+  pb::GenerateEvent event;
+  CHECK_FALSE(reader->Read(&event));
+  return mesh::FromGrpc(reader->Finish(), &context);
+}
+
+}  // namespace
+
+TEST_CASE("accepted tells who answers and with which seed") {
+  const ScriptedWorker worker(R"({"rules": [{"mode": "dice", "count": 5}]})");
+  const auto channel = ConnectTo(worker.address());
+  pb::GenerateRequest request = UserSays("x");
+  const Answer first = Ask(channel, request);
+  REQUIRE(first.status.ok());
+  const pb::Accepted& accepted = first.events.front().accepted();
+  CHECK(accepted.worker_id() == "scripted-worker");
+  CHECK(accepted.epoch() != 0);
+  CHECK(accepted.model() == "scripted");
+  CHECK(accepted.model_revision().size() == 16);
+  CHECK(accepted.prompt_tokens() == 8);
+  request.mutable_sampling()->set_seed(accepted.seed());
+  const Answer again = Ask(channel, request);
+  CHECK(again.text() == first.text());
+  CHECK(again.events.front().accepted().seed() == accepted.seed());
+}
+
+TEST_CASE("a stream taken up again over the wire continues without gap or repetition") {
+  const ScriptedWorker worker(R"({"rules": [{"mode": "dice", "count": 30}]})");
+  const auto channel = ConnectTo(worker.address());
+  const Answer whole = Ask(channel, UserSays("x"));
+  const size_t cut = whole.events.size() / 2;
+  pb::GenerateRequest request = UserSays("x");
+  pb::ResumeState* resume = request.mutable_resume();
+  std::string text;
+  for (size_t i = 0; i < cut; ++i) {
+    const pb::GenerateEvent& event = whole.events[i];
+    if (event.has_accepted()) resume->set_seed(event.accepted().seed());
+    if (!event.has_delta()) continue;
+    resume->mutable_emitted_token_ids()->MergeFrom(event.delta().token_ids());
+    resume->set_next_seq(event.delta().seq() + 1);
+    text += event.delta().text();
+  }
+  const Answer rest = Ask(channel, request);
+  CHECK(text + rest.text() == whole.text());
+  for (const auto& event : rest.events) {
+    if (!event.has_delta()) continue;
+    CHECK(event.delta().seq() == resume->next_seq());
+    break;
+  }
+}
+
+TEST_CASE("refusals carry code, reason and parameter in the trailer") {
+  const ScriptedWorker worker(R"({"context_length": 20})");
+  const absl::Status unknown = Refusal(worker, UserSays("x", "nobody"));
+  CHECK(unknown.code() == absl::StatusCode::kNotFound);
+  CHECK(base::ReasonOf(unknown) == "model_not_found");
+  CHECK(base::ParamOf(unknown) == "model");
+  const absl::Status longer = Refusal(worker, UserSays("a prompt that is too long"));
+  CHECK(longer.code() == absl::StatusCode::kOutOfRange);
+  CHECK(base::ReasonOf(longer) == "context_length_exceeded");
+  pb::GenerateRequest hot = UserSays("x");
+  hot.mutable_sampling()->set_temperature(9);
+  const absl::Status range = Refusal(worker, hot);
+  CHECK(range.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(base::ParamOf(range) == "temperature");
+}
+
+TEST_CASE("a full queue says when to come back") {
+  const ScriptedWorker worker(
+      R"({"slots": 1, "max_queued": 0, "rules": [{"steps": [{"text": "a"}, {"hang": true}]}]})");
+  const auto stub = pb::Inference::NewStub(ConnectTo(worker.address()));
+  grpc::ClientContext context;
+  const auto first = stub->Generate(&context, UserSays("x"));
+  pb::GenerateEvent event;
+  REQUIRE(first->Read(&event));
+  const absl::Status full = Refusal(worker, UserSays("y"));
+  CHECK(full.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(base::RetryAfterOf(full) >= std::chrono::seconds(1));
+  context.TryCancel();
+  first->Finish();
+}
+
+TEST_CASE("a failure after the first event is an event, and the call itself ends well") {
+  const ScriptedWorker worker(R"({"rules": [{"steps": [{"text": "a"},
+      {"fail": {"code": "INTERNAL", "reason": "broken", "message": "no luck"}}]}]})");
+  const Answer answer = Ask(ConnectTo(worker.address()), UserSays("x"));
+  CHECK(answer.status.ok());
+  REQUIRE(answer.events.back().has_failed());
+  CHECK(answer.events.back().failed().error().reason() == "broken");
+  CHECK(answer.num_finished() == 0);
+}
+
+TEST_CASE("text goes to ids and back through the service") {
+  const ScriptedWorker worker("{}");
+  const auto stub = pb::Inference::NewStub(ConnectTo(worker.address()));
+  pb::TokenizeRequest request;
+  request.set_model("scripted");
+  request.set_text("hé");
+  pb::TokenizeReply reply;
+  {
+    grpc::ClientContext context;
+    REQUIRE(stub->Tokenize(&context, request, &reply).ok());
+  }
+  CHECK(reply.token_ids_size() == 2);
+  CHECK(reply.pieces(1) == "é");
+  CHECK(reply.context_length() == 32'768);
+  pb::DetokenizeRequest back;
+  back.set_model("scripted");
+  *back.mutable_token_ids() = reply.token_ids();
+  pb::DetokenizeReply text;
+  {
+    grpc::ClientContext context;
+    REQUIRE(stub->Detokenize(&context, back, &text).ok());
+  }
+  CHECK(text.text() == "hé");
+  back.add_token_ids(-5);
+  grpc::ClientContext context;
+  CHECK(stub->Detokenize(&context, back, &text).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_CASE("models are listed, refused and unloaded over the wire") {
+  ScriptedWorker worker("{}");
+  worker.Add("second", R"({"aliases": ["zweites"]})");
+  const auto stub = pb::Worker::NewStub(ConnectTo(worker.address()));
+  pb::ListModelsReply list;
+  {
+    grpc::ClientContext context;
+    pb::ListModelsRequest request;
+    request.set_with_details(true);
+    REQUIRE(stub->ListModels(&context, request, &list).ok());
+  }
+  REQUIRE(list.models_size() == 2);
+  CHECK(list.models(1).aliases(0) == "zweites");
+  CHECK(list.models(0).details().format() == "script");
+  CHECK(list.models(0).capabilities(0) == "completion");
+
+  pb::LoadModelRequest load;
+  load.set_name("third");
+  load.set_path("/etc/passwd");
+  {
+    grpc::ClientContext context;
+    const auto reader = stub->LoadModel(&context, load);
+    pb::LoadModelProgress progress;
+    CHECK_FALSE(reader->Read(&progress));
+    CHECK(reader->Finish().error_code() == grpc::StatusCode::PERMISSION_DENIED);
+  }
+  {
+    grpc::ClientContext context;
+    pb::UnloadModelRequest request;
+    request.set_name("second");
+    pb::UnloadModelReply reply;
+    CHECK(stub->UnloadModel(&context, request, &reply).ok());
+  }
+  {
+    grpc::ClientContext context;
+    REQUIRE(stub->ListModels(&context, pb::ListModelsRequest(), &list).ok());
+  }
+  CHECK(list.models_size() == 1);
+}
+
+}  // namespace conclave::tests
