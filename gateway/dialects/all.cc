@@ -1,0 +1,19 @@
+#include <array>
+
+#include "gateway/dialects/dialect.h"
+#include "gateway/dialects/openai/routes.h"
+#include "gateway/dialects/utility/routes.h"
+
+namespace conclave::gateway {
+namespace {
+
+constexpr std::array kDialects = {
+    Dialect{"openai", openai::AddRoutes},
+    Dialect{"utility", utility::AddRoutes},
+};
+
+}  // namespace
+
+std::span<const Dialect> AllDialects() { return kDialects; }
+
+}  // namespace conclave::gateway

@@ -1,0 +1,323 @@
+#include "gateway/dialects/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "gateway/http/error_response.h"
+
+namespace conclave::gateway {
+namespace {
+
+using base::SteadyTime;
+using std::chrono::steady_clock;
+
+double SecondsBetween(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Counts what passes: first token, gaps, usage. One per generation.
+class Watcher final {
+ public:
+  Watcher(const Services& services, Exchange& exchange, const std::string& model)
+      : record_(exchange.record),
+        began_(exchange.request.received_at),
+        metrics_(services.metrics->ForModel(model)) {}
+
+  void OnEvent(const v1::GenerateEvent& event) {
+    if (event.has_accepted()) record_.worker = event.accepted().worker_id();
+    if (event.has_delta()) OnTokens(event.delta().token_ids_size());
+    if (event.has_finished()) OnUsage(event.finished().usage());
+  }
+
+ private:
+  void OnTokens(int count) {
+    if (count == 0) return;
+    const SteadyTime now = steady_clock::now();
+    if (record_.ttft_ms == 0) {
+      record_.ttft_ms = SecondsBetween(began_, now) * 1000;
+      metrics_->ttft_seconds.Observe(record_.ttft_ms / 1000);
+    } else {
+      metrics_->itl_seconds.Observe(SecondsBetween(last_token_, now) / count);
+    }
+    last_token_ = now;
+  }
+
+  void OnUsage(const v1::Usage& usage) {
+    // The prompt is the same for every choice.
+    if (record_.prompt_tokens == 0) {
+      record_.prompt_tokens = usage.prompt_tokens();
+      record_.cached_tokens = usage.cached_tokens();
+      metrics_->prompt_tokens.Add(usage.prompt_tokens());
+      metrics_->cached_tokens.Add(usage.cached_tokens());
+    }
+    record_.completion_tokens += usage.completion_tokens();
+    metrics_->completion_tokens.Add(usage.completion_tokens());
+    metrics_->reasoning_tokens.Add(usage.reasoning_tokens());
+  }
+
+  AccessRecord& record_;
+  const SteadyTime began_;
+  const std::shared_ptr<const ModelMetrics> metrics_;
+  SteadyTime last_token_;
+};
+
+// A running call together with what it holds.
+struct Running {
+  Admission::Permit permit;
+  Call<v1::GenerateEvent> call;
+  std::string model;
+  SteadyTime cancelled_at{};
+};
+
+Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Exchange& exchange,
+                                                    v1::GenerateRequest request) {
+  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
+  if (!model.ok()) co_return model.status();
+  exchange.record.model = model->name();
+  auto running = std::make_unique<Running>();
+  running->model = model->name();
+  const SteadyTime queued_at = steady_clock::now();
+  absl::StatusOr<Admission::Permit> permit =
+      co_await services.admission->Enter(model->name(), exchange.out);
+  if (!permit.ok()) co_return permit.status();
+  running->permit = *std::move(permit);
+  const double queue_seconds = SecondsBetween(queued_at, steady_clock::now());
+  exchange.record.queue_ms = queue_seconds * 1000;
+  services.metrics->queue_seconds.Observe(queue_seconds);
+
+  const int priority = request.meta().priority();
+  *request.mutable_meta() = MetaOf(exchange.request);
+  request.mutable_meta()->set_priority(priority);
+  running->call = services.inference->Generate(std::move(request),
+                                               steady_clock::now() + services.times.generate);
+  exchange.out.OnCancel([raw = running.get()] {
+    raw->cancelled_at = steady_clock::now();
+    raw->call->Cancel();
+  });
+  co_return running;
+}
+
+void Close(const Services& services, Exchange& exchange, const Running& running) {
+  exchange.out.OnCancel(nullptr);
+  if (running.cancelled_at == SteadyTime()) return;
+  services.metrics->cancel_seconds.Observe(
+      SecondsBetween(running.cancelled_at, steady_clock::now()));
+}
+
+// What the end of the call means for the client.
+absl::Status EndStatus(const Exchange& exchange, const absl::Status& status) {
+  if (exchange.out.cancel_reason() == CancelReason::kDrain) {
+    return base::WithReason(base::Unavailable("the server is shutting down"), "server_draining");
+  }
+  return status;
+}
+
+ErrorInfo NoteError(Exchange& exchange, const absl::Status& status) {
+  const ErrorInfo error = ErrorInfoOf(status);
+  exchange.record.error_code =
+      error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
+  if (error.http_status == 500) {
+    base::LogError("request failed", {{"request_id", exchange.request.request_id},
+                                      {"what", base::Std(status.message())}});
+  }
+  return error;
+}
+
+absl::Status CheckFinish(const v1::GenerateEvent& event) {
+  if (event.has_finished() && event.finished().reason() == v1::Finished::REASON_CANCELLED) {
+    return base::WithReason(base::Unavailable("the worker gave the request up"),
+                            "worker_cancelled");
+  }
+  return absl::OkStatus();
+}
+
+// The streaming half, once the call is open.
+class StreamPump final {
+ public:
+  StreamPump(const Services& services, Exchange& exchange, Running& running,
+             GenerationEncoder& encoder, ErrorBody errors)
+      : services_(services),
+        exchange_(exchange),
+        running_(running),
+        encoder_(encoder),
+        errors_(errors),
+        watcher_(services, exchange, running.model) {}
+
+  Task<void> Run() {
+    // Until the worker has accepted, an error is still an HTTP status. A long silence is not waited
+    // out: the stream begins and keeps its connection alive.
+    StreamGot got = co_await Next();
+    if (got == StreamGot::kEnd) {
+      absl::Status status = EndStatus(exchange_, running_.call->status());
+      if (status.ok()) status = base::Internal("a generation without events");
+      co_await ReplyError(exchange_, status, errors_);
+      co_return;
+    }
+    HeaderList headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+    bool open = co_await exchange_.out.BeginStream(200, encoder_.content_type(), headers);
+    std::string bytes;
+    encoder_.Begin(&bytes);
+    while (got != StreamGot::kEnd && failure_.ok()) {
+      Encode(got, &bytes);
+      if (open) open = co_await Send(&bytes);
+      got = co_await Next();
+    }
+    if (exchange_.out.cancel_reason() == CancelReason::kClientGone || !open) co_return;
+    co_await End();
+  }
+
+ private:
+  Task<StreamGot> Next() {
+    co_return co_await running_.call->Next(&events_, last_write_ + services_.times.keep_alive);
+  }
+
+  void Encode(StreamGot got, std::string* bytes) {
+    for (const v1::GenerateEvent& event : events_) {
+      failure_ = CheckFinish(event);
+      if (!failure_.ok()) return;
+      watcher_.OnEvent(event);
+      encoder_.OnEvent(event, bytes);
+    }
+    events_.clear();
+    if (got == StreamGot::kTimeout) encoder_.KeepAlive(bytes);
+  }
+
+  Task<bool> Send(std::string* bytes) {
+    if (bytes->empty()) co_return true;
+    const double size = static_cast<double>(bytes->size());
+    services_.metrics->stream_buffer_bytes.Add(size);
+    const bool open = co_await exchange_.out.Write(*bytes);
+    services_.metrics->stream_buffer_bytes.Add(-size);
+    bytes->clear();
+    last_write_ = steady_clock::now();
+    co_return open;
+  }
+
+  Task<void> End() {
+    absl::Status status = failure_.ok() ? running_.call->status() : failure_;
+    status = EndStatus(exchange_, status);
+    std::string bytes;
+    if (status.ok()) {
+      encoder_.End(&bytes);
+    } else {
+      encoder_.Error(NoteError(exchange_, status), &bytes);
+      exchange_.out.Abort();
+    }
+    co_await exchange_.out.Write(bytes);
+    co_await exchange_.out.EndStream();
+  }
+
+  const Services& services_;
+  Exchange& exchange_;
+  Running& running_;
+  GenerationEncoder& encoder_;
+  const ErrorBody errors_;
+  Watcher watcher_;
+  std::vector<v1::GenerateEvent> events_;
+  absl::Status failure_;
+  SteadyTime last_write_ = steady_clock::now();
+};
+
+void AddToolCall(const v1::ToolCallDelta& delta, std::vector<v1::ToolCall>* calls) {
+  const auto index = static_cast<size_t>(std::clamp(delta.index(), 0, 1023));
+  if (calls->size() <= index) calls->resize(index + 1);
+  v1::ToolCall& call = (*calls)[index];
+  if (!delta.id().empty()) call.set_id(delta.id());
+  if (!delta.name().empty()) call.set_name(delta.name());
+  call.mutable_arguments()->append(delta.arguments());
+  const bool done = delta.state() == v1::ToolCallDelta::STATE_SUCCEEDED;
+  // A call without arguments is a call with none.
+  if (done && call.arguments().empty()) call.set_arguments("{}");
+}
+
+}  // namespace
+
+void AddUsage(const v1::Usage& one, v1::Usage* all) {
+  all->set_prompt_tokens(std::max(all->prompt_tokens(), one.prompt_tokens()));
+  all->set_cached_tokens(std::max(all->cached_tokens(), one.cached_tokens()));
+  all->set_completion_tokens(all->completion_tokens() + one.completion_tokens());
+  all->set_reasoning_tokens(all->reasoning_tokens() + one.reasoning_tokens());
+}
+
+void Completion::Add(const v1::GenerateEvent& event) {
+  if (event.has_accepted()) accepted = event.accepted();
+  const int index = event.has_delta() ? event.delta().index() : event.finished().index();
+  if (!event.has_delta() && !event.has_finished()) return;
+  const auto at = static_cast<size_t>(std::clamp(index, 0, 127));
+  if (choices.size() <= at) choices.resize(at + 1);
+  Choice& choice = choices[at];
+  if (event.has_finished()) {
+    choice.finished = event.finished();
+    AddUsage(event.finished().usage(), &usage);
+    timings = event.finished().timings();
+    return;
+  }
+  const v1::Delta& delta = event.delta();
+  choice.text += delta.text();
+  choice.reasoning += delta.reasoning();
+  if (delta.has_tool_call()) AddToolCall(delta.tool_call(), &choice.tool_calls);
+  choice.logprobs.insert(choice.logprobs.end(), delta.logprobs().begin(), delta.logprobs().end());
+  choice.token_ids.insert(choice.token_ids.end(), delta.token_ids().begin(),
+                          delta.token_ids().end());
+}
+
+Task<void> StreamGeneration(const Services& services, Exchange& exchange,
+                            v1::GenerateRequest request, GenerationEncoder& encoder,
+                            ErrorBody errors) {
+  absl::StatusOr<std::unique_ptr<Running>> running =
+      co_await Open(services, exchange, std::move(request));
+  if (!running.ok()) {
+    co_await ReplyError(exchange, running.status(), errors);
+    co_return;
+  }
+  services.metrics->streams.Add(1);
+  StreamPump pump(services, exchange, **running, encoder, errors);
+  co_await pump.Run();
+  Close(services, exchange, **running);
+  services.metrics->streams.Add(-1);
+}
+
+Task<absl::StatusOr<Completion>> CollectGeneration(const Services& services, Exchange& exchange,
+                                                   v1::GenerateRequest request) {
+  absl::StatusOr<std::unique_ptr<Running>> opened =
+      co_await Open(services, exchange, std::move(request));
+  if (!opened.ok()) co_return opened.status();
+  Running& running = **opened;
+  Watcher watcher(services, exchange, running.model);
+  Completion completion;
+  std::vector<v1::GenerateEvent> events;
+  absl::Status failure;
+  while (failure.ok()) {
+    const StreamGot got = co_await running.call->Next(&events, SteadyTime::max());
+    if (got == StreamGot::kEnd) break;
+    for (const v1::GenerateEvent& event : events) {
+      watcher.OnEvent(event);
+      completion.Add(event);
+      if (failure.ok()) failure = CheckFinish(event);
+    }
+    events.clear();
+  }
+  Close(services, exchange, running);
+  absl::Status status = failure.ok() ? running.call->status() : failure;
+  status = EndStatus(exchange, status);
+  if (!status.ok()) co_return status;
+  if (completion.choices.empty()) co_return base::Internal("a generation without events");
+  co_return completion;
+}
+
+Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors) {
+  const ErrorInfo error = NoteError(exchange, status);
+  if (absl::IsCancelled(status)) co_return;
+  Response response = MakeErrorResponse(error, errors);
+  co_await exchange.out.Reply(std::move(response));
+}
+
+Task<void> ReplyJson(Exchange& exchange, std::string body) {
+  Response response;
+  response.body = std::move(body);
+  co_await exchange.out.Reply(std::move(response));
+}
+
+}  // namespace conclave::gateway

@@ -1,0 +1,67 @@
+// One generation, from a decoded request to the client, for every dialect: model look-up,
+// admission, the call, cancellation, keep-alives, metrics. A dialect only brings the encoder.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/http/router.h"
+#include "gateway/upstream/services.h"
+
+namespace conclave::gateway {
+
+// Writes the events of one generation as the bytes of a streamed answer.
+class GenerationEncoder {
+ public:
+  virtual ~GenerationEncoder() = default;
+  virtual std::string_view content_type() const = 0;
+  // The request is admitted and the status line sent.
+  virtual void Begin(std::string* out) = 0;
+  // Accepted, Progress, Delta and Finished, in order.
+  virtual void OnEvent(const v1::GenerateEvent& event, std::string* out) = 0;
+  // After the last Finished.
+  virtual void End(std::string* out) = 0;
+  // Nothing was written for a while.
+  virtual void KeepAlive(std::string* out) = 0;
+  // Instead of End.
+  virtual void Error(const ErrorInfo& error, std::string* out) = 0;
+};
+
+// A whole generation, for answers in one piece.
+struct Completion {
+  struct Choice {
+    std::string text;
+    std::string reasoning;
+    std::vector<v1::ToolCall> tool_calls;
+    std::vector<v1::TokenLogprob> logprobs;
+    std::vector<int32_t> token_ids;
+    v1::Finished finished;
+  };
+  v1::Accepted accepted;
+  std::vector<Choice> choices;  // by index
+  v1::Usage usage;              // of all choices together
+  v1::Timings timings;          // of the last to finish
+
+  void Add(const v1::GenerateEvent& event);
+};
+
+// Adds one choice's usage to the whole: the prompt counts once.
+void AddUsage(const v1::Usage& one, v1::Usage* all);
+
+// Answers with a stream; with an error of the family when there is none to begin.
+Task<void> StreamGeneration(const Services& services, Exchange& exchange,
+                            v1::GenerateRequest request, GenerationEncoder& encoder,
+                            ErrorBody errors);
+
+// CANCELLED: the client went, there is nobody to answer.
+Task<absl::StatusOr<Completion>> CollectGeneration(const Services& services, Exchange& exchange,
+                                                   v1::GenerateRequest request);
+
+// Answers with the error, unless nobody is there to read it.
+Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors);
+
+Task<void> ReplyJson(Exchange& exchange, std::string body);
+
+}  // namespace conclave::gateway

@@ -1,0 +1,334 @@
+#include "gateway/dialects/openai/chat_request.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "base/strings.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+using base::JsonValue;
+
+constexpr size_t kToolsMax = 128;
+constexpr size_t kStopMax = 4;
+constexpr size_t kFunctionNameMax = 64;
+constexpr size_t kTemplateVariablesMax = 64;
+
+absl::StatusOr<v1::Role> ReadRole(JsonValue role) {
+  // A message without a role is a user's: seed 001 sends such, and nothing else could be meant.
+  if (!role.present()) return v1::ROLE_USER;
+  ASSIGN_OR_RETURN(const std::string name, role.AsString());
+  if (name == "system" || name == "developer") return v1::ROLE_SYSTEM;
+  if (name == "user") return v1::ROLE_USER;
+  if (name == "assistant") return v1::ROLE_ASSISTANT;
+  if (name == "tool" || name == "function") return v1::ROLE_TOOL;
+  return role.Error("expected system, developer, user, assistant or tool");
+}
+
+absl::Status ReadPart(JsonValue part, v1::ChatMessage* message) {
+  RETURN_IF_ERROR(part.ExpectObject());
+  ASSIGN_OR_RETURN(const std::string type, part.Get("type").AsString());
+  if (type == "text") {
+    ASSIGN_OR_RETURN(std::string text, part.Get("text").AsString());
+    message->add_content()->set_text(std::move(text));
+    return absl::OkStatus();
+  }
+  if (type == "refusal") {
+    ASSIGN_OR_RETURN(std::string text, part.Get("refusal").AsString());
+    message->add_content()->set_refusal(std::move(text));
+    return absl::OkStatus();
+  }
+  // Images, audio and files: refused before anything is fetched or decoded.
+  return part.Get("type").Error("\"" + type + "\" parts are not supported by this server");
+}
+
+absl::Status ReadContent(JsonValue content, bool may_be_null, v1::ChatMessage* message) {
+  if (content.missing()) {
+    if (!may_be_null) return content.Error("expected string or array");
+    message->set_content_is_null(true);
+    return absl::OkStatus();
+  }
+  if (content.is_string()) {
+    ASSIGN_OR_RETURN(std::string text, content.AsString());
+    message->add_content()->set_text(std::move(text));
+    return absl::OkStatus();
+  }
+  if (!content.is_array()) return content.Error("expected string or array");
+  for (size_t i = 0; i < content.size(); ++i) RETURN_IF_ERROR(ReadPart(content.At(i), message));
+  return absl::OkStatus();
+}
+
+absl::Status ReadToolCalls(JsonValue calls, v1::ChatMessage* message) {
+  if (calls.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(calls.ExpectArray());
+  if (calls.size() > kToolsMax) return calls.Error(absl::StrCat("at most ", kToolsMax));
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const JsonValue call = calls.At(i);
+    ASSIGN_OR_RETURN(std::string id, call.Get("id").AsString());
+    const JsonValue function = call.Get("function");
+    RETURN_IF_ERROR(function.ExpectObject());
+    ASSIGN_OR_RETURN(std::string name, function.Get("name").AsString());
+    ASSIGN_OR_RETURN(std::string arguments, function.Get("arguments").AsString());
+    v1::ToolCall* out = message->add_tool_calls();
+    out->set_id(std::move(id));
+    out->set_name(std::move(name));
+    out->set_arguments(std::move(arguments));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadAssistantExtras(JsonValue value, v1::ChatMessage* message) {
+  RETURN_IF_ERROR(ReadToolCalls(value.Get("tool_calls"), message));
+  ASSIGN_OR_RETURN(std::optional<std::string> refusal, value.Get("refusal").OptionalString());
+  if (refusal && !refusal->empty()) message->add_content()->set_refusal(*std::move(refusal));
+  // Two spellings are in the wild; both go back to the template.
+  for (const std::string_view name : {"reasoning_content", "reasoning"}) {
+    ASSIGN_OR_RETURN(std::optional<std::string> text, value.Get(name).OptionalString());
+    if (text && message->reasoning().empty()) message->set_reasoning(*std::move(text));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMessage(JsonValue value, v1::ChatMessage* message) {
+  RETURN_IF_ERROR(value.ExpectObject());
+  ASSIGN_OR_RETURN(const v1::Role role, ReadRole(value.Get("role")));
+  message->set_role(role);
+  const bool assistant = role == v1::ROLE_ASSISTANT;
+  RETURN_IF_ERROR(ReadContent(value.Get("content"), assistant, message));
+  if (assistant) RETURN_IF_ERROR(ReadAssistantExtras(value, message));
+  if (role == v1::ROLE_TOOL) {
+    // The old "function" role has a name instead.
+    const JsonValue id = value.Get("tool_call_id");
+    const JsonValue name = value.Get("name");
+    if (id.missing() && name.missing()) return id.Error("required");
+    ASSIGN_OR_RETURN(const std::optional<std::string> given, id.OptionalString());
+    message->set_tool_call_id(given.value_or(std::string()));
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string> name, value.Get("name").OptionalString());
+  message->set_name(name.value_or(std::string()));
+  return absl::OkStatus();
+}
+
+absl::Status ReadMessages(JsonValue messages, std::string_view default_system_prompt,
+                          v1::ChatPrompt* chat) {
+  RETURN_IF_ERROR(messages.ExpectArray());
+  if (messages.size() == 0) return messages.Error("at least one message is required");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    RETURN_IF_ERROR(ReadMessage(messages.At(i), chat->add_messages()));
+  }
+  const bool has_system =
+      std::any_of(chat->messages().begin(), chat->messages().end(),
+                  [](const v1::ChatMessage& m) { return m.role() == v1::ROLE_SYSTEM; });
+  if (has_system || default_system_prompt.empty()) return absl::OkStatus();
+  v1::ChatMessage* system = chat->add_messages();
+  system->set_role(v1::ROLE_SYSTEM);
+  system->add_content()->set_text(std::string(default_system_prompt));
+  for (int i = chat->messages_size() - 1; i > 0; --i) {
+    chat->mutable_messages()->SwapElements(i, i - 1);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
+  if (tools.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(tools.ExpectArray());
+  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
+  for (size_t i = 0; i < tools.size(); ++i) {
+    const JsonValue tool = tools.At(i);
+    ASSIGN_OR_RETURN(const std::string type, tool.Get("type").AsString());
+    if (type != "function") return tool.Get("type").Error("only \"function\" tools are supported");
+    RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
+  }
+  return absl::OkStatus();
+}
+
+bool HasTool(const v1::ChatPrompt& chat, const std::string& name) {
+  return std::any_of(chat.tools().begin(), chat.tools().end(),
+                     [&](const v1::Tool& tool) { return tool.name() == name; });
+}
+
+absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
+  if (choice.missing()) return absl::OkStatus();
+  v1::ToolChoice* out = chat->mutable_tool_choice();
+  if (choice.is_string()) {
+    ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
+    if (mode == "none") {
+      out->set_mode(v1::ToolChoice::MODE_NONE);
+    } else if (mode == "auto") {
+      out->set_mode(v1::ToolChoice::MODE_AUTO);
+    } else if (mode == "required") {
+      out->set_mode(v1::ToolChoice::MODE_REQUIRED);
+    } else {
+      return choice.Error("expected none, auto, required or an object");
+    }
+    const bool needs_tools = mode == "required";
+    if (needs_tools && chat->tools().empty())
+      return choice.Error("there are no tools to choose from");
+    return absl::OkStatus();
+  }
+  if (!choice.is_object()) return choice.Error("expected string or object");
+  ASSIGN_OR_RETURN(const std::string type, choice.Get("type").AsString());
+  if (type != "function") return choice.Get("type").Error("only \"function\" is supported");
+  const JsonValue name = choice.Get("function").Get("name");
+  ASSIGN_OR_RETURN(const std::string tool, name.AsString());
+  if (!HasTool(*chat, tool)) return name.Error("no tool of this name is given");
+  out->set_mode(v1::ToolChoice::MODE_NAMED);
+  out->set_name(tool);
+  return absl::OkStatus();
+}
+
+absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
+  auto& variables = *chat->mutable_template_variables();
+  ASSIGN_OR_RETURN(const std::optional<std::string> effort,
+                   root.Get("reasoning_effort").OptionalString());
+  if (effort) {
+    constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium",
+                                             "high", "xhigh",   "max"};
+    if (std::find(std::begin(kEfforts), std::end(kEfforts), *effort) == std::end(kEfforts)) {
+      return root.Get("reasoning_effort")
+          .Error("expected none, minimal, low, medium, high, xhigh or max");
+    }
+    variables["reasoning_effort"] = "\"" + *effort + "\"";
+    if (*effort == "none") variables["enable_thinking"] = "false";
+  }
+  const JsonValue kwargs = root.Get("chat_template_kwargs");
+  if (!kwargs.missing()) {
+    RETURN_IF_ERROR(kwargs.ExpectObject());
+    if (kwargs.size() > kTemplateVariablesMax) {
+      return kwargs.Error(absl::StrCat("at most ", kTemplateVariablesMax, " variables"));
+    }
+    kwargs.ForEachMember([&](std::string_view key, JsonValue value) {
+      variables[std::string(key)] = value.ToJson();
+    });
+  }
+  ASSIGN_OR_RETURN(const std::optional<bool> generation_prompt,
+                   root.Get("add_generation_prompt").OptionalBool());
+  if (generation_prompt) chat->set_add_generation_prompt(*generation_prompt);
+  return absl::OkStatus();
+}
+
+absl::Status ReadResponseFormat(JsonValue format, v1::GenerateRequest* request) {
+  if (format.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(format.ExpectObject());
+  ASSIGN_OR_RETURN(const std::string type, format.Get("type").AsString());
+  if (type == "text") {
+    request->mutable_response_format()->set_text(true);
+    return absl::OkStatus();
+  }
+  if (type != "json_object" && type != "json_schema") {
+    return format.Get("type").Error("expected text, json_object or json_schema");
+  }
+  // Unconstrained output would pass for constrained: refused until the worker can enforce it.
+  return base::WithParam(base::WithReason(base::Unimplemented("response_format: \"" + type +
+                                                              "\" is not supported yet"),
+                                          "unsupported_parameter"),
+                         "response_format");
+}
+
+absl::Status ReadLogprobs(JsonValue root, v1::GenerateRequest* request) {
+  ASSIGN_OR_RETURN(const std::optional<bool> logprobs, root.Get("logprobs").OptionalBool());
+  const JsonValue top = root.Get("top_logprobs");
+  ASSIGN_OR_RETURN(const std::optional<int64_t> count, top.OptionalInt(0, 20));
+  if (count.value_or(0) > 0 && !logprobs.value_or(false)) {
+    return top.Error("needs logprobs to be true");
+  }
+  if (logprobs.value_or(false)) {
+    request->mutable_logprobs()->set_top(static_cast<int32_t>(count.value_or(0)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMaxTokens(JsonValue root, v1::GenerateRequest* request) {
+  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
+  ASSIGN_OR_RETURN(const std::optional<int64_t> completion,
+                   root.Get("max_completion_tokens").OptionalInt(1, kMax));
+  ASSIGN_OR_RETURN(const std::optional<int64_t> old, root.Get("max_tokens").OptionalInt(1, kMax));
+  const std::optional<int64_t> limit = completion ? completion : old;
+  if (limit) request->mutable_stop()->set_max_tokens(static_cast<int32_t>(*limit));
+  return absl::OkStatus();
+}
+
+absl::Status ReadReasoningFormat(JsonValue root, v1::GenerateRequest* request) {
+  const JsonValue format = root.Get("reasoning_format");
+  ASSIGN_OR_RETURN(const std::optional<std::string> name, format.OptionalString());
+  if (!name || name == "auto" || name == "deepseek") return absl::OkStatus();
+  if (name != "none") return format.Error("expected auto or none");
+  request->set_reasoning_format(v1::GenerateRequest::REASONING_FORMAT_NONE);
+  return absl::OkStatus();
+}
+
+absl::Status RefuseAudio(JsonValue root) {
+  const JsonValue modalities = root.Get("modalities");
+  if (modalities.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(modalities.ExpectArray());
+  for (size_t i = 0; i < modalities.size(); ++i) {
+    ASSIGN_OR_RETURN(const std::string name, modalities.At(i).AsString());
+    if (name != "text") return modalities.At(i).Error("only \"text\" is supported");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckFunctionName(JsonValue name) {
+  ASSIGN_OR_RETURN(const std::string text, name.AsString());
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
+  if (text.empty() || text.size() > kFunctionNameMax || !plain) {
+    return name.Error(absl::StrCat("expected 1 to ", kFunctionNameMax,
+                                   " letters, digits, underscores or dashes"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadFunctionTool(JsonValue function, v1::Tool* tool) {
+  RETURN_IF_ERROR(function.ExpectObject());
+  RETURN_IF_ERROR(CheckFunctionName(function.Get("name")));
+  ASSIGN_OR_RETURN(std::string name, function.Get("name").AsString());
+  tool->set_name(std::move(name));
+  ASSIGN_OR_RETURN(const std::optional<std::string> description,
+                   function.Get("description").OptionalString());
+  tool->set_description(description.value_or(std::string()));
+  const JsonValue parameters = function.Get("parameters");
+  if (!parameters.missing()) {
+    RETURN_IF_ERROR(parameters.ExpectObject());
+    tool->set_parameters_json(parameters.ToJson());
+  }
+  ASSIGN_OR_RETURN(const std::optional<bool> strict, function.Get("strict").OptionalBool());
+  tool->set_strict(strict.value_or(false));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
+                                              std::string_view default_system_prompt) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  const JsonValue root = document.root();
+  RETURN_IF_ERROR(root.ExpectObject());
+  ChatRequest request;
+  v1::GenerateRequest& generate = request.generate;
+  ASSIGN_OR_RETURN(std::string model, root.Get("model").AsString());
+  generate.set_model(std::move(model));
+  v1::ChatPrompt* chat = generate.mutable_chat();
+  RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
+  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
+  RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
+  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
+                   root.Get("parallel_tool_calls").OptionalBool());
+  chat->set_parallel_tool_calls(parallel.value_or(true));
+  RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
+  RETURN_IF_ERROR(ReadResponseFormat(root.Get("response_format"), &generate));
+  RETURN_IF_ERROR(ReadLogprobs(root, &generate));
+  RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
+  RETURN_IF_ERROR(ReadReasoningFormat(root, &generate));
+  RETURN_IF_ERROR(ReadSampling(root, kStopMax, &generate));
+  RETURN_IF_ERROR(RefuseAudio(root));
+  RETURN_IF_ERROR(RefuseFields(root, {"functions", "function_call", "continue_final_message"}));
+  ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
+  return request;
+}
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,26 @@
+// POST /v1/chat/completions: the request.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "conclave/v1/inference.pb.h"
+#include "gateway/dialects/openai/sampling.h"
+
+namespace conclave::gateway::openai {
+
+struct ChatRequest {
+  v1::GenerateRequest generate;
+  StreamOptions stream;
+};
+
+// INVALID_ARGUMENT and UNIMPLEMENTED name the field. A conversation that brings no system message
+// gets `default_system_prompt` unless that is empty.
+absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
+                                              std::string_view default_system_prompt);
+
+// Parts shared with other dialects and with assistants.
+absl::Status ReadFunctionTool(base::JsonValue function, v1::Tool* tool);
+absl::Status CheckFunctionName(base::JsonValue name);
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,15 @@
+// GET /v1/models and /v1/models/{model}: one object that OpenAI's and Llama Stack's clients both
+// read.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "conclave/v1/models.pb.h"
+
+namespace conclave::gateway::openai {
+
+std::string EncodeModel(const v1::ModelStatus& model);
+std::string EncodeModelList(const std::vector<v1::ModelStatus>& models);
+
+}  // namespace conclave::gateway::openai

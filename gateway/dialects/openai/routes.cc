@@ -1,0 +1,50 @@
+#include "gateway/dialects/openai/routes.h"
+
+#include <utility>
+
+#include "gateway/dialects/generation.h"
+#include "gateway/dialects/openai/errors.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+// Whole families: any method, any depth below.
+constexpr std::string_view kUnserved[] = {
+    "/responses",   "/conversations", "/files",  "/uploads", "/batches",  "/vector_stores",
+    "/moderations", "/images",        "/audio",  "/videos",  "/realtime", "/fine_tuning",
+    "/evals",       "/containers",    "/skills", "/chatkit", "/agents",   "/decisions",
+};
+constexpr std::string_view kMethods[] = {"GET", "POST", "DELETE", "PUT", "PATCH"};
+
+}  // namespace
+
+void AddBoth(Router& router, std::string_view method, std::string_view path, Handler handler,
+             RouteOptions options) {
+  router.Add(method, "/v1" + std::string(path), handler, options);
+  router.Add(method, path, std::move(handler), options);
+}
+
+void AddUnservedRoutes(Router& router) {
+  const Handler refuse = [](Exchange& exchange) -> Task<void> {
+    const absl::Status status =
+        base::Unimplemented(exchange.request.head.path + " is not served by this server");
+    return ReplyError(exchange, status, ErrorJson);
+  };
+  RouteOptions options;
+  options.any_content_type = true;  // multipart uploads deserve the true reason
+  for (const std::string_view path : kUnserved) {
+    for (const std::string_view method : kMethods) {
+      AddBoth(router, method, path, refuse, options);
+      AddBoth(router, method, std::string(path) + "/{rest...}", refuse, options);
+    }
+  }
+}
+
+void AddRoutes(Router& router, const Services& services) {
+  router.SetErrorFamily("", ErrorJson);
+  AddChatRoutes(router, services);
+  AddModelRoutes(router, services);
+  AddUnservedRoutes(router);
+}
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,21 @@
+// The routes of the OpenAI dialect, one function for each group. Every route exists with and
+// without the /v1 prefix.
+#pragma once
+
+#include "gateway/dialects/dialect.h"
+
+namespace conclave::gateway::openai {
+
+void AddRoutes(Router& router, const Services& services);
+
+void AddChatRoutes(Router& router, const Services& services);
+void AddModelRoutes(Router& router, const Services& services);
+// Surfaces of OpenAI that we know and do not serve: 501 in the envelope rather than an unknown
+// path.
+void AddUnservedRoutes(Router& router);
+
+// Adds "/v1<path>" and "<path>".
+void AddBoth(Router& router, std::string_view method, std::string_view path, Handler handler,
+             RouteOptions options = {});
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,24 @@
+// The fields that chat and completions share: sampling, stopping, logit_bias, the vendors' extras.
+#pragma once
+
+#include "base/json.h"
+#include "conclave/v1/inference.pb.h"
+
+namespace conclave::gateway::openai {
+
+// Reads them from the request's root. INVALID_ARGUMENT names the field and its range; what a vendor
+// offers and we do not is UNIMPLEMENTED, never dropped.
+//   stop_max: stop strings allowed: 4 of chat, more of completions (lm-eval sends all it has).
+absl::Status ReadSampling(base::JsonValue root, size_t stop_max, v1::GenerateRequest* request);
+
+// stream, and stream_options.include_usage.
+struct StreamOptions {
+  bool stream = false;
+  bool include_usage = false;
+};
+absl::StatusOr<StreamOptions> ReadStreamOptions(base::JsonValue root);
+
+// UNIMPLEMENTED when one of these is given and neither null, false nor empty.
+absl::Status RefuseFields(base::JsonValue root, std::initializer_list<std::string_view> names);
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,145 @@
+#include "gateway/dialects/utility/routes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/json.h"
+#include "gateway/dialects/generation.h"
+#include "gateway/dialects/openai/errors.h"
+#include "gateway/http/error_response.h"
+
+namespace conclave::gateway::utility {
+namespace {
+
+constexpr std::string_view kRetrySeconds = "2";
+
+struct Readiness {
+  bool draining = false;
+  int models_ready = 0;
+  int models_loading = 0;
+  double load_progress = 0;  // of the loading model that is furthest
+  bool store_wanted = false;
+  bool store_connected = false;
+
+  bool ready() const { return !draining && models_ready > 0 && (!store_wanted || store_connected); }
+  std::string_view why() const {
+    if (draining) return "draining";
+    if (models_ready == 0) return models_loading > 0 ? "loading model" : "no model is served";
+    return "the store is not reachable";
+  }
+};
+
+Readiness ReadinessOf(const Services& services) {
+  Readiness state;
+  state.draining = services.draining();
+  for (const v1::ModelStatus& model : services.models->List()) {
+    if (model.state() == v1::ModelStatus::STATE_READY) ++state.models_ready;
+    if (model.state() != v1::ModelStatus::STATE_LOADING) continue;
+    ++state.models_loading;
+    state.load_progress = std::max(state.load_progress, model.progress());
+  }
+  state.store_wanted = services.store != nullptr;
+  state.store_connected = state.store_wanted && services.store->Connected();
+  return state;
+}
+
+Task<void> Readyz(const Services& services, Exchange& exchange) {
+  const Readiness state = ReadinessOf(services);
+  base::JsonWriter json;
+  json.BeginObject();
+  json.Field("status", state.ready() ? std::string_view("ok") : state.why());
+  json.Key("models");
+  json.BeginObject();
+  json.Field("ready", state.models_ready);
+  json.Field("loading", state.models_loading);
+  json.EndObject();
+  if (state.store_wanted) json.Field("store", state.store_connected ? "connected" : "unreachable");
+  json.EndObject();
+  Response response;
+  response.status = state.ready() ? 200 : 503;
+  response.body = json.Take();
+  if (!state.ready()) response.headers.emplace_back("Retry-After", kRetrySeconds);
+  return exchange.out.Reply(std::move(response));
+}
+
+// llama-server's shape: 200 {"status":"ok"}, 503 with an error object and what is being loaded.
+Task<void> Health(const Services& services, Exchange& exchange) {
+  const Readiness state = ReadinessOf(services);
+  if (state.ready()) return ReplyJson(exchange, R"({"status":"ok"})");
+  base::JsonWriter json;
+  json.BeginObject();
+  json.Key("error");
+  json.BeginObject();
+  json.Field("code", 503);
+  json.Field("message", state.why());
+  json.Field("type", "unavailable_error");
+  json.EndObject();
+  if (state.models_ready == 0 && state.models_loading > 0) {
+    json.Key("loading");
+    json.BeginObject();
+    json.Field("models", state.models_loading);
+    json.Field("progress", state.load_progress);
+    json.EndObject();
+  }
+  json.EndObject();
+  Response response;
+  response.status = 503;
+  response.body = json.Take();
+  response.headers.emplace_back("Retry-After", kRetrySeconds);
+  return exchange.out.Reply(std::move(response));
+}
+
+Task<void> Ping(const Services& services, Exchange& exchange) {
+  Response response;
+  response.status = ReadinessOf(services).ready() ? 200 : 503;
+  return exchange.out.Reply(std::move(response));
+}
+
+Task<void> Version(Exchange& exchange) {
+  base::JsonWriter json;
+  json.BeginObject();
+  json.Field("version", CONCLAVE_VERSION);
+  json.Key("api");
+  json.BeginArray();
+  for (const Dialect& dialect : AllDialects()) json.String(dialect.name);
+  json.EndArray();
+  json.EndObject();
+  return ReplyJson(exchange, json.Take());
+}
+
+Task<void> MetricsText(const Services& services, Exchange& exchange) {
+  Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = services.metrics_text();
+  return exchange.out.Reply(std::move(response));
+}
+
+}  // namespace
+
+void AddRoutes(Router& router, const Services& services) {
+  RouteOptions open;
+  open.open = true;
+  open.body_bytes_max = 0;
+  router.Add(
+      "GET", "/livez", [](Exchange& e) { return ReplyJson(e, R"({"status":"ok"})"); }, open);
+  router.Add(
+      "GET", "/readyz", [&services](Exchange& e) { return Readyz(services, e); }, open);
+  for (const std::string_view path : {"/health", "/v1/health"}) {
+    router.Add(
+        "GET", path, [&services](Exchange& e) { return Health(services, e); }, open);
+  }
+  router.Add(
+      "GET", "/ping", [&services](Exchange& e) { return Ping(services, e); }, open);
+  for (const std::string_view path : {"/version", "/v1/version"}) {
+    router.Add(
+        "GET", path, [](Exchange& e) { return Version(e); }, open);
+  }
+  // Names of models and routes are in it: with keys in force, it needs one. The probe port does
+  // not.
+  RouteOptions guarded;
+  guarded.body_bytes_max = 0;
+  router.Add(
+      "GET", "/metrics", [&services](Exchange& e) { return MetricsText(services, e); }, guarded);
+}
+
+}  // namespace conclave::gateway::utility

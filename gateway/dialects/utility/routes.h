@@ -1,0 +1,10 @@
+// Probes, version and metrics on the public listener.
+#pragma once
+
+#include "gateway/dialects/dialect.h"
+
+namespace conclave::gateway::utility {
+
+void AddRoutes(Router& router, const Services& services);
+
+}  // namespace conclave::gateway::utility

@@ -1,0 +1,176 @@
+#include "gateway/http/filters.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+namespace conclave::gateway {
+namespace {
+
+std::string Lowercase(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
+// "example.com:8080" → "example.com", "[::1]:80" → "[::1]".
+std::string_view WithoutPort(std::string_view host) {
+  const size_t bracket = host.find(']');
+  const size_t colon = host.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  return host.substr(0, colon);
+}
+
+bool IsIpLiteral(std::string_view host) {
+  if (!host.empty() && host.front() == '[') return host.back() == ']';
+  return !host.empty() && std::all_of(host.begin(), host.end(),
+                                      [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+}
+
+bool Matches(std::string_view pattern, std::string_view name) {
+  if (pattern == "*" || pattern == name) return true;
+  if (pattern.substr(0, 2) != "*.") return false;
+  const std::string_view tail = pattern.substr(1);
+  return name.size() > tail.size() && name.substr(name.size() - tail.size()) == tail;
+}
+
+ErrorInfo Refusal(int status, std::string message, std::string reason) {
+  ErrorInfo error;
+  error.http_status = status;
+  error.message = std::move(message);
+  error.reason = std::move(reason);
+  return error;
+}
+
+std::optional<unsigned char> HexByte(std::string_view two) {
+  unsigned value = 0;
+  const auto parsed = std::from_chars(two.data(), two.data() + two.size(), value, 16);
+  if (parsed.ec != std::errc() || parsed.ptr != two.data() + two.size()) return std::nullopt;
+  return static_cast<unsigned char>(value);
+}
+
+}  // namespace
+
+ApiKeys::Digest ApiKeys::DigestOf(std::string_view key) {
+  Digest digest;
+  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), digest.data());
+  return digest;
+}
+
+absl::StatusOr<ApiKeys> ApiKeys::FromTexts(const std::vector<std::string>& texts) {
+  ApiKeys keys;
+  constexpr std::string_view kPrefix = "sha256:";
+  for (size_t n = 0; n < texts.size(); ++n) {
+    const std::string_view text = texts[n];
+    const std::string where = "api-keys[" + std::to_string(n) + "]: ";
+    if (text.empty()) return base::InvalidArgument(where + "empty");
+    if (text.substr(0, kPrefix.size()) != kPrefix) {
+      keys.digests_.push_back(DigestOf(text));
+      continue;
+    }
+    const std::string_view hex = text.substr(kPrefix.size());
+    Digest digest;
+    if (hex.size() != 2 * digest.size()) {
+      return base::InvalidArgument(where + "expected 64 hex digits after sha256:");
+    }
+    for (size_t i = 0; i < digest.size(); ++i) {
+      const auto byte = HexByte(hex.substr(2 * i, 2));
+      if (!byte) return base::InvalidArgument(where + "expected 64 hex digits after sha256:");
+      digest[i] = *byte;
+    }
+    keys.digests_.push_back(digest);
+  }
+  return keys;
+}
+
+bool ApiKeys::Contains(std::string_view key) const {
+  const Digest digest = DigestOf(key);
+  bool found = false;
+  for (const Digest& known : digests_) {
+    // All of them, always: where the loop ends must not show.
+    found |= CRYPTO_memcmp(known.data(), digest.data(), digest.size()) == 0;
+  }
+  return found;
+}
+
+std::string_view KeyOf(const RequestHead& head) {
+  const std::string_view authorization = head.Find("authorization");
+  constexpr std::string_view kBearer = "bearer ";
+  if (authorization.size() > kBearer.size() &&
+      Lowercase(authorization.substr(0, kBearer.size())) == kBearer) {
+    std::string_view key = authorization.substr(kBearer.size());
+    while (!key.empty() && key.front() == ' ') key.remove_prefix(1);
+    return key;
+  }
+  const std::string_view x_api_key = head.Find("x-api-key");
+  return x_api_key.empty() ? head.Find("api-key") : x_api_key;
+}
+
+absl::StatusOr<Filters> Filters::Make(const FilterOptions& options) {
+  Filters filters;
+  ASSIGN_OR_RETURN(filters.keys_, ApiKeys::FromTexts(options.api_keys));
+  for (const std::string& host : options.allowed_hosts) filters.hosts_.push_back(Lowercase(host));
+  for (const std::string& origin : options.allowed_origins) {
+    filters.origins_.push_back(Lowercase(origin));
+  }
+  return filters;
+}
+
+std::optional<ErrorInfo> Filters::CheckHost(const RequestHead& head) const {
+  const std::string_view host = WithoutPort(head.host);
+  const bool allowed =
+      head.host.empty() || host == "localhost" || IsIpLiteral(host) ||
+      std::any_of(hosts_.begin(), hosts_.end(),
+                  [host](const std::string& pattern) { return Matches(pattern, host); });
+  if (allowed) return std::nullopt;
+  return Refusal(421, "this server does not answer for the host " + std::string(host),
+                 "host_not_allowed");
+}
+
+bool Filters::OriginAllowed(const RequestHead& head, std::string_view origin) const {
+  const size_t scheme = origin.find("://");
+  if (scheme != std::string_view::npos && origin.substr(scheme + 3) == head.host) return true;
+  return std::any_of(origins_.begin(), origins_.end(), [origin](const std::string& allowed) {
+    return allowed == "*" || allowed == origin;
+  });
+}
+
+std::optional<ErrorInfo> Filters::CheckOrigin(const RequestHead& head) const {
+  const std::string origin = Lowercase(head.Find("origin"));
+  if (origin.empty() || OriginAllowed(head, origin)) return std::nullopt;
+  return Refusal(403, "the origin of this page may not call this server", "origin_not_allowed");
+}
+
+std::optional<ErrorInfo> Filters::CheckKey(const RequestHead& head) const {
+  if (keys_.empty()) return std::nullopt;
+  // A missing key is compared like a wrong one: same work, same answer.
+  if (keys_.Contains(KeyOf(head))) return std::nullopt;
+  return Refusal(401, "missing or incorrect API key", "invalid_api_key");
+}
+
+std::optional<ErrorInfo> Filters::CheckBody(const RequestHead& head,
+                                            const RouteOptions& options) const {
+  const std::string coding = Lowercase(head.Find("content-encoding"));
+  if (!coding.empty() && coding != "identity") {
+    return Refusal(415, "content coding \"" + coding + "\" is not accepted", "content_encoding");
+  }
+  if (options.any_content_type || !head.has_body()) return std::nullopt;
+  const std::string type = Lowercase(head.Find("content-type"));
+  const std::string_view essence = std::string_view(type).substr(0, type.find(';'));
+  if (essence == "application/json" || essence == "application/json ") return std::nullopt;
+  return Refusal(415, "expected Content-Type: application/json", "content_type");
+}
+
+HeaderList Filters::CorsHeaders(const RequestHead& head) const {
+  const std::string_view origin = head.Find("origin");
+  if (origin.empty()) return {};
+  return {{"Access-Control-Allow-Origin", std::string(origin)},
+          {"Vary", "Origin"},
+          {"Access-Control-Expose-Headers", "x-request-id, retry-after, retry-after-ms"}};
+}
+
+}  // namespace conclave::gateway

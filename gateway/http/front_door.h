@@ -1,0 +1,33 @@
+// Policy in front of the routes: which requests come in at all, in the order cheap to dear, and
+// what is said of each in metrics and log.
+#pragma once
+
+#include "gateway/http/filters.h"
+#include "gateway/http/front_metrics.h"
+#include "gateway/http/http_server.h"
+#include "gateway/http/router.h"
+
+namespace conclave::gateway {
+
+class FrontDoor final : public HttpHandler {
+ public:
+  // All borrowed; they must outlive the door.
+  FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics);
+
+  HeadVerdict OnHead(const RequestHead& head) override;
+  Response OnBodyRefused(const RequestHead& head, int status, std::string_view reason) override;
+  Response OnHeadRefused(const HeadRefusal& refusal) override;
+  Task<void> Handle(Request& request, ResponseWriter& out, AccessRecord& record) override;
+  void OnFinished(const RequestHead& head, const AccessRecord& record, CancelReason cancelled,
+                  std::chrono::nanoseconds took) override;
+
+ private:
+  std::optional<Response> RefuseHead(const RequestHead& head, const Router::Match& match);
+  Response Preflight(const RequestHead& head, const Router::Match& match) const;
+
+  const Router& router_;
+  const Filters& filters_;
+  FrontMetrics& metrics_;
+};
+
+}  // namespace conclave::gateway

@@ -1,0 +1,68 @@
+// Method and path → route. Patterns are made of literal segments, "{name}" for one segment and, at
+// the end, "{name...}" for the rest of the path (model ids contain slashes). Where several patterns
+// fit, literals win over "{name}", and that over "{name...}". A trailing slash changes nothing.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gateway/http/response.h"
+#include "gateway/http/status_map.h"
+
+namespace conclave::gateway {
+
+// How a family of paths dresses its errors.
+using ErrorBody = std::string (*)(const ErrorInfo& error);
+
+struct RouteOptions {
+  size_t body_bytes_max = 32u << 20;
+  bool open = false;              // no API key needed
+  bool any_content_type = false;  // Ollama's clients send none, or text/plain
+};
+
+struct Route {
+  std::string method;
+  std::string pattern;
+  Handler handler;
+  RouteOptions options;
+};
+
+class Router final {
+ public:
+  Router();
+  ~Router();
+
+  // Patterns and methods are ours: two equal ones are a mistake and end the process.
+  void Add(std::string_view method, std::string_view pattern, Handler handler,
+           RouteOptions options = {});
+
+  // Errors of paths under this prefix ("/api") are written by `body`. The longest prefix wins; ""
+  // is the default and must be set.
+  void SetErrorFamily(std::string prefix, ErrorBody body);
+  ErrorBody error_family(std::string_view path) const;
+
+  struct Match {
+    const Route* route = nullptr;  // borrowed from the router
+    std::vector<std::pair<std::string, std::string>> params;
+    std::vector<std::string>
+        allowed;              // methods of the path when there is a path but no such method
+    bool bad_escape = false;  // a broken percent escape in a parameter
+  };
+  // HEAD finds the GET route when there is no own one.
+  Match Find(std::string_view method, std::string_view path) const;
+
+  // All routes, sorted by pattern and method.
+  std::vector<const Route*> routes() const;
+
+ private:
+  struct Node;
+  std::unique_ptr<Node> root_;
+  std::map<std::string, ErrorBody> families_;
+};
+
+}  // namespace conclave::gateway

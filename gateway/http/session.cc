@@ -1,0 +1,468 @@
+#include "gateway/http/session.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <charconv>
+#include <ctime>
+#include <exception>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "gateway/http/chunked_decoder.h"
+#include "gateway/http/status_map.h"
+
+namespace conclave::gateway {
+namespace {
+
+namespace net = boost::asio;
+using base::SteadyTime;
+using std::chrono::steady_clock;
+
+constexpr auto kTuple = net::as_tuple(net::use_awaitable);
+// Unread input above this stops the reading: pipelined requests wait in the kernel.
+constexpr size_t kInputBytesMax = 64 * 1024;
+constexpr size_t kReadBytes = 64 * 1024;
+constexpr std::chrono::seconds kHangupPoll{1};
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+// A body that was refused is read to its end when it is small; else the connection closes.
+constexpr size_t kDiscardBytesMax = 64 * 1024;
+constexpr size_t kLingerBytesMax = 4u << 20;
+
+std::string HttpDate() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  std::array<char, 40> text{};
+  // The C locale is in force: nobody calls setlocale.
+  const size_t n = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text.data(), n);
+}
+
+std::string Hex(size_t value) {
+  std::array<char, 16> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value, 16).ptr;
+  return std::string(text.data(), end);
+}
+
+}  // namespace
+
+Session::Session(Socket socket, HttpHandler* handler, const HttpLimits* limits,
+                 std::function<void(Session*)> closed)
+    : socket_(std::move(socket)),
+      handler_(handler),
+      limits_(*limits),
+      closed_(std::move(closed)),
+      input_event_(socket_.get_executor()),
+      write_timer_(socket_.get_executor()),
+      hangup_timer_(socket_.get_executor()) {}
+
+Session::~Session() { closed_(this); }
+
+void Session::Start() {
+  auto self = shared_from_this();
+  net::co_spawn(
+      socket_.get_executor(), [self]() -> Task<void> { return self->Run(); }, net::detached);
+}
+
+void Session::BeginDrain() {
+  net::post(socket_.get_executor(), [self = shared_from_this()] {
+    self->draining_ = true;
+    if (self->idle_) self->CloseNow();
+  });
+}
+
+void Session::Expire() {
+  net::post(socket_.get_executor(), [self = shared_from_this()] {
+    self->draining_ = true;
+    if (self->handling_) {
+      self->TellCancelled(CancelReason::kDrain);
+    } else {
+      self->CloseNow();
+    }
+  });
+}
+
+void Session::Close() {
+  net::post(socket_.get_executor(), [self = shared_from_this()] { self->CloseNow(); });
+}
+
+void Session::CloseNow() {
+  broken_ = true;
+  eof_ = true;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  ++input_generation_;
+  input_event_.cancel();
+  write_timer_.cancel();
+  hangup_timer_.cancel();
+  if (handling_) TellCancelled(CancelReason::kClientGone);
+}
+
+// The file that keeps exceptions from Asio and the standard library inside the connection.
+Task<void> Session::Run() {
+  boost::system::error_code ignored;
+  socket_.set_option(net::ip::tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
+  try {
+    while (!broken_) {
+      const bool more = co_await ServeOne();
+      if (!more || draining_) break;
+    }
+  } catch (const std::exception& error) {
+    base::LogError("connection ended by an exception", {{"what", error.what()}});
+  }
+  if (!broken_) co_await Linger();
+  CloseNow();
+}
+
+void Session::PumpInput() {
+  if (reading_ || eof_ || input_.size() >= kInputBytesMax) return;
+  reading_ = true;
+  socket_.async_wait(Socket::wait_read,
+                     [self = shared_from_this()](const boost::system::error_code& failed) {
+                       self->OnReadable(static_cast<bool>(failed));
+                     });
+}
+
+void Session::OnReadable(bool failed) {
+  reading_ = false;
+  // One buffer for each io thread: idle connections hold none.
+  static thread_local std::array<char, kReadBytes> buffer;
+  boost::system::error_code error;
+  size_t n = 0;
+  if (!failed) n = socket_.read_some(net::buffer(buffer), error);
+  if (error == net::error::would_block || error == net::error::try_again) return PumpInput();
+  if (failed || error) {
+    eof_ = true;
+    if (error && error != net::error::eof) broken_ = true;
+  } else {
+    input_.append(buffer.data(), n);
+  }
+  ++input_generation_;
+  input_event_.cancel();
+  if (!handling_) return;
+  if (eof_) return TellCancelled(CancelReason::kClientGone);
+  if (input_.size() >= kInputBytesMax) return WatchForHangup();
+  PumpInput();
+}
+
+// While unread input blocks the view of the connection's end, the kernel is asked for it.
+void Session::WatchForHangup() {
+  hangup_timer_.expires_after(kHangupPoll);
+  hangup_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& stopped) {
+    if (stopped || !self->handling_) return;
+    pollfd state{self->socket_.native_handle(), POLLRDHUP, 0};
+    if (::poll(&state, 1, 0) > 0) return self->TellCancelled(CancelReason::kClientGone);
+    self->WatchForHangup();
+  });
+}
+
+Task<bool> Session::AwaitInput(uint64_t seen, SteadyTime deadline) {
+  PumpInput();
+  while (input_generation_ == seen && !eof_) {
+    if (steady_clock::now() >= deadline) co_return false;
+    input_event_.expires_at(deadline);
+    co_await input_event_.async_wait(kTuple);
+  }
+  co_return true;
+}
+
+void Session::TellCancelled(CancelReason reason) {
+  if (cancel_reason_ != CancelReason::kNone) return;
+  cancel_reason_ = reason;
+  if (const auto listener = std::exchange(cancel_listener_, nullptr)) listener();
+}
+
+void Session::OnCancel(std::function<void()> listener) {
+  cancel_listener_ = std::move(listener);
+  if (cancel_reason_ == CancelReason::kNone || !cancel_listener_) return;
+  const auto late = std::exchange(cancel_listener_, nullptr);
+  late();
+}
+
+Task<Session::Got> Session::ReadHead(RequestHead* head, HeadRefusal* refusal) {
+  const SteadyTime idle_until = steady_clock::now() + limits_.idle_timeout;
+  SteadyTime head_until = SteadyTime::max();
+  while (true) {
+    const uint64_t seen = input_generation_;
+    // RFC 9112 §2.2: an empty line in front of the request line is forgiven, once.
+    if (input_.compare(0, 2, "\r\n") == 0) input_.erase(0, 2);
+    if (!input_.empty() && head_until == SteadyTime::max()) {
+      head_until = steady_clock::now() + limits_.head_timeout;
+    }
+    HeadScan scan = ScanHead(input_, limits_.head);
+    if (scan.state == HeadScan::State::kRefused) {
+      *refusal = std::move(scan.refusal);
+      co_return Got::kRefused;
+    }
+    if (scan.state == HeadScan::State::kComplete) {
+      auto parsed = ParseHead(std::string_view(input_).substr(0, scan.bytes), limits_.head);
+      if (auto* refused = std::get_if<HeadRefusal>(&parsed)) {
+        *refusal = std::move(*refused);
+        co_return Got::kRefused;
+      }
+      *head = std::get<RequestHead>(std::move(parsed));
+      input_.erase(0, scan.bytes);
+      co_return Got::kYes;
+    }
+    if (eof_) co_return Got::kClosed;
+    if (draining_ && input_.empty()) co_return Got::kClosed;
+    idle_ = input_.empty();
+    const bool arrived = co_await AwaitInput(seen, std::min(idle_until, head_until));
+    idle_ = false;
+    if (!arrived) co_return input_.empty() ? Got::kClosed : Got::kTimeout;
+  }
+}
+
+Task<std::optional<Session::BodyRefusal>> Session::ReadBody(const RequestHead& head,
+                                                            size_t bytes_max, std::string* body) {
+  if (!head.has_body()) co_return std::nullopt;
+  if (head.content_length.value_or(0) > bytes_max) {
+    co_return BodyRefusal{413, "body_too_large"};
+  }
+  if (head.expect_continue && input_.empty()) {
+    const bool sent = co_await WriteAll(kContinue);
+    if (!sent) co_return BodyRefusal{400, "client_gone"};
+  }
+  ChunkedDecoder decoder(bytes_max);
+  const size_t expected = static_cast<size_t>(head.content_length.value_or(0));
+  // The length is only a claim: memory follows the bytes that come.
+  body->reserve(std::min<size_t>(expected, 1u << 20));
+  SteadyTime window_until = steady_clock::now() + limits_.body_window;
+  size_t window_from = 0;
+  while (true) {
+    const uint64_t seen = input_generation_;
+    if (head.chunked) {
+      input_.erase(0, decoder.Feed(input_, body));
+      if (decoder.state() == ChunkedDecoder::State::kDone) co_return std::nullopt;
+      if (decoder.state() == ChunkedDecoder::State::kTooLarge) {
+        co_return BodyRefusal{413, "body_too_large"};
+      }
+      if (decoder.state() == ChunkedDecoder::State::kMalformed) {
+        co_return BodyRefusal{400, decoder.reason()};
+      }
+    } else {
+      const size_t take = std::min(expected - body->size(), input_.size());
+      body->append(input_, 0, take);
+      input_.erase(0, take);
+      if (body->size() == expected) co_return std::nullopt;
+    }
+    if (eof_) co_return BodyRefusal{400, "client_gone"};
+    if (steady_clock::now() >= window_until) {
+      if (body->size() - window_from < limits_.body_bytes_min) {
+        co_return BodyRefusal{408, "slow_body"};
+      }
+      window_from = body->size();
+      window_until = steady_clock::now() + limits_.body_window;
+    }
+    co_await AwaitInput(seen, window_until);
+  }
+}
+
+Task<bool> Session::ServeOne() {
+  Request request;
+  HeadRefusal head_refusal;
+  answer_started_ = answer_ended_ = chunked_ = no_body_ = false;
+  cancel_reason_ = CancelReason::kNone;
+  request_id_.clear();
+  extra_headers_.clear();
+  minor_version_ = 1;
+  keep_alive_ = true;
+  AccessRecord record;
+  record_ = &record;
+
+  const Got got = co_await ReadHead(&request.head, &head_refusal);
+  if (got == Got::kClosed) co_return false;
+  request_began_ = steady_clock::now();
+  if (got == Got::kTimeout) head_refusal = {408, "slow_head", "the request head took too long"};
+  if (got != Got::kYes) {
+    co_await Refuse(handler_->OnHeadRefused(head_refusal));
+    record_ = nullptr;
+    co_return false;
+  }
+  const RequestHead& head = request.head;
+  minor_version_ = head.minor_version;
+  keep_alive_ = head.keep_alive;
+  no_body_ = head.method == "HEAD";
+  HeadVerdict verdict = handler_->OnHead(head);
+  request_id_ = verdict.request_id;
+  extra_headers_ = std::move(verdict.headers);
+  record.request_id = verdict.request_id;
+  record.route = verdict.route;
+  request.request_id = verdict.request_id;
+  request.received_at = request_began_;
+
+  bool go_on = false;
+  if (verdict.refusal) {
+    // A small body is read and thrown away so that the connection can stay; a client that waits
+    // for 100-continue will not send one, and may not know that it should not.
+    std::string discarded;
+    if (head.expect_continue || head.content_length.value_or(0) > kDiscardBytesMax) {
+      keep_alive_ = keep_alive_ && !head.has_body();
+    } else if (head.has_body()) {
+      const auto bad = co_await ReadBody(head, kDiscardBytesMax, &discarded);
+      if (bad) keep_alive_ = false;
+    }
+    co_await Reply(*std::move(verdict.refusal));
+    go_on = keep_alive_;
+  } else {
+    const auto bad_body = co_await ReadBody(head, verdict.body_bytes_max, &request.body);
+    if (bad_body) {
+      co_await Refuse(handler_->OnBodyRefused(head, bad_body->status, bad_body->reason));
+    } else {
+      go_on = co_await Handle(request, record);
+    }
+  }
+  handler_->OnFinished(head, record, cancel_reason_, steady_clock::now() - request_began_);
+  record_ = nullptr;
+  co_return go_on && !broken_;
+}
+
+Task<bool> Session::Handle(Request& request, AccessRecord& record) {
+  handling_ = true;
+  if (eof_) TellCancelled(CancelReason::kClientGone);
+  PumpInput();
+  if (input_.size() >= kInputBytesMax) WatchForHangup();
+  bool failed = false;
+  try {
+    co_await handler_->Handle(request, *this, record);
+  } catch (const std::exception& error) {
+    base::LogError("handler ended by an exception",
+                   {{"request_id", request_id_}, {"what", error.what()}});
+    failed = true;
+  }
+  handling_ = false;
+  cancel_listener_ = nullptr;
+  hangup_timer_.cancel();
+  if (failed || !answer_ended_) co_return false;
+  co_return keep_alive_;
+}
+
+Task<void> Session::Refuse(Response response) {
+  keep_alive_ = false;
+  co_await Reply(std::move(response));
+}
+
+// Reads on for a moment after the last answer: closing with unread bytes would send a reset that
+// can overtake the answer.
+Task<void> Session::Linger() {
+  boost::system::error_code ignored;
+  socket_.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+  const SteadyTime until = steady_clock::now() + limits_.linger;
+  size_t thrown_away = 0;
+  while (!eof_ && thrown_away < kLingerBytesMax) {
+    thrown_away += input_.size();
+    input_.clear();
+    const bool arrived = co_await AwaitInput(input_generation_, until);
+    if (!arrived) break;
+  }
+}
+
+std::string Session::HeadBytes(int status, std::string_view content_type, const HeaderList& headers,
+                               std::optional<size_t> content_length) {
+  if (draining_) keep_alive_ = false;
+  std::string text = "HTTP/1.1 " + std::to_string(status) + " ";
+  text += ReasonPhrase(status);
+  const auto add = [&text](std::string_view name, std::string_view value) {
+    text += "\r\n";
+    text += name;
+    text += ": ";
+    text += value;
+  };
+  add("Date", HttpDate());
+  if (!content_type.empty()) add("Content-Type", content_type);
+  if (content_length && status != 204) add("Content-Length", std::to_string(*content_length));
+  if (!content_length && minor_version_ == 1) add("Transfer-Encoding", "chunked");
+  if (!content_length && minor_version_ == 0) keep_alive_ = false;
+  if (!keep_alive_) {
+    add("Connection", "close");
+  } else if (minor_version_ == 0) {
+    add("Connection", "keep-alive");
+  }
+  if (!request_id_.empty()) add("x-request-id", request_id_);
+  const auto took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - request_began_);
+  add("openai-processing-ms", std::to_string(took.count()));
+  for (const auto& [name, value] : extra_headers_) add(name, value);
+  for (const auto& [name, value] : headers) add(name, value);
+  text += "\r\n\r\n";
+  return text;
+}
+
+Task<void> Session::Reply(Response response) {
+  DCHECK(!answer_started_);
+  answer_started_ = true;
+  if (record_ != nullptr) record_->status = response.status;
+  std::string bytes =
+      HeadBytes(response.status, response.content_type, response.headers, response.body.size());
+  if (!no_body_) bytes += response.body;
+  answer_ended_ = co_await WriteAll(bytes);
+}
+
+Task<bool> Session::BeginStream(int status, std::string_view content_type, HeaderList headers) {
+  DCHECK(!answer_started_);
+  answer_started_ = true;
+  chunked_ = minor_version_ == 1;
+  if (record_ != nullptr) record_->status = status;
+  const std::string bytes = HeadBytes(status, content_type, headers, std::nullopt);
+  co_return co_await WriteAll(bytes);
+}
+
+Task<bool> Session::Write(std::string_view bytes) {
+  DCHECK(answer_started_ && !answer_ended_);
+  if (bytes.empty() || no_body_) co_return !broken_;
+  if (!chunked_) co_return co_await WriteAll(bytes);
+  std::string chunk = Hex(bytes.size());
+  chunk += "\r\n";
+  chunk += bytes;
+  chunk += "\r\n";
+  co_return co_await WriteAll(chunk);
+}
+
+Task<void> Session::EndStream() {
+  DCHECK(answer_started_ && !answer_ended_);
+  answer_ended_ = true;
+  if (chunked_ && !no_body_) answer_ended_ = co_await WriteAll("0\r\n\r\n");
+}
+
+void Session::Abort() { keep_alive_ = false; }
+
+Task<bool> Session::WriteAll(std::string_view bytes) {
+  while (!bytes.empty()) {
+    if (broken_) co_return false;
+    boost::system::error_code error;
+    const size_t n = socket_.write_some(net::buffer(bytes.data(), bytes.size()), error);
+    if (!error) {
+      if (record_ != nullptr) record_->bytes_out += n;
+      bytes.remove_prefix(n);
+      continue;
+    }
+    if (error != net::error::would_block && error != net::error::try_again) {
+      broken_ = true;
+      if (handling_) TellCancelled(CancelReason::kClientGone);
+      co_return false;
+    }
+    const uint64_t wait = ++write_waits_;
+    write_timer_.expires_after(limits_.write_stall);
+    write_timer_.async_wait(
+        [self = shared_from_this(), wait](const boost::system::error_code& stopped) {
+          if (stopped || wait != self->write_waits_) return;
+          if (self->handling_) self->TellCancelled(CancelReason::kStalled);
+          self->CloseNow();
+        });
+    co_await socket_.async_wait(Socket::wait_write, kTuple);
+    ++write_waits_;
+    write_timer_.cancel();
+  }
+  co_return !broken_;
+}
+
+}  // namespace conclave::gateway

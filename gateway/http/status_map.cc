@@ -1,0 +1,104 @@
+#include "gateway/http/status_map.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/strings.h"
+
+namespace conclave::gateway {
+namespace {
+
+struct CodeRow {
+  absl::StatusCode code;
+  int http_status;
+};
+constexpr std::array kCodes = {
+    CodeRow{absl::StatusCode::kOk, 200},
+    CodeRow{absl::StatusCode::kInvalidArgument, 400},
+    CodeRow{absl::StatusCode::kFailedPrecondition, 400},
+    CodeRow{absl::StatusCode::kOutOfRange, 400},
+    CodeRow{absl::StatusCode::kUnauthenticated, 401},
+    CodeRow{absl::StatusCode::kPermissionDenied, 403},
+    CodeRow{absl::StatusCode::kNotFound, 404},
+    CodeRow{absl::StatusCode::kAlreadyExists, 409},
+    CodeRow{absl::StatusCode::kAborted, 409},
+    CodeRow{absl::StatusCode::kResourceExhausted, 429},
+    CodeRow{absl::StatusCode::kCancelled, 499},
+    CodeRow{absl::StatusCode::kUnimplemented, 501},
+    CodeRow{absl::StatusCode::kUnavailable, 503},
+    CodeRow{absl::StatusCode::kDeadlineExceeded, 504},
+};
+
+struct PhraseRow {
+  int http_status;
+  std::string_view phrase;
+};
+constexpr std::array kPhrases = {
+    PhraseRow{100, "Continue"},
+    PhraseRow{200, "OK"},
+    PhraseRow{201, "Created"},
+    PhraseRow{204, "No Content"},
+    PhraseRow{400, "Bad Request"},
+    PhraseRow{401, "Unauthorized"},
+    PhraseRow{403, "Forbidden"},
+    PhraseRow{404, "Not Found"},
+    PhraseRow{405, "Method Not Allowed"},
+    PhraseRow{408, "Request Timeout"},
+    PhraseRow{409, "Conflict"},
+    PhraseRow{413, "Content Too Large"},
+    PhraseRow{414, "URI Too Long"},
+    PhraseRow{415, "Unsupported Media Type"},
+    PhraseRow{417, "Expectation Failed"},
+    PhraseRow{421, "Misdirected Request"},
+    PhraseRow{422, "Unprocessable Content"},
+    PhraseRow{429, "Too Many Requests"},
+    PhraseRow{431, "Request Header Fields Too Large"},
+    PhraseRow{499, "Client Closed Request"},
+    PhraseRow{500, "Internal Server Error"},
+    PhraseRow{501, "Not Implemented"},
+    PhraseRow{503, "Service Unavailable"},
+    PhraseRow{504, "Gateway Timeout"},
+    PhraseRow{505, "HTTP Version Not Supported"},
+};
+
+// The field path in front of "<path>: <what>": letters, digits, '_', '.', '[n]'.
+std::string_view FieldPathOf(std::string_view message) {
+  const size_t colon = message.find(": ");
+  if (colon == std::string_view::npos || colon == 0) return {};
+  const std::string_view path = message.substr(0, colon);
+  const bool plain = std::all_of(path.begin(), path.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_.[]-").find(c) != std::string_view::npos;
+  });
+  return plain ? path : std::string_view();
+}
+
+}  // namespace
+
+int HttpStatusOf(absl::StatusCode code) {
+  for (const CodeRow& row : kCodes) {
+    if (row.code == code) return row.http_status;
+  }
+  return 500;
+}
+
+std::string_view ReasonPhrase(int http_status) {
+  for (const PhraseRow& row : kPhrases) {
+    if (row.http_status == http_status) return row.phrase;
+  }
+  return "Unknown";
+}
+
+ErrorInfo ErrorInfoOf(const absl::Status& status) {
+  ErrorInfo info;
+  info.http_status = HttpStatusOf(status.code());
+  info.message = std::string(base::Std(status.message()));
+  info.reason = base::ReasonOf(status);
+  info.param = base::ParamOf(status);
+  info.retry_after_ms = base::RetryAfterOf(status).count();
+  if (info.param.empty() && info.http_status == 400) info.param = FieldPathOf(info.message);
+  if (info.http_status == 500) info.message = "internal error; the request id finds it in the log";
+  return info;
+}
+
+}  // namespace conclave::gateway

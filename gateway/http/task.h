@@ -1,0 +1,12 @@
+// Handlers are coroutines on the strand of their connection. The one Asio header that route files
+// see.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+
+namespace conclave::gateway {
+
+template <typename T>
+using Task = boost::asio::awaitable<T>;
+
+}  // namespace conclave::gateway

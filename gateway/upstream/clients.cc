@@ -1,0 +1,201 @@
+#include "gateway/upstream/clients.h"
+
+#include <mutex>
+#include <utility>
+
+#include "gateway/upstream/model_directory.h"
+
+namespace conclave::gateway {
+namespace {
+
+// Makes the handle of a call known to the stream's side after the call was started: a cancel that
+// came first is done then.
+template <typename Handle>
+class HandleSlot final {
+ public:
+  void Set(std::shared_ptr<Handle> handle) {
+    bool cancelled = false;
+    {
+      const std::lock_guard lock(mutex_);
+      handle_ = handle;
+      cancelled = cancelled_;
+    }
+    if (cancelled) handle->Cancel();
+  }
+  void Cancel() {
+    std::shared_ptr<Handle> handle;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_ = true;
+      handle = handle_;
+    }
+    if (handle) handle->Cancel();
+  }
+  std::shared_ptr<Handle> get() {
+    const std::lock_guard lock(mutex_);
+    return handle_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<Handle> handle_;
+  bool cancelled_ = false;
+};
+
+// Observer of a streamed call: pushes each event and asks for the next while there is room.
+template <typename Base, typename Event, typename Handle>
+class Relay final : public Base {
+ public:
+  explicit Relay(std::shared_ptr<typename EventStream<Event>::Feed> feed)
+      : feed_(std::move(feed)), slot_(std::make_shared<HandleSlot<Handle>>()) {}
+
+  void OnEvent(Event& event) override {
+    const size_t bytes = event.ByteSizeLong();
+    if (feed_->Push(std::move(event), bytes)) ReadNext();
+  }
+  void OnDone(const absl::Status& status) override { feed_->Finish(status); }
+
+  void ReadNext() {
+    if (const auto handle = slot_->get()) handle->ReadNext();
+  }
+  const std::shared_ptr<HandleSlot<Handle>>& slot() const { return slot_; }
+
+ private:
+  const std::shared_ptr<typename EventStream<Event>::Feed> feed_;
+  const std::shared_ptr<HandleSlot<Handle>> slot_;
+};
+
+// start(observer) begins the call and gives its handle.
+template <typename RelayType, typename Event, typename Start>
+Call<Event> Streamed(Start start) {
+  auto feed = std::make_shared<typename EventStream<Event>::Feed>();
+  auto relay = std::make_shared<RelayType>(feed);
+  auto stream = std::make_unique<EventStream<Event>>(
+      feed, [relay] { relay->ReadNext(); }, [slot = relay->slot()] { slot->Cancel(); });
+  relay->slot()->Set(start(relay));
+  relay->ReadNext();
+  return stream;
+}
+
+// start(done) begins a call with one reply.
+template <typename Reply, typename Start>
+Call<Reply> Unary(Start start) {
+  auto feed = std::make_shared<typename EventStream<Reply>::Feed>();
+  auto slot = std::make_shared<HandleSlot<mesh::CallHandle>>();
+  auto stream = std::make_unique<EventStream<Reply>>(
+      feed, [] {}, [slot] { slot->Cancel(); });
+  slot->Set(start([feed](absl::StatusOr<Reply> reply) {
+    if (reply.ok()) feed->Push(*std::move(reply), 0);
+    feed->Finish(reply.status());
+  }));
+  return stream;
+}
+
+class MeshInference final : public InferenceUpstream {
+ public:
+  MeshInference(mesh::Discovery* discovery, base::Metrics* metrics)
+      : client_(discovery, mesh::InferenceClientOptions{}, metrics) {}
+
+  Call<v1::GenerateEvent> Generate(v1::GenerateRequest request,
+                                   base::SteadyTime deadline) override {
+    using GenerateRelay = Relay<mesh::GenerateObserver, v1::GenerateEvent, mesh::GenerateCall>;
+    return Streamed<GenerateRelay, v1::GenerateEvent>([&](std::shared_ptr<GenerateRelay> relay) {
+      return client_.Generate(std::move(request), {.deadline = deadline}, std::move(relay));
+    });
+  }
+
+ private:
+  mesh::InferenceClient client_;
+};
+
+class MeshEmbedding final : public EmbeddingUpstream {
+ public:
+  MeshEmbedding(mesh::Discovery* discovery, base::Metrics* metrics) : client_(discovery, metrics) {}
+
+  Call<Embeddings> Embed(v1::EmbedRequest request, base::SteadyTime deadline) override {
+    return Unary<Embeddings>([&](auto done) {
+      return client_.Embed(std::move(request), {.deadline = deadline},
+                           [done](absl::StatusOr<mesh::EmbedResult> result) mutable {
+                             if (!result.ok()) return done(result.status());
+                             Embeddings embeddings;
+                             embeddings.vectors = std::move(result->vectors);
+                             embeddings.usage = std::move(result->usage);
+                             embeddings.timings = std::move(result->timings);
+                             done(std::move(embeddings));
+                           });
+    });
+  }
+
+ private:
+  mesh::EmbeddingClient client_;
+};
+
+class MeshStore final : public StoreUpstream {
+ public:
+  explicit MeshStore(std::unique_ptr<mesh::StoreClient> client) : client_(std::move(client)) {}
+
+#define CONCLAVE_MESH_STORE(Method, Request, Reply)                                        \
+  Call<v1::Reply> Method(v1::Request request, base::SteadyTime deadline) override {        \
+    return Unary<v1::Reply>([&](auto done) {                                               \
+      return client_->Method(std::move(request), {.deadline = deadline}, std::move(done)); \
+    });                                                                                    \
+  }
+  CONCLAVE_GATEWAY_STORE_CALLS(CONCLAVE_MESH_STORE)
+#undef CONCLAVE_MESH_STORE
+
+  Call<v1::RunEvent> StreamRun(v1::StreamRunRequest request, base::SteadyTime deadline) override {
+    using RunRelay = Relay<mesh::RunObserver, v1::RunEvent, mesh::RunStream>;
+    return Streamed<RunRelay, v1::RunEvent>([&](std::shared_ptr<RunRelay> relay) {
+      return client_->StreamRun(std::move(request), {.deadline = deadline}, std::move(relay));
+    });
+  }
+
+  bool Connected() override { return client_->Connected(); }
+
+ private:
+  const std::unique_ptr<mesh::StoreClient> client_;
+};
+
+}  // namespace
+
+// In the order of need: discovery outlives the clients over it.
+struct Clients::Impl {
+  std::unique_ptr<mesh::Discovery> inference_workers;
+  std::unique_ptr<mesh::Discovery> embedding_workers;
+  std::unique_ptr<FleetDirectory> models;
+  std::unique_ptr<MeshInference> inference;
+  std::unique_ptr<MeshEmbedding> embedding;
+  std::unique_ptr<MeshStore> store;
+};
+
+absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& options,
+                                                       base::Metrics* metrics) {
+  auto impl = std::make_unique<Impl>();
+  mesh::DiscoveryOptions workers;
+  workers.tls = options.tls;
+  workers.targets = options.inference_workers;
+  ASSIGN_OR_RETURN(impl->inference_workers, mesh::Discovery::Start(workers));
+  impl->inference = std::make_unique<MeshInference>(impl->inference_workers.get(), metrics);
+  if (!options.embedding_workers.empty()) {
+    workers.targets = options.embedding_workers;
+    ASSIGN_OR_RETURN(impl->embedding_workers, mesh::Discovery::Start(workers));
+    impl->embedding = std::make_unique<MeshEmbedding>(impl->embedding_workers.get(), metrics);
+  }
+  impl->models = std::make_unique<FleetDirectory>(impl->inference_workers.get(),
+                                                  impl->embedding_workers.get());
+  if (!options.store.empty()) {
+    ASSIGN_OR_RETURN(auto store, mesh::StoreClient::Open(options.store, options.tls));
+    impl->store = std::make_unique<MeshStore>(std::move(store));
+  }
+  return std::unique_ptr<Clients>(new Clients(std::move(impl)));
+}
+
+Clients::Clients(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Clients::~Clients() = default;
+
+InferenceUpstream& Clients::inference() { return *impl_->inference; }
+EmbeddingUpstream* Clients::embedding() { return impl_->embedding.get(); }
+StoreUpstream* Clients::store() { return impl_->store.get(); }
+ModelDirectory& Clients::models() { return *impl_->models; }
+
+}  // namespace conclave::gateway

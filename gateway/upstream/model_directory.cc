@@ -1,0 +1,36 @@
+#include "gateway/upstream/model_directory.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace conclave::gateway {
+
+FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding)
+    : inference_(inference), embedding_(embedding) {}
+
+std::vector<v1::ModelStatus> FleetDirectory::List() const {
+  std::vector<v1::ModelStatus> models = inference_->fleet()->Models();
+  if (embedding_ == nullptr) return models;
+  return JoinModels(std::move(models), embedding_->fleet()->Models());
+}
+
+std::vector<v1::ModelStatus> JoinModels(std::vector<v1::ModelStatus> inference,
+                                        std::vector<v1::ModelStatus> embedding) {
+  for (v1::ModelStatus& model : embedding) {
+    const auto same = std::find_if(inference.begin(), inference.end(),
+                                   [&](const auto& other) { return other.name() == model.name(); });
+    if (same == inference.end()) {
+      inference.push_back(std::move(model));
+      continue;
+    }
+    for (const std::string& word : model.capabilities()) {
+      const auto& known = same->capabilities();
+      if (std::find(known.begin(), known.end(), word) == known.end()) same->add_capabilities(word);
+    }
+  }
+  std::sort(inference.begin(), inference.end(),
+            [](const auto& a, const auto& b) { return a.name() < b.name(); });
+  return inference;
+}
+
+}  // namespace conclave::gateway

@@ -1,0 +1,54 @@
+#include "gateway/upstream/services.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace conclave::gateway {
+namespace {
+
+constexpr std::chrono::milliseconds kLoadingRetry{2'000};
+
+}  // namespace
+
+absl::StatusOr<v1::ModelStatus> ModelDirectory::Find(std::string_view name) const {
+  std::vector<v1::ModelStatus> models = List();
+  const auto by_name = std::find_if(models.begin(), models.end(),
+                                    [name](const auto& model) { return model.name() == name; });
+  if (by_name != models.end()) return *by_name;
+  for (v1::ModelStatus& model : models) {
+    for (const std::string& alias : model.aliases()) {
+      if (alias == name) return std::move(model);
+    }
+  }
+  return base::WithParam(
+      base::WithReason(base::NotFound("The model `" + std::string(name) + "` does not exist"),
+                       "model_not_found"),
+      "model");
+}
+
+absl::StatusOr<v1::ModelStatus> ModelDirectory::FindReady(std::string_view name) const {
+  ASSIGN_OR_RETURN(v1::ModelStatus model, Find(name));
+  switch (model.state()) {
+    case v1::ModelStatus::STATE_READY:
+      return model;
+    case v1::ModelStatus::STATE_FAILED:
+      return base::WithReason(
+          base::FailedPrecondition("the model `" + model.name() + "` could not be loaded"),
+          "model_failed");
+    default:
+      return base::WithRetryAfter(
+          base::WithReason(base::Unavailable("the model `" + model.name() + "` is loading"),
+                           "model_loading"),
+          kLoadingRetry);
+  }
+}
+
+v1::RequestMeta MetaOf(const Request& request) {
+  v1::RequestMeta meta;
+  meta.set_request_id(request.request_id);
+  const std::string_view traceparent = request.head.Find("traceparent");
+  if (traceparent.size() <= 128) meta.set_traceparent(std::string(traceparent));
+  return meta;
+}
+
+}  // namespace conclave::gateway

@@ -1,0 +1,144 @@
+// Everything a dialect may ask of the rest of the mesh, as interfaces: real clients in clients.h,
+// scripted ones in tests. Calls come back as streams, a unary one as a stream of one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "conclave/v1/assistants.pb.h"
+#include "conclave/v1/embedding.pb.h"
+#include "conclave/v1/inference.pb.h"
+#include "conclave/v1/models.pb.h"
+#include "conclave/v1/runs.pb.h"
+#include "conclave/v1/threads.pb.h"
+#include "gateway/http/admission.h"
+#include "gateway/http/front_metrics.h"
+#include "gateway/http/response.h"
+#include "gateway/upstream/event_stream.h"
+
+namespace conclave::gateway {
+
+template <typename Reply>
+using Call = std::unique_ptr<EventStream<Reply>>;
+
+class InferenceUpstream {
+ public:
+  virtual ~InferenceUpstream() = default;
+  virtual Call<v1::GenerateEvent> Generate(v1::GenerateRequest request,
+                                           base::SteadyTime deadline) = 0;
+};
+
+// The vectors of one request, in the order of its inputs.
+struct Embeddings {
+  std::vector<v1::EmbeddingVector> vectors;
+  v1::Usage usage;
+  v1::Timings timings;
+};
+
+class EmbeddingUpstream {
+ public:
+  virtual ~EmbeddingUpstream() = default;
+  virtual Call<Embeddings> Embed(v1::EmbedRequest request, base::SteadyTime deadline) = 0;
+};
+
+// X(Method, Request, Reply) for every unary call of the store.
+#define CONCLAVE_GATEWAY_STORE_CALLS(X)                         \
+  X(CreateAssistant, CreateAssistantRequest, Assistant)         \
+  X(GetAssistant, GetAssistantRequest, Assistant)               \
+  X(ListAssistants, ListAssistantsRequest, ListAssistantsReply) \
+  X(ModifyAssistant, ModifyAssistantRequest, Assistant)         \
+  X(DeleteAssistant, DeleteAssistantRequest, DeleteReply)       \
+  X(CreateThread, CreateThreadRequest, Thread)                  \
+  X(GetThread, GetThreadRequest, Thread)                        \
+  X(ListThreads, ListThreadsRequest, ListThreadsReply)          \
+  X(ModifyThread, ModifyThreadRequest, Thread)                  \
+  X(DeleteThread, DeleteThreadRequest, DeleteReply)             \
+  X(CreateMessage, CreateMessageRequest, Message)               \
+  X(GetMessage, GetMessageRequest, Message)                     \
+  X(ListMessages, ListMessagesRequest, ListMessagesReply)       \
+  X(ModifyMessage, ModifyMessageRequest, Message)               \
+  X(DeleteMessage, DeleteMessageRequest, DeleteReply)           \
+  X(CreateRun, CreateRunRequest, Run)                           \
+  X(CreateThreadAndRun, CreateThreadAndRunRequest, Run)         \
+  X(GetRun, GetRunRequest, Run)                                 \
+  X(ListRuns, ListRunsRequest, ListRunsReply)                   \
+  X(ModifyRun, ModifyRunRequest, Run)                           \
+  X(CancelRun, CancelRunRequest, Run)                           \
+  X(SubmitToolOutputs, SubmitToolOutputsRequest, Run)           \
+  X(ListRunSteps, ListRunStepsRequest, ListRunStepsReply)       \
+  X(GetRunStep, GetRunStepRequest, RunStep)
+
+class StoreUpstream {
+ public:
+  virtual ~StoreUpstream() = default;
+#define CONCLAVE_GATEWAY_STORE_METHOD(Method, Request, Reply) \
+  virtual Call<v1::Reply> Method(v1::Request request, base::SteadyTime deadline) = 0;
+  CONCLAVE_GATEWAY_STORE_CALLS(CONCLAVE_GATEWAY_STORE_METHOD)
+#undef CONCLAVE_GATEWAY_STORE_METHOD
+  virtual Call<v1::RunEvent> StreamRun(v1::StreamRunRequest request, base::SteadyTime deadline) = 0;
+  virtual bool Connected() = 0;
+};
+
+// Which models exist now.
+class ModelDirectory {
+ public:
+  virtual ~ModelDirectory() = default;
+  // One entry per name, sorted.
+  virtual std::vector<v1::ModelStatus> List() const = 0;
+
+  // By name or alias, whatever its state. NOT_FOUND "model_not_found".
+  absl::StatusOr<v1::ModelStatus> Find(std::string_view name) const;
+  // The same, ready to serve. UNAVAILABLE "model_loading" with retry-after, FAILED_PRECONDITION
+  // "model_failed".
+  absl::StatusOr<v1::ModelStatus> FindReady(std::string_view name) const;
+};
+
+struct ServiceTimes {
+  std::chrono::milliseconds generate{30 * 60'000};  // a whole answer
+  std::chrono::milliseconds embed{5 * 60'000};
+  std::chrono::milliseconds store{30'000};       // one call
+  std::chrono::milliseconds run{15 * 60'000};    // a streamed run
+  std::chrono::milliseconds keep_alive{15'000};  // silence towards a streaming client
+};
+
+// Borrowed by the routes; outlives the server.
+struct Services {
+  InferenceUpstream* inference = nullptr;
+  EmbeddingUpstream* embedding = nullptr;
+  StoreUpstream* store = nullptr;  // null: no store configured
+  ModelDirectory* models = nullptr;
+  Admission* admission = nullptr;
+  FrontMetrics* metrics = nullptr;
+  const base::Clock* clock = &base::Clock::System();
+  base::IdSource new_id = base::NewId;
+  ServiceTimes times;
+  std::string default_system_prompt;  // in front of conversations that have none; empty = none
+  std::string default_model;          // for the profile llm-serving: stands for unknown names
+  std::function<std::string()> metrics_text;  // exposition for /metrics
+  std::function<bool()> draining = [] { return false; };
+};
+
+// What every call carries, from the request's headers.
+v1::RequestMeta MetaOf(const Request& request);
+
+// The one reply of a unary call. The call is cancelled when the client goes.
+template <typename Reply>
+Task<absl::StatusOr<Reply>> AwaitReply(Call<Reply> call, ResponseWriter& out) {
+  std::vector<Reply> replies;
+  out.OnCancel([stream = call.get()] { stream->Cancel(); });
+  while (true) {
+    const StreamGot got = co_await call->Next(&replies, base::SteadyTime::max());
+    if (got == StreamGot::kEnd) break;
+  }
+  out.OnCancel(nullptr);
+  if (!call->status().ok()) co_return call->status();
+  if (replies.size() != 1) co_return base::Internal("a unary call gave no single reply");
+  co_return std::move(replies.front());
+}
+
+}  // namespace conclave::gateway

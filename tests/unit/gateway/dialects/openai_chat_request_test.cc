@@ -1,0 +1,184 @@
+#include "gateway/dialects/openai/chat_request.h"
+
+#include <string>
+
+#include "catch2/catch.hpp"
+#include "gateway/http/status_map.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+std::string With(const std::string& extra) {
+  return R"({"model":"m","messages":[{"role":"user","content":"hi"}])" +
+         (extra.empty() ? "" : "," + extra) + "}";
+}
+
+v1::GenerateRequest Decoded(const std::string& body) {
+  const auto request = DecodeChatRequest(body, "");
+  INFO(body << " " << std::string(request.status().ToString()));
+  REQUIRE(request.ok());
+  return request->generate;
+}
+
+ErrorInfo Refused(const std::string& body) {
+  INFO(body);
+  const auto request = DecodeChatRequest(body, "");
+  REQUIRE_FALSE(request.ok());
+  return ErrorInfoOf(request.status());
+}
+
+}  // namespace
+
+TEST_CASE("what is absent stays absent") {
+  const v1::GenerateRequest request = Decoded(With(""));
+  CHECK(request.model() == "m");
+  CHECK(request.chat().messages_size() == 1);
+  CHECK(request.chat().messages(0).role() == v1::ROLE_USER);
+  CHECK(request.chat().messages(0).content(0).text() == "hi");
+  CHECK_FALSE(request.sampling().has_temperature());
+  CHECK_FALSE(request.sampling().has_seed());
+  CHECK_FALSE(request.stop().has_max_tokens());
+  CHECK_FALSE(request.has_logprobs());
+  CHECK_FALSE(request.chat().has_add_generation_prompt());
+}
+
+TEST_CASE("every known field arrives") {
+  const v1::GenerateRequest request = Decoded(With(
+      R"("temperature":0,"top_p":0.5,"top_k":40,"min_p":0.05,"seed":-1,"frequency_penalty":-2,
+         "presence_penalty":2,"repetition_penalty":1.1,"logit_bias":{"50256":-100,"7":1.5},
+         "stop":["a","b"],"stop_token_ids":[3],"max_tokens":5,"max_completion_tokens":7,
+         "min_tokens":2,"ignore_eos":true,"logprobs":true,"top_logprobs":20,"n":1,"priority":3,
+         "reasoning_effort":"low","chat_template_kwargs":{"enable_thinking":true,"x":[1]},
+         "reasoning_format":"none","parallel_tool_calls":false,"response_format":{"type":"text"})"));
+  CHECK(request.sampling().temperature() == 0);
+  CHECK(request.sampling().has_temperature());
+  CHECK(request.sampling().top_k() == 40);
+  CHECK(request.sampling().seed() == 0xFFFFFFFFFFFFFFFFu);
+  REQUIRE(request.sampling().logit_bias_size() == 2);
+  CHECK(request.sampling().logit_bias(0).token_id() == 50256);
+  CHECK(request.sampling().logit_bias(1).bias() == 1.5f);
+  CHECK(request.stop().max_tokens() == 7);
+  CHECK(request.stop().strings_size() == 2);
+  CHECK(request.stop().token_ids(0) == 3);
+  CHECK(request.stop().ignore_eos());
+  CHECK(request.logprobs().top() == 20);
+  CHECK(request.meta().priority() == 3);
+  CHECK(request.chat().template_variables().at("reasoning_effort") == "\"low\"");
+  CHECK(request.chat().template_variables().at("enable_thinking") == "true");
+  CHECK(request.chat().template_variables().at("x") == "[1]");
+  CHECK_FALSE(request.chat().parallel_tool_calls());
+  CHECK(request.reasoning_format() == v1::GenerateRequest::REASONING_FORMAT_NONE);
+}
+
+TEST_CASE("conversations with tools") {
+  const v1::GenerateRequest request = Decoded(R"({"model":"m","messages":[
+      {"role":"developer","content":"be brief"},
+      {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+      {"role":"assistant","content":null,"reasoning_content":"hm",
+       "tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+      {"role":"tool","tool_call_id":"call_1","content":"42"},
+      {"content":"no role"}],
+    "tools":[{"type":"function","function":{"name":"f","description":"d",
+              "parameters":{"type":"object"},"strict":true}}],
+    "tool_choice":{"type":"function","function":{"name":"f"}}})");
+  const auto& messages = request.chat().messages();
+  REQUIRE(messages.size() == 5);
+  CHECK(messages[0].role() == v1::ROLE_SYSTEM);
+  CHECK(messages[1].content_size() == 2);
+  CHECK(messages[2].content_is_null());
+  CHECK(messages[2].reasoning() == "hm");
+  CHECK(messages[2].tool_calls(0).arguments() == "{}");
+  CHECK(messages[3].tool_call_id() == "call_1");
+  CHECK(messages[4].role() == v1::ROLE_USER);
+  CHECK(request.chat().tools(0).parameters_json() == R"({"type":"object"})");
+  CHECK(request.chat().tools(0).strict());
+  CHECK(request.chat().tool_choice().mode() == v1::ToolChoice::MODE_NAMED);
+  CHECK(request.chat().tool_choice().name() == "f");
+}
+
+TEST_CASE("a default system prompt goes first, unless there is one") {
+  const auto system_of = [](const std::string& body) {
+    const auto request = DecodeChatRequest(body, "be kind");
+    REQUIRE(request.ok());
+    return request->generate.chat().messages(0).content(0).text();
+  };
+  CHECK(system_of(With("")) == "be kind");
+  CHECK(system_of(R"({"model":"m","messages":[{"role":"user","content":"hi"},
+                      {"role":"system","content":"mine"}]})") == "hi");
+}
+
+TEST_CASE("refusals name the field") {
+  struct Case {
+    std::string body;
+    int status;
+    std::string param;
+  };
+  const std::vector<Case> cases = {
+      {"", 400, ""},
+      {"[]", 400, ""},
+      {"{}", 400, "model"},
+      {R"({"model":"m"})", 400, "messages"},
+      {R"({"model":"m","messages":[]})", 400, "messages"},
+      {R"({"model":7,"messages":[]})", 400, "model"},
+      {R"({"model":"m","messages":[{"role":"user"}]})", 400, "messages[0].content"},
+      {R"({"model":"m","messages":[{"role":"king","content":""}]})", 400, "messages[0].role"},
+      {R"({"model":"m","messages":[{"role":"tool","content":""}]})", 400,
+       "messages[0].tool_call_id"},
+      {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url",
+           "image_url":{"url":"http://169.254.169.254/"}}]}]})",
+       400, "messages[0].content[0].type"},
+      {With(R"("temperature":"hot")"), 400, "temperature"},
+      {With(R"("temperature":2.1)"), 400, "temperature"},
+      {With(R"("top_p":-0.1)"), 400, "top_p"},
+      {With(R"("max_tokens":-1)"), 400, "max_tokens"},
+      {With(R"("max_tokens":9223372036854775808)"), 400, "max_tokens"},
+      {With(R"("n":2)"), 400, "n"},
+      {With(R"("n":1000000)"), 400, "n"},
+      {With(R"("seed":18446744073709551616)"), 400, "seed"},
+      {With(R"("top_logprobs":21,"logprobs":true)"), 400, "top_logprobs"},
+      {With(R"("top_logprobs":2)"), 400, "top_logprobs"},
+      {With(R"("stop":["1","2","3","4","5"])"), 400, "stop"},
+      {With(R"("stop":[""])"), 400, "stop[0]"},
+      {With(R"("logit_bias":{"x":1})"), 400, "logit_bias"},
+      {With(R"("logit_bias":{"1":101})"), 400, "logit_bias.1"},
+      {With(R"("tools":[{"type":"web_search"}])"), 400, "tools[0].type"},
+      {With(R"("tools":[{"type":"function","function":{"name":"a b"}}])"), 400,
+       "tools[0].function.name"},
+      {With(R"("tool_choice":"required")"), 400, "tool_choice"},
+      {With(R"("tool_choice":{"type":"function","function":{"name":"g"}})"), 400,
+       "tool_choice.function.name"},
+      {With(R"("reasoning_effort":"extreme")"), 400, "reasoning_effort"},
+      {With(R"("modalities":["text","audio"])"), 400, "modalities[1]"},
+      {With(R"("stream_options":{"include_usage":true})"), 400, "stream_options"},
+      {With(R"("response_format":{"type":"json_object"})"), 501, "response_format"},
+      {With(R"("response_format":{"type":"yaml"})"), 400, "response_format.type"},
+      {With(R"("guided_json":{"type":"object"})"), 501, "guided_json"},
+      {With(R"("functions":[{"name":"f"}])"), 501, "functions"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.body);
+    const ErrorInfo error = Refused(c.body);
+    CHECK(error.http_status == c.status);
+    CHECK(error.param == c.param);
+  }
+}
+
+TEST_CASE("too many of anything is refused") {
+  std::string bias = R"("logit_bias":{)";
+  for (int i = 0; i < 1025; ++i) bias += (i ? ",\"" : "\"") + std::to_string(i) + "\":1";
+  CHECK(Refused(With(bias + "}")).param == "logit_bias");
+  std::string tools = R"("tools":[)";
+  for (int i = 0; i < 129; ++i) {
+    tools += std::string(i ? "," : "") + R"({"type":"function","function":{"name":"f"}})";
+  }
+  CHECK(Refused(With(tools + "]")).param == "tools");
+}
+
+TEST_CASE("unknown and unused fields are ignored, empty refusable ones too") {
+  CHECK(DecodeChatRequest(With(R"("user":"u","store":true,"brand_new":{"a":1},"verbosity":"low",
+      "guided_json":null,"functions":[],"web_search_options":{})"),
+                          "")
+            .ok());
+}
+
+}  // namespace conclave::gateway::openai

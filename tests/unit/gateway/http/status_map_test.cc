@@ -1,0 +1,32 @@
+#include "gateway/http/status_map.h"
+
+#include "catch2/catch.hpp"
+
+namespace conclave::gateway {
+
+TEST_CASE("codes map as the table says") {
+  CHECK(HttpStatusOf(absl::StatusCode::kInvalidArgument) == 400);
+  CHECK(HttpStatusOf(absl::StatusCode::kFailedPrecondition) == 400);
+  CHECK(HttpStatusOf(absl::StatusCode::kNotFound) == 404);
+  CHECK(HttpStatusOf(absl::StatusCode::kResourceExhausted) == 429);
+  CHECK(HttpStatusOf(absl::StatusCode::kCancelled) == 499);
+  CHECK(HttpStatusOf(absl::StatusCode::kUnimplemented) == 501);
+  CHECK(HttpStatusOf(absl::StatusCode::kUnavailable) == 503);
+  CHECK(HttpStatusOf(absl::StatusCode::kDataLoss) == 500);
+}
+
+TEST_CASE("the field path of a message becomes the param") {
+  CHECK(ErrorInfoOf(base::InvalidArgument("messages[2].content: expected string")).param ==
+        "messages[2].content");
+  CHECK(ErrorInfoOf(base::InvalidArgument("the thread has an active run")).param.empty());
+  CHECK(ErrorInfoOf(base::InvalidArgument("invalid JSON at byte 3: oops")).param.empty());
+  CHECK(ErrorInfoOf(base::WithParam(base::InvalidArgument("a: b"), "model")).param == "model");
+}
+
+TEST_CASE("internal messages stay inside") {
+  CHECK(ErrorInfoOf(base::Internal("password of the database is x")).message.find("password") ==
+        std::string::npos);
+  CHECK(ErrorInfoOf(absl::UnknownError("secret")).message.find("secret") == std::string::npos);
+}
+
+}  // namespace conclave::gateway
