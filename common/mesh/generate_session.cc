@@ -96,7 +96,9 @@ GenerateSession::GenerateSession(std::shared_ptr<CallCore> core,
       prompt_tokens_(EstimatePromptTokens(request)),
       request_(std::move(request)),
       observer_(std::move(observer)),
-      ledger_(request_.n()) {}
+      ledger_(request_.n()) {
+  if (request_.has_resume()) ledger_.Continue(request_.resume());
+}
 
 GenerateSession::~GenerateSession() = default;
 

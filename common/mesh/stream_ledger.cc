@@ -6,6 +6,11 @@ namespace conclave::mesh {
 
 namespace pb = conclave::v1;
 
+void StreamLedger::Continue(const pb::ResumeState& resume) {
+  next_seq_ = resume.next_seq();
+  emitted_.assign(resume.emitted_token_ids().begin(), resume.emitted_token_ids().end());
+}
+
 StreamLedger::Verdict StreamLedger::Broken(std::string what) {
   error_ = base::Internal("the worker broke the protocol: " + what);
   return Verdict::kBroken;

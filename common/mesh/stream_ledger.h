@@ -16,6 +16,9 @@ class StreamLedger final {
  public:
   // Of the request: how many indexes must finish.
   explicit StreamLedger(int n) : n_(n < 1 ? 1 : n) {}
+  // The request itself continues a stream of an earlier process: numbers and tokens go on from
+  // there. Before the first Enter.
+  void Continue(const conclave::v1::ResumeState& resume);
 
   enum class Verdict {
     kDeliver,
