@@ -58,10 +58,6 @@ class BoundedQueue final {
     return items_.size();
   }
   size_t limit() const { return limit_; }
-  bool closed() const {
-    const std::lock_guard lock(mutex_);
-    return closed_;
-  }
 
  private:
   const size_t limit_;
