@@ -26,6 +26,7 @@
 #include "base/status.h"
 #include "engine/kernels/kv_layout.h"
 #include "engine/kernels/packed_matrix.h"
+#include "engine/kernels/types.h"
 #include "engine/tensor/tensor_view.h"
 
 namespace conclave::engine {
@@ -39,8 +40,6 @@ struct MatmulOutput {
   float* y = nullptr;
   int64_t y_stride = 0;
 };
-
-enum class Activation { kSilu, kGeluErf, kGeluTanh };
 
 // down(act(gate(x)) * up(x)); stacks of matrices for a mixture of experts, all [experts][…].
 struct FfnWeights {
@@ -56,11 +55,6 @@ struct ExpertRouting {
   const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts
   const float* weights = nullptr;  // [rows][top_k]
   int32_t top_k = 0;
-};
-
-enum class RopeStyle {
-  kNorm,  // pairs (2i, 2i + 1): llama files
-  kNeox,  // pairs (i, i + rope_dim/2): qwen and most others
 };
 
 struct AttentionArgs {

@@ -9,9 +9,10 @@
 // header: the linker keeps one copy of such a function, and it must not be the AVX-512 one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "engine/kernels/kernels.h"
+#include "engine/kernels/types.h"
 #include "engine/quant/int8_rows.h"
 #include "engine/quant/panel.h"
 

@@ -1,5 +1,7 @@
 // The avx512 table: the common sources over this folder's vector.
 #define CONCLAVE_ISA avx512
+// Sums live in arrays of registers; a call that is not inlined puts them in memory.
+#define CONCLAVE_INLINE inline __attribute__((always_inline))
 
 #include <immintrin.h>
 

@@ -12,71 +12,75 @@ struct U8x64 {
 };
 
 constexpr int kTileColumns = 8;
-constexpr int kDecodePanels = 4;
+constexpr int kWidePanels = 4;  // panels side by side when activation rows are few
 
-inline __mmask16 FirstLanes(int64_t n) {
+CONCLAVE_INLINE __mmask16 FirstLanes(int64_t n) {
   return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }
 
-inline F32x16 Set1(float x) { return _mm512_set1_ps(x); }
-inline F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
-inline void Store(float* p, F32x16 v) { _mm512_storeu_ps(p, v); }
-inline F32x16 LoadN(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(FirstLanes(n), p); }
-inline void StoreN(float* p, F32x16 v, int64_t n) { _mm512_mask_storeu_ps(p, FirstLanes(n), v); }
-inline F32x16 KeepN(F32x16 v, int64_t n, float fill) {
+CONCLAVE_INLINE F32x16 Set1(float x) { return _mm512_set1_ps(x); }
+CONCLAVE_INLINE F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
+CONCLAVE_INLINE void Store(float* p, F32x16 v) { _mm512_storeu_ps(p, v); }
+CONCLAVE_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(FirstLanes(n), p);
+}
+CONCLAVE_INLINE void StoreN(float* p, F32x16 v, int64_t n) {
+  _mm512_mask_storeu_ps(p, FirstLanes(n), v);
+}
+CONCLAVE_INLINE F32x16 KeepN(F32x16 v, int64_t n, float fill) {
   return _mm512_mask_blend_ps(FirstLanes(n < 0 ? 0 : n), _mm512_set1_ps(fill), v);
 }
-inline F32x16 Add(F32x16 a, F32x16 b) { return _mm512_add_ps(a, b); }
-inline F32x16 Sub(F32x16 a, F32x16 b) { return _mm512_sub_ps(a, b); }
-inline F32x16 Mul(F32x16 a, F32x16 b) { return _mm512_mul_ps(a, b); }
-inline F32x16 Div(F32x16 a, F32x16 b) { return _mm512_div_ps(a, b); }
-inline F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
-inline F32x16 Max(F32x16 a, F32x16 b) { return _mm512_max_ps(a, b); }
-inline F32x16 Min(F32x16 a, F32x16 b) { return _mm512_min_ps(a, b); }
-inline F32x16 Abs(F32x16 a) { return _mm512_abs_ps(a); }
-inline F32x16 SelectLess(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
+CONCLAVE_INLINE F32x16 Add(F32x16 a, F32x16 b) { return _mm512_add_ps(a, b); }
+CONCLAVE_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return _mm512_sub_ps(a, b); }
+CONCLAVE_INLINE F32x16 Mul(F32x16 a, F32x16 b) { return _mm512_mul_ps(a, b); }
+CONCLAVE_INLINE F32x16 Div(F32x16 a, F32x16 b) { return _mm512_div_ps(a, b); }
+CONCLAVE_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
+CONCLAVE_INLINE F32x16 Max(F32x16 a, F32x16 b) { return _mm512_max_ps(a, b); }
+CONCLAVE_INLINE F32x16 Min(F32x16 a, F32x16 b) { return _mm512_min_ps(a, b); }
+CONCLAVE_INLINE F32x16 Abs(F32x16 a) { return _mm512_abs_ps(a); }
+CONCLAVE_INLINE F32x16 SelectLess(F32x16 a, F32x16 b, F32x16 yes, F32x16 no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
-inline I32x16 ToInt(F32x16 a) { return {_mm512_cvtps_epi32(a)}; }
-inline F32x16 ToFloat(I32x16 a) { return _mm512_cvtepi32_ps(a.v); }
-inline F32x16 PowerOfTwo(I32x16 n) {
+CONCLAVE_INLINE I32x16 ToInt(F32x16 a) { return {_mm512_cvtps_epi32(a)}; }
+CONCLAVE_INLINE F32x16 ToFloat(I32x16 a) { return _mm512_cvtepi32_ps(a.v); }
+CONCLAVE_INLINE F32x16 PowerOfTwo(I32x16 n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23));
 }
-inline float ReduceAdd(F32x16 v) {
+CONCLAVE_INLINE float ReduceAdd(F32x16 v) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-inline float ReduceMax(F32x16 v) {
+CONCLAVE_INLINE float ReduceMax(F32x16 v) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-inline float First(F32x16 v) { return _mm512_cvtss_f32(v); }
+CONCLAVE_INLINE float First(F32x16 v) { return _mm512_cvtss_f32(v); }
 
-inline F32x16 LoadHalf(const void* p) {
+CONCLAVE_INLINE F32x16 LoadHalf(const void* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
-inline void StoreHalf(uint16_t* p, F32x16 v) {
+CONCLAVE_INLINE void StoreHalf(uint16_t* p, F32x16 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
-inline F32x16 LoadBf16(const void* p) {
+CONCLAVE_INLINE F32x16 LoadBf16(const void* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(
       _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
 }
-inline F32x16 LoadUint8(const void* p) {
+CONCLAVE_INLINE F32x16 LoadUint8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
-inline F32x16 LoadInt8(const void* p) {
+CONCLAVE_INLINE F32x16 LoadInt8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
-inline void StoreInt8(int8_t* p, I32x16 v) {
+CONCLAVE_INLINE void StoreInt8(int8_t* p, I32x16 v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v.v));
 }
-inline int32_t ReduceAdd(I32x16 v) {
+CONCLAVE_INLINE int32_t ReduceAdd(I32x16 v) {
   const __m256i eight =
       _mm256_add_epi32(_mm512_castsi512_si256(v.v), _mm512_extracti32x8_epi32(v.v, 1));
   const __m128i four =
@@ -85,14 +89,14 @@ inline int32_t ReduceAdd(I32x16 v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
-inline I32x16 Set1Int(int32_t x) { return {_mm512_set1_epi32(x)}; }
-inline U8x64 LoadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
-inline U8x64 LowNibbles(U8x64 b) { return {_mm512_and_si512(b.v, _mm512_set1_epi8(15))}; }
-inline U8x64 HighNibbles(U8x64 b) {
+CONCLAVE_INLINE I32x16 Set1Int(int32_t x) { return {_mm512_set1_epi32(x)}; }
+CONCLAVE_INLINE U8x64 LoadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
+CONCLAVE_INLINE U8x64 LowNibbles(U8x64 b) { return {_mm512_and_si512(b.v, _mm512_set1_epi8(15))}; }
+CONCLAVE_INLINE U8x64 HighNibbles(U8x64 b) {
   return {_mm512_and_si512(_mm512_srli_epi16(b.v, 4), _mm512_set1_epi8(15))};
 }
 template <int pair>
-inline U8x64 WithHighPair(U8x64 nibbles, U8x64 high) {
+CONCLAVE_INLINE U8x64 WithHighPair(U8x64 nibbles, U8x64 high) {
   __m512i moved = high.v;
   if constexpr (pair == 0) moved = _mm512_slli_epi16(high.v, 4);
   if constexpr (pair == 1) moved = _mm512_slli_epi16(high.v, 2);
@@ -100,13 +104,13 @@ inline U8x64 WithHighPair(U8x64 nibbles, U8x64 high) {
   // (moved & 0x30) | nibbles in one instruction.
   return {_mm512_ternarylogic_epi32(moved, _mm512_set1_epi8(0x30), nibbles.v, 0xea)};
 }
-inline I32x16 Dot(I32x16 sum, U8x64 u, const int8_t* four) {
+CONCLAVE_INLINE I32x16 Dot(I32x16 sum, U8x64 u, const int8_t* four) {
   int32_t bits;
   __builtin_memcpy(&bits, four, 4);
   return {_mm512_dpbusd_epi32(sum.v, u.v, _mm512_set1_epi32(bits))};
 }
-inline I32x16 DotU8(I32x16 sum, U8x64 u, const int8_t* four) { return Dot(sum, u, four); }
-inline I32x16 InitU8(int32_t negative_sum) { return Set1Int(negative_sum * 128); }
+CONCLAVE_INLINE I32x16 DotU8(I32x16 sum, U8x64 u, const int8_t* four) { return Dot(sum, u, four); }
+CONCLAVE_INLINE I32x16 InitU8(int32_t negative_sum) { return Set1Int(negative_sum * 128); }
 
 }  // namespace
 }  // namespace conclave::engine::CONCLAVE_ISA

@@ -9,7 +9,7 @@ constexpr int kStripBlocks = 4;  // blocks between two looks at the maximum
 constexpr int kStrip = kBlock * kStripBlocks;
 
 template <bool half>
-inline F32x16 LoadCached(const std::byte* tile, int64_t row) {
+CONCLAVE_INLINE F32x16 LoadCached(const std::byte* tile, int64_t row) {
   if constexpr (half) {
     return LoadHalf(tile + row * 32);
   } else {
@@ -19,7 +19,7 @@ inline F32x16 LoadCached(const std::byte* tile, int64_t row) {
 
 // 16 elements of a value vector.
 template <bool half>
-inline F32x16 LoadValue(const std::byte* tile, int64_t index) {
+CONCLAVE_INLINE F32x16 LoadValue(const std::byte* tile, int64_t index) {
   if constexpr (half) {
     return LoadHalf(tile + index * 2);
   } else {
@@ -29,8 +29,8 @@ inline F32x16 LoadValue(const std::byte* tile, int64_t index) {
 
 // Scores of one block for N rows: even and odd dimensions in two sums, added at the end.
 template <bool half, int N>
-inline void BlockScores(const AttentionTile& tile, const std::byte* keys, int block,
-                        int64_t first_token, float (&scores)[kAttentionRows][kStrip]) {
+CONCLAVE_INLINE void BlockScores(const AttentionTile& tile, const std::byte* keys, int block,
+                                 int64_t first_token, float (&scores)[kAttentionRows][kStrip]) {
   F32x16 even[N];
   F32x16 odd[N];
   for (int r = 0; r < N; ++r) even[r] = odd[r] = Set1(0.0f);
@@ -60,7 +60,7 @@ inline void BlockScores(const AttentionTile& tile, const std::byte* keys, int bl
 }
 
 // Turns the strip's scores into weights; returns by what the sums so far shrink.
-inline float StripWeights(float (&score)[kStrip], float& max, F32x16& total) {
+CONCLAVE_INLINE float StripWeights(float (&score)[kStrip], float& max, F32x16& total) {
   const F32x16 s0 = Load(score);
   const F32x16 s1 = Load(score + 16);
   const F32x16 s2 = Load(score + 32);
@@ -84,9 +84,9 @@ inline float StripWeights(float (&score)[kStrip], float& max, F32x16& total) {
 
 // out += weights · values over the strip, 16 output elements at a time.
 template <bool half, int N>
-inline void AddValues(const AttentionTile& tile, int64_t first_token, int64_t tokens,
-                      const float (&weights)[kAttentionRows][kStrip], const float (&shrink)[N],
-                      float (*sums)[kMaxValueDim]) {
+CONCLAVE_INLINE void AddValues(const AttentionTile& tile, int64_t first_token, int64_t tokens,
+                               const float (&weights)[kAttentionRows][kStrip],
+                               const float (&shrink)[N], float (*sums)[kMaxValueDim]) {
   const int64_t row_elements = (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16;
   for (int64_t e = 0; e < tile.value_dim; e += 16) {
     F32x16 sum[N];

@@ -3,7 +3,7 @@ namespace conclave::engine::CONCLAVE_ISA {
 namespace {
 
 // e^x, 0 below −87.3; relative error < 2e-7 up to 88. exp(0) is exactly 1.
-inline F32x16 Exp(F32x16 x) {
+CONCLAVE_INLINE F32x16 Exp(F32x16 x) {
   const F32x16 lowest = Set1(-87.3f);
   const F32x16 bounded = Min(Max(x, lowest), Set1(88.0f));
   // x = n·ln2 + r with |r| <= ln2/2; ln2 in two parts, the first exact in few bits.
@@ -24,13 +24,13 @@ inline F32x16 Exp(F32x16 x) {
 }
 
 // x · sigmoid(x)
-inline F32x16 Silu(F32x16 x) {
+CONCLAVE_INLINE F32x16 Silu(F32x16 x) {
   const F32x16 one = Set1(1.0f);
   return Div(x, Add(one, Exp(Sub(Set1(0.0f), x))));
 }
 
 // x · Φ(x) with erf by Abramowitz and Stegun 7.1.26: absolute error of erf < 2e-7.
-inline F32x16 GeluErf(F32x16 x) {
+CONCLAVE_INLINE F32x16 GeluErf(F32x16 x) {
   const F32x16 one = Set1(1.0f);
   const F32x16 zero = Set1(0.0f);
   const F32x16 z = Mul(Abs(x), Set1(0.70710678118654752f));
@@ -47,7 +47,7 @@ inline F32x16 GeluErf(F32x16 x) {
 }
 
 // The tanh form: x · (1 + tanh(√(2/π)(x + 0.044715x³))) / 2, which is x · sigmoid of twice that.
-inline F32x16 GeluTanh(F32x16 x) {
+CONCLAVE_INLINE F32x16 GeluTanh(F32x16 x) {
   const F32x16 cube = Mul(Mul(x, x), x);
   const F32x16 inner = Fma(cube, Set1(0.044715f), x);
   const F32x16 twice = Mul(inner, Set1(2.0f * 0.79788456080286536f));

@@ -13,22 +13,23 @@ struct Int8Column {
   const int32_t* negative_sums;
 };
 
-inline Int8Column ColumnOf(const PanelRun& run, int64_t i) {
+CONCLAVE_INLINE Int8Column ColumnOf(const PanelRun& run, int64_t i) {
   const int64_t row = run.rows == nullptr ? i : run.rows[i];
   const int64_t cols = run.cols;
   return {run.int8.q + row * cols, run.int8.scales + row * (cols / 32),
           run.int8.negative_sums + row * (cols / 16)};
 }
 
-inline int32_t GroupSum(const Int8Column& column, int64_t g) {
+CONCLAVE_INLINE int32_t GroupSum(const Int8Column& column, int64_t g) {
   return column.negative_sums[2 * g] + column.negative_sums[2 * g + 1];
 }
 
 // y = d · (u − 128)
 struct KindU8 {
   template <int R, int C>
-  static inline void Run(const std::byte* const (&quants)[R], const std::byte* const (&scales)[R],
-                         int64_t cols, const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
+  CONCLAVE_INLINE static void Run(const std::byte* const (&quants)[R],
+                                  const std::byte* const (&scales)[R], int64_t cols,
+                                  const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       I32x16 dot[R][C];
       for (int c = 0; c < C; ++c) {
@@ -54,8 +55,8 @@ struct KindU8 {
 
 // Sums of one group of nibbles, whatever they stand for.
 template <int R, int C>
-inline void DotNibbles(const std::byte* const (&quants)[R], int64_t g,
-                       const Int8Column (&column)[C], I32x16 (&dot)[R][C]) {
+CONCLAVE_INLINE void DotNibbles(const std::byte* const (&quants)[R], int64_t g,
+                                const Int8Column (&column)[C], I32x16 (&dot)[R][C]) {
 #pragma clang loop unroll(full)
   for (int j = 0; j < 4; ++j) {
     for (int r = 0; r < R; ++r) {
@@ -73,8 +74,9 @@ inline void DotNibbles(const std::byte* const (&quants)[R], int64_t g,
 // y = d · (u − 8)
 struct KindU4 {
   template <int R, int C>
-  static inline void Run(const std::byte* const (&quants)[R], const std::byte* const (&scales)[R],
-                         int64_t cols, const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
+  CONCLAVE_INLINE static void Run(const std::byte* const (&quants)[R],
+                                  const std::byte* const (&scales)[R], int64_t cols,
+                                  const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       I32x16 dot[R][C];
       for (int c = 0; c < C; ++c) {
@@ -95,8 +97,9 @@ struct KindU4 {
 // y = d·sc·u − dmin·m
 struct KindU4Min {
   template <int R, int C>
-  static inline void Run(const std::byte* const (&quants)[R], const std::byte* const (&scales)[R],
-                         int64_t cols, const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
+  CONCLAVE_INLINE static void Run(const std::byte* const (&quants)[R],
+                                  const std::byte* const (&scales)[R], int64_t cols,
+                                  const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
     for (int64_t super = 0; super < cols / 256; ++super) {
       F32x16 d[R];
       F32x16 dmin[R];
@@ -129,9 +132,10 @@ struct KindU4Min {
 struct KindU6 {
   // Steps 4·half .. 4·half + 3 of group g.
   template <int half, int R, int C>
-  static inline void HalfGroup(const std::byte* const (&quants)[R],
-                               const std::byte* const (&scales)[R], const F32x16 (&d)[R], int64_t g,
-                               const Int8Column (&column)[C], F32x16 (&value)[R][C]) {
+  CONCLAVE_INLINE static void HalfGroup(const std::byte* const (&quants)[R],
+                                        const std::byte* const (&scales)[R], const F32x16 (&d)[R],
+                                        int64_t g, const Int8Column (&column)[C],
+                                        F32x16 (&value)[R][C]) {
     I32x16 dot[R][C];
     for (int c = 0; c < C; ++c) {
       const I32x16 init = Set1Int(column[c].negative_sums[2 * g + half] * 32);
@@ -156,8 +160,8 @@ struct KindU6 {
   }
 
   template <int half, int j, int R, int C>
-  static inline void Step(const std::byte* group, const U8x64& pairs, int r, int64_t g,
-                          const Int8Column (&column)[C], I32x16 (&dot)[R][C]) {
+  CONCLAVE_INLINE static void Step(const std::byte* group, const U8x64& pairs, int r, int64_t g,
+                                   const Int8Column (&column)[C], I32x16 (&dot)[R][C]) {
     const U8x64 bytes = LoadBytes(group + j * 64);
     const U8x64 nibbles = half == 0 ? LowNibbles(bytes) : HighNibbles(bytes);
     const U8x64 u = WithHighPair<j>(nibbles, pairs);
@@ -167,8 +171,9 @@ struct KindU6 {
   }
 
   template <int R, int C>
-  static inline void Run(const std::byte* const (&quants)[R], const std::byte* const (&scales)[R],
-                         int64_t cols, const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
+  CONCLAVE_INLINE static void Run(const std::byte* const (&quants)[R],
+                                  const std::byte* const (&scales)[R], int64_t cols,
+                                  const Int8Column (&column)[C], F32x16 (&sum)[R][C]) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       F32x16 d[R];
       for (int r = 0; r < R; ++r) d[r] = LoadHalf(scales[r] + g / 8 * 288);
@@ -185,7 +190,7 @@ struct KindU6 {
 };
 
 template <PanelKind kind>
-inline F32x16 LoadWeights(const std::byte* panel, int64_t k) {
+CONCLAVE_INLINE F32x16 LoadWeights(const std::byte* panel, int64_t k) {
   if constexpr (kind == PanelKind::kF32) {
     return Load(reinterpret_cast<const float*>(panel + k * 64));
   } else if constexpr (kind == PanelKind::kF16) {
@@ -196,7 +201,8 @@ inline F32x16 LoadWeights(const std::byte* panel, int64_t k) {
 }
 
 template <int R, int C>
-inline void StoreTile(const PanelRun& run, int64_t panel, int64_t i, const F32x16 (&sum)[R][C]) {
+CONCLAVE_INLINE void StoreTile(const PanelRun& run, int64_t panel, int64_t i,
+                               const F32x16 (&sum)[R][C]) {
   for (int r = 0; r < R; ++r) {
     const int64_t first = (panel + r) * 16;
     const int64_t lanes = run.valid - first;
@@ -211,8 +217,15 @@ inline void StoreTile(const PanelRun& run, int64_t panel, int64_t i, const F32x1
 // Inner loops by kind of weight: one tile each.
 template <typename Kind>
 struct Int8Tile {
+  // Panels side by side for up to 1, 2, 4, 8 activation rows: an output has an integer and a float
+  // sum, so 8 outputs fill half of 32 registers.
+  static constexpr int kPanels1 = kWidePanels;
+  static constexpr int kPanels2 = kWidePanels;
+  static constexpr int kPanels4 = (kWidePanels + 1) / 2;
+  static constexpr int kPanels8 = 1;
+
   template <int R, int C>
-  static void Run(const PanelRun& run, int64_t panel, int64_t i) {
+  __attribute__((noinline)) static void Run(const PanelRun& run, int64_t panel, int64_t i) {
     const std::byte* quants[R];
     const std::byte* scales[R];
     for (int r = 0; r < R; ++r) {
@@ -232,8 +245,14 @@ struct Int8Tile {
 
 template <PanelKind kind>
 struct FloatTile {
+  // An output has one sum: twice as many fit, where there are 32 registers.
+  static constexpr int kPanels1 = kWidePanels;
+  static constexpr int kPanels2 = kWidePanels;
+  static constexpr int kPanels4 = kTileColumns > 4 ? kWidePanels : 1;
+  static constexpr int kPanels8 = (kWidePanels + 1) / 2;
+
   template <int R, int C>
-  static void Run(const PanelRun& run, int64_t panel, int64_t i) {
+  __attribute__((noinline)) static void Run(const PanelRun& run, int64_t panel, int64_t i) {
     const std::byte* weights[R];
     for (int r = 0; r < R; ++r) weights[r] = run.panels + (panel + r) * run.panel_bytes;
     const float* x[C];
@@ -268,28 +287,26 @@ void Panels(const PanelRun& run, int64_t i) {
 
 template <typename Tile>
 void Columns(const PanelRun& run, int64_t i, int64_t columns) {
-  constexpr int kMany = kDecodePanels;
-  constexpr int kSome = kDecodePanels > 2 ? kDecodePanels / 2 : 1;
   switch (columns) {
     case 1:
-      return Panels<Tile, kMany, 1>(run, i);
+      return Panels<Tile, Tile::kPanels1, 1>(run, i);
     case 2:
-      return Panels<Tile, kMany, 2>(run, i);
+      return Panels<Tile, Tile::kPanels2, 2>(run, i);
     case 3:
-      return Panels<Tile, kSome, 3>(run, i);
+      return Panels<Tile, Tile::kPanels4, 3>(run, i);
     case 4:
-      return Panels<Tile, kSome, 4>(run, i);
+      return Panels<Tile, Tile::kPanels4, 4>(run, i);
   }
   if constexpr (kTileColumns > 4) {
     switch (columns) {
       case 5:
-        return Panels<Tile, 1, 5>(run, i);
+        return Panels<Tile, Tile::kPanels8, 5>(run, i);
       case 6:
-        return Panels<Tile, 1, 6>(run, i);
+        return Panels<Tile, Tile::kPanels8, 6>(run, i);
       case 7:
-        return Panels<Tile, 1, 7>(run, i);
+        return Panels<Tile, Tile::kPanels8, 7>(run, i);
       case 8:
-        return Panels<Tile, 1, 8>(run, i);
+        return Panels<Tile, Tile::kPanels8, 8>(run, i);
     }
   }
 }

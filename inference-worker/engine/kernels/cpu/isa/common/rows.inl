@@ -48,7 +48,7 @@ void AddScaled(const float* x, float factor, int64_t n, float* y) {
   }
 }
 
-inline F32x16 Apply(Activation activation, F32x16 x) {
+CONCLAVE_INLINE F32x16 Apply(Activation activation, F32x16 x) {
   if (activation == Activation::kSilu) return Silu(x);
   return activation == Activation::kGeluErf ? GeluErf(x) : GeluTanh(x);
 }

@@ -1,5 +1,7 @@
 // The scalar table: the common sources over this folder's vector.
 #define CONCLAVE_ISA scalar
+// Sums live in arrays of registers; a call that is not inlined puts them in memory.
+#define CONCLAVE_INLINE inline
 
 #include <bit>
 #include <cstdint>

@@ -12,8 +12,8 @@ struct U8x64 {
   uint8_t byte[64];
 };
 
-constexpr int kTileColumns = 4;   // activation rows per tile
-constexpr int kDecodePanels = 1;  // panels side by side when there is one activation row
+constexpr int kTileColumns = 4;  // activation rows per tile
+constexpr int kWidePanels = 1;   // panels side by side when activation rows are few
 
 #define FOR_LANES for (int i = 0; i < 16; ++i)
 
