@@ -65,7 +65,7 @@ class Mesh:
         environment = dict(
             os.environ,
             CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'}",
-            CONCLAVE_STORE_ARGS="--lease-ms 2000",
+            CONCLAVE_STORE_ARGS="--lease 2s",
         )
         result = subprocess.run(
             [
