@@ -96,6 +96,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
 
   ModelInfo info = DescribeModel(*source, hparams);
   info.context_length = plan.context_length;
+  info.active_bytes_per_token = model->active_bytes_per_token();
   info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
   config.context_length = plan.context_length;
   config.num_blocks = plan.num_blocks;

@@ -53,7 +53,8 @@ struct ModelInfo {
   int32_t num_experts = 0;  // 0 = dense
   int32_t num_experts_used = 0;
   int64_t kv_bytes_per_token = 0;
-  std::string quantization;  // "Q8_0": the most frequent format by bytes
+  int64_t active_bytes_per_token = 0;  // of weights, as packed: what decoding one token reads
+  std::string quantization;            // "Q8_0": the most frequent format by bytes
 };
 
 // Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model
