@@ -112,6 +112,13 @@ bool MayRetry(const absl::Status& status, const Fleet& fleet) {
          fleet.num_usable() > 1;
 }
 
+bool HasOther(const Fleet& fleet, const std::vector<std::string>& avoid) {
+  return std::any_of(fleet.workers.begin(), fleet.workers.end(), [&](const auto& worker) {
+    return worker->usable() &&
+           std::find(avoid.begin(), avoid.end(), worker->worker_id) == avoid.end();
+  });
+}
+
 std::chrono::milliseconds Backoff(int failures, uint64_t dice) {
   const int64_t base = std::min<int64_t>(500, int64_t{50} << std::clamp(failures, 0, 4));
   return std::chrono::milliseconds(base - base / 10 +

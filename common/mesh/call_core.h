@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -91,6 +92,8 @@ class OutstandingShare final {
 bool IsLost(const absl::Status& status);
 // Before anything was delivered: lost, or too busy with another usable worker at hand.
 bool MayRetry(const absl::Status& status, const Fleet& fleet);
+// A usable worker that is not in `avoid` (worker ids).
+bool HasOther(const Fleet& fleet, const std::vector<std::string>& avoid);
 // 50 ms, 100 ms, … 500 ms, with jitter of a fifth.
 std::chrono::milliseconds Backoff(int failures, uint64_t dice);
 // gRPC deadlines are dates.

@@ -47,7 +47,7 @@ class GenerateSession::Attempt final : public grpc::ClientReadReactor<pb::Genera
   Attempt(std::shared_ptr<GenerateSession> session, std::shared_ptr<const WorkerInfo> worker)
       : worker_(std::move(worker)),
         session_(std::move(session)),
-        share_(worker_->outstanding, session_->prompt_tokens_) {}
+        share_(std::in_place, worker_->outstanding, session_->prompt_tokens_) {}
 
   void Start(const pb::GenerateRequest* request, base::SteadyTime deadline) {
     self_ = shared_from_this();
@@ -75,12 +75,13 @@ class GenerateSession::Attempt final : public grpc::ClientReadReactor<pb::Genera
   void OnReadDone(bool ok) override { session_->OnRead(shared_from_this(), ok); }
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<Attempt> self = std::move(self_);
+    share_.reset();
     session_->OnAttemptDone(self, FromGrpc(status, &context_));
   }
 
   const std::shared_ptr<const WorkerInfo> worker_;
   const std::shared_ptr<GenerateSession> session_;
-  const OutstandingShare share_;
+  std::optional<OutstandingShare> share_;  // gone before the end is told
   grpc::ClientContext context_;
   pb::GenerateEvent event_;
   std::shared_ptr<Attempt> self_;  // from Start to OnDone
@@ -376,12 +377,7 @@ void GenerateSession::WaitForWorker(milliseconds first, base::SteadyTime now) {
   wait_until_ = std::min(now + first, deadline_);
   if (!std::exchange(counted_waiting_, true)) core_->waiting.fetch_add(1);
   if (avoid_.empty()) return;
-  const std::shared_ptr<const Fleet> fleet = core_->fleet();
-  const bool others =
-      std::any_of(fleet->workers.begin(), fleet->workers.end(), [&](const auto& worker) {
-        return worker->usable() &&
-               std::find(avoid_.begin(), avoid_.end(), worker->worker_id) == avoid_.end();
-      });
+  const bool others = HasOther(*core_->fleet(), avoid_);
   const milliseconds pause = others ? milliseconds(0) : Backoff(failures_, core_->Dice());
   ++failures_;
   next_try_at_ = now + pause;

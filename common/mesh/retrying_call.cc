@@ -125,7 +125,8 @@ void RetryingCall::AttemptDone(const grpc::Status& status) {
       ++tries_;
       core_->retries.Add();
       avoid_.push_back(worker_->worker_id);
-      WaitForWorker(now, Backoff(tries_ - 1, core_->Dice()));
+      const bool others = HasOther(*core_->fleet(), avoid_);
+      WaitForWorker(now, others ? milliseconds(0) : Backoff(tries_ - 1, core_->Dice()));
       core_->tasks().At(next_try_at_, [self = shared_from_this()] { self->TryAttempt(); });
       final = false;
     }

@@ -1,0 +1,103 @@
+#include "mesh/stream_ledger.h"
+
+#include <catch2/catch.hpp>
+
+namespace conclave::mesh {
+namespace {
+
+namespace pb = conclave::v1;
+using Verdict = StreamLedger::Verdict;
+
+pb::GenerateEvent Accepted(const std::string& revision = "r1", uint64_t seed = 42,
+                           uint64_t epoch = 1) {
+  pb::GenerateEvent event;
+  event.mutable_accepted()->set_model_revision(revision);
+  event.mutable_accepted()->set_seed(seed);
+  event.mutable_accepted()->set_epoch(epoch);
+  return event;
+}
+
+pb::GenerateEvent Delta(int64_t seq, std::vector<int32_t> ids = {}) {
+  pb::GenerateEvent event;
+  event.mutable_delta()->set_seq(seq);
+  for (const int32_t id : ids) event.mutable_delta()->add_token_ids(id);
+  return event;
+}
+
+pb::GenerateEvent Finished(int index) {
+  pb::GenerateEvent event;
+  event.mutable_finished()->set_index(index);
+  return event;
+}
+
+}  // namespace
+
+TEST_CASE("an unbroken stream is delivered as it comes") {
+  StreamLedger ledger(1);
+  CHECK_FALSE(ledger.begun());
+  CHECK(ledger.Enter(Accepted()) == Verdict::kDeliver);
+  CHECK(ledger.begun());
+  CHECK(ledger.Enter(Delta(0, {5, 6})) == Verdict::kDeliver);
+  CHECK(ledger.Enter(Delta(1)) == Verdict::kDeliver);
+  CHECK_FALSE(ledger.complete());
+  CHECK(ledger.Enter(Finished(0)) == Verdict::kDeliver);
+  CHECK(ledger.complete());
+}
+
+TEST_CASE("the state to resume from holds the ids, the told seed and the next number") {
+  StreamLedger ledger(1);
+  ledger.Enter(Accepted("r1", 99));
+  ledger.Enter(Delta(0, {5, 6}));
+  ledger.Enter(Delta(1, {7}));
+  const pb::ResumeState state = ledger.Resume();
+  CHECK(std::vector<int>(state.emitted_token_ids().begin(), state.emitted_token_ids().end()) ==
+        std::vector<int>{5, 6, 7});
+  CHECK(state.seed() == 99);
+  CHECK(state.next_seq() == 2);
+}
+
+TEST_CASE("after a resume the second acceptance and repeated deltas are dropped") {
+  StreamLedger ledger(1);
+  ledger.Enter(Accepted("r1", 42, 1));
+  ledger.Enter(Delta(0, {5}));
+  ledger.Enter(Delta(1, {6}));
+  CHECK(ledger.Enter(Accepted("r1", 42, 2)) == Verdict::kDrop);
+  CHECK(ledger.epoch() == 2);
+  CHECK(ledger.Enter(Delta(1, {6})) == Verdict::kDrop);
+  CHECK(ledger.Enter(Delta(2, {7})) == Verdict::kDeliver);
+  CHECK(ledger.Resume().emitted_token_ids_size() == 3);
+}
+
+TEST_CASE("what cannot be is refused rather than passed on") {
+  StreamLedger ledger(2);
+  CHECK(ledger.Enter(Delta(0)) == Verdict::kBroken);
+  ledger.Enter(Accepted());
+  CHECK(ledger.Enter(Delta(1)) == Verdict::kBroken);
+  CHECK(ledger.error().code() == absl::StatusCode::kInternal);
+  CHECK(ledger.Enter(Accepted("r2")) == Verdict::kBroken);
+  CHECK(ledger.Enter(Finished(2)) == Verdict::kBroken);
+  CHECK(ledger.Enter(Finished(-1)) == Verdict::kBroken);
+}
+
+TEST_CASE("several choices complete when each has finished, and cannot be resumed") {
+  StreamLedger ledger(2);
+  CHECK_FALSE(ledger.resumable());
+  ledger.Enter(Accepted());
+  CHECK(ledger.Enter(Finished(1)) == Verdict::kDeliver);
+  CHECK(ledger.Enter(Finished(1)) == Verdict::kDrop);
+  CHECK_FALSE(ledger.complete());
+  ledger.Enter(Finished(0));
+  CHECK(ledger.complete());
+}
+
+TEST_CASE("a failure carries its details") {
+  StreamLedger ledger(0);
+  pb::GenerateEvent event;
+  event.mutable_failed()->mutable_error()->set_code(8);
+  event.mutable_failed()->mutable_error()->set_reason("kv_full");
+  CHECK(ledger.Enter(event) == Verdict::kFailed);
+  CHECK(absl::IsResourceExhausted(ledger.error()));
+  CHECK(base::ReasonOf(ledger.error()) == "kv_full");
+}
+
+}  // namespace conclave::mesh
