@@ -15,7 +15,9 @@ void AddStoreOptions(base::OptionSet& options, StoreOptions* o) {
               std::chrono::milliseconds(1000), std::chrono::hours(24));
   options.Add("inference-workers", &o->inference_workers,
               "inference workers, host:port each; none: runs stay queued");
-  options.Add("embedding-workers", &o->embedding_workers, "embedding workers, host:port each");
+  options.Add("embedding-workers", &o->embedding_workers,
+              "embedding workers, host:port each; for vector stores, which are not served yet");
+  mesh::AddClientTlsOptions(options, &o->mesh_tls);
   options.Add("executor-threads", &o->executor_threads, "runs executed at the same time", 1, 1024);
   options.Add("lease", &o->lease, "a replica that is silent this long loses its runs to others",
               std::chrono::milliseconds(300), std::chrono::minutes(10));

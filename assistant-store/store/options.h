@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/options.h"
+#include "mesh/channel.h"
 #include "mesh/server.h"
 
 namespace conclave::store {
@@ -21,6 +22,7 @@ struct StoreOptions {
   // host:port each; names are resolved again and again. None: runs stay queued.
   std::vector<std::string> inference_workers;
   std::vector<std::string> embedding_workers;
+  mesh::ClientTls mesh_tls;
   int executor_threads = 16;  // runs executed at the same time
   std::chrono::milliseconds lease{15'000};
   std::chrono::milliseconds flush_every{100};

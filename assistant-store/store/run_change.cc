@@ -128,9 +128,14 @@ absl::StatusOr<RunChange> RunChange::BeginLeased(Transaction& tx, const LeaseKey
   const bool gone = change.status().code() == absl::StatusCode::kNotFound;
   if (!gone && !change.ok()) return std::move(change).status();
   if (gone || change->fence_ != lease.fence || IsAtRest(change->status())) {
-    return absl::AbortedError(absl::StrCat("run ", lease.run_id, ": the lease is lost"));
+    return LeaseLost(lease);
   }
   return change;
+}
+
+absl::Status LeaseLost(const LeaseKey& lease) {
+  return base::WithReason(
+      absl::AbortedError(absl::StrCat("run ", lease.run_id, ": the lease is lost")), kLeaseLost);
 }
 
 pb::Run RunChange::Told() const {
@@ -198,6 +203,14 @@ void RunChange::TellMessageDelta(const std::string& message_id, std::string text
   Tell("thread.message.delta", std::move(data));
 }
 
+void RunChange::TellStepDelta(const std::string& step_id,
+                              const std::vector<pb::ToolCallFragment>& fragments) {
+  pb::RunEvent data;
+  data.mutable_step_delta()->set_id(step_id);
+  for (const auto& fragment : fragments) *data.mutable_step_delta()->add_tool_calls() = fragment;
+  Tell("thread.run.step.delta", std::move(data));
+}
+
 void RunChange::TellThread(const pb::Thread& thread) {
   pb::RunEvent data;
   *data.mutable_thread() = thread;
@@ -222,6 +235,14 @@ absl::Status RunChange::OpenStep(pb::RunStep* step, int* place) {
   TellStep("created", *step);
   TellStep("in_progress", *step);
   return absl::OkStatus();
+}
+
+constexpr std::string_view kKeepStep =
+    "UPDATE run_steps SET body = $4::jsonb "
+    "WHERE tenant_id = $1 AND run_id = $2 AND id = $3 AND open";
+
+absl::Status RunChange::KeepStep(const pb::RunStep& step) {
+  return tx_->Execute(kKeepStep, {tenant_, run_.id(), step.id(), ToJsonRow(step)}).status();
 }
 
 constexpr std::string_view kCloseStep =

@@ -36,12 +36,16 @@ struct LeaseKey {
   int64_t fence = 0;
 };
 
+// ABORTED with this reason: the run is somebody else's, at rest, or gone.
+inline constexpr std::string_view kLeaseLost = "lease_lost";
+absl::Status LeaseLost(const LeaseKey& lease);
+
 class RunChange final {
  public:
   // Locks the thread and the run. NOT_FOUND.
   static absl::StatusOr<RunChange> Begin(Transaction& tx, const std::string& tenant,
                                          const std::string& thread_id, const std::string& run_id);
-  // The same for the holder of a lease; ABORTED when the lease is lost.
+  // The same for the holder of a lease; LeaseLost otherwise.
   static absl::StatusOr<RunChange> BeginLeased(Transaction& tx, const LeaseKey& lease);
 
   const std::string& tenant() const { return tenant_; }
@@ -70,12 +74,16 @@ class RunChange final {
   void TellStep(std::string_view what, const conclave::v1::RunStep& step);  // "completed"
   void TellMessage(std::string_view what, const conclave::v1::Message& message);
   void TellMessageDelta(const std::string& message_id, std::string text);
+  void TellStepDelta(const std::string& step_id,
+                     const std::vector<conclave::v1::ToolCallFragment>& fragments);
   void TellThread(const conclave::v1::Thread& thread);
   void Tell(std::string_view event, conclave::v1::RunEvent data);
 
   // Writes a new step, in progress, and tells created and in_progress. The step gets its time and
   // place; its id and details are given. `place` (may be null) is its number within the run.
   absl::Status OpenStep(conclave::v1::RunStep* step, int* place);
+  // Writes new contents of a step that stays in progress; tells nothing.
+  absl::Status KeepStep(const conclave::v1::RunStep& step);
   // Writes a step that is no longer in progress, with the time that goes with its status, and
   // tells.
   absl::Status CloseStep(conclave::v1::RunStep* step);

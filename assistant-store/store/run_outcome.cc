@@ -32,11 +32,28 @@ const EarlyEnd& FindEarlyEnd(pb::RunStatus status) {
 constexpr std::string_view kOpenStep =
     "SELECT seq, body FROM run_steps WHERE tenant_id = $1 AND run_id = $2 AND open "
     "ORDER BY seq DESC LIMIT 1";
-// Deltas of earlier messages of the run come before the last message was created.
+// What was told of a step comes after the step was created.
 constexpr std::string_view kToldDeltas =
     "SELECT payload FROM run_events WHERE tenant_id = $1 AND run_id = $2 "
-    "AND event = 'thread.message.delta' AND seq > coalesce((SELECT max(seq) FROM run_events "
-    "WHERE tenant_id = $1 AND run_id = $2 AND event = 'thread.message.created'), 0) ORDER BY seq";
+    "AND event IN ('thread.message.delta', 'thread.run.step.delta') "
+    "AND seq > coalesce((SELECT max(seq) FROM run_events WHERE tenant_id = $1 AND run_id = $2 "
+    "AND event = 'thread.run.step.created'), 0) ORDER BY seq";
+
+bool AppendFragment(const pb::ToolCallFragment& fragment, std::vector<pb::ToolCall>* calls) {
+  const auto index = static_cast<size_t>(fragment.index());
+  if (fragment.index() < 0 || index > calls->size()) return false;
+  if (index == calls->size()) calls->emplace_back();
+  pb::ToolCall& call = (*calls)[index];
+  if (!fragment.id().empty()) call.set_id(fragment.id());
+  if (!fragment.name().empty()) call.set_name(fragment.name());
+  call.mutable_arguments()->append(fragment.arguments());
+  return true;
+}
+
+void SetStepCalls(const std::vector<pb::ToolCall>& calls, pb::RunStep* step) {
+  step->clear_tool_calls();
+  for (const pb::ToolCall& call : calls) *step->add_tool_calls()->mutable_call() = call;
+}
 
 absl::StatusOr<OpenStep> ReadOpenStep(Transaction& tx, const std::string& tenant,
                                       const std::string& run_id) {
@@ -45,15 +62,17 @@ absl::StatusOr<OpenStep> ReadOpenStep(Transaction& tx, const std::string& tenant
   if (rows.empty()) return open;
   open.place = static_cast<int>(rows.Int(0, 0));
   RETURN_IF_ERROR(FromJsonRow(rows.Text(0, 1), &open.step));
-  if (open.step.type() != pb::RunStep::TYPE_MESSAGE_CREATION) return open;
   ASSIGN_OR_RETURN(const Rows deltas, tx.Execute(kToldDeltas, {tenant, run_id}));
   for (int i = 0; i < deltas.size(); ++i) {
     pb::RunEvent event;
     if (!event.ParseFromString(deltas.BytesAt(i, 0))) {
       return base::Internal("a row of run_events does not hold an event");
     }
-    if (event.message_delta().id() == open.step.message_id()) {
-      open.text += event.message_delta().text();
+    open.text += event.message_delta().text();
+    for (const pb::ToolCallFragment& fragment : event.step_delta().tool_calls()) {
+      if (!AppendFragment(fragment, &open.calls)) {
+        return base::Internal("a run's events hold a tool call out of line");
+      }
     }
   }
   return open;
@@ -96,6 +115,8 @@ absl::Status EndEarly(Transaction& tx, RunChange& change, pb::RunStatus status,
   if (!open.step.id().empty()) {
     if (open.step.type() == pb::RunStep::TYPE_MESSAGE_CREATION) {
       RETURN_IF_ERROR(WriteMessage(tx, change, open, end.message_reason));
+    } else if (open.step.tool_calls().empty()) {
+      SetStepCalls(open.calls, &open.step);  // broken off before the calls were whole
     }
     open.step.set_status(end.step);
     if (error != nullptr) *open.step.mutable_last_error() = *error;

@@ -9,9 +9,12 @@
 #include <thread>
 
 #include "base/log.h"
+#include "mesh/discovery.h"
+#include "mesh/inference_client.h"
 #include "store/assistants.h"
 #include "store/db/migrate.h"
 #include "store/db/transaction.h"
+#include "store/jobs/run_jobs.h"
 #include "store/messages.h"
 #include "store/run_signals.h"
 #include "store/runs.h"
@@ -81,6 +84,27 @@ struct Store::Impl {
     server.AddService(&runs_service);
   }
 
+  // Runs are executed here when there are workers to ask.
+  absl::Status StartJobs() {
+    if (!options.inference_workers.empty()) {
+      ASSIGN_OR_RETURN(workers, mesh::Discovery::Start({.targets = options.inference_workers,
+                                                        .caller_id = replica,
+                                                        .tls = options.mesh_tls}));
+      inference = std::make_unique<mesh::InferenceClient>(workers.get(),
+                                                          mesh::InferenceClientOptions{}, &metrics);
+    }
+    jobs = std::make_unique<RunJobs>(
+        database, signals, inference.get(),
+        RunJobsOptions{.owner = replica,
+                       .threads = options.executor_threads,
+                       .lease = options.lease,
+                       .executor = {.flush_every = options.flush_every,
+                                    .worker_patience = options.worker_patience}},
+        &metrics);
+    jobs->Start();
+    return absl::OkStatus();
+  }
+
   // The probe must not block, so the database is asked from a thread of its own.
   void PingDatabase() {
     pthread_setname_np(pthread_self(), "database-ping");
@@ -122,6 +146,11 @@ struct Store::Impl {
   ThreadsService threads_service;
   RunsService runs_service;
 
+  const std::string replica = base::NewId("store-");
+  std::unique_ptr<mesh::Discovery> workers;
+  std::unique_ptr<mesh::InferenceClient> inference;  // over workers
+  std::unique_ptr<RunJobs> jobs;                     // over inference
+
   std::atomic<bool> database_ok{true};
   std::atomic<bool> draining{false};
   std::mutex ping_mutex;
@@ -150,6 +179,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options,
 
 absl::Status Store::Start() {
   RETURN_IF_ERROR(impl_->server.Start());
+  RETURN_IF_ERROR(impl_->StartJobs());
   impl_->pinger = std::jthread([this] { impl_->PingDatabase(); });
   impl_->server.SetReady(true);
   return absl::OkStatus();
@@ -170,9 +200,13 @@ void Store::SetNotReady() {
   impl_->server.SetReady(false);
 }
 
-void Store::Drain(base::SteadyTime deadline) { impl_->server.Drain(deadline); }
+void Store::Drain(base::SteadyTime deadline) {
+  impl_->jobs->Stop();
+  impl_->server.Drain(deadline);
+}
 
 void Store::Stop() {
+  if (impl_->jobs) impl_->jobs->Stop();
   impl_->server.Stop();
   impl_->StopPinging();
 }

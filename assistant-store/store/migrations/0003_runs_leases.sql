@@ -105,14 +105,16 @@ CREATE TABLE run_events (
   FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
 
--- What a successor needs to continue a leg bit-identically: the tokens already generated. The seed is
--- drawn by the store, so that it is known before the first token. Gone when the leg has ended.
+-- What a successor needs to continue a leg bit-identically: the tokens already generated, and the
+-- revision of the model that generated them. The seed follows from the run's id and leg. The key also
+-- tells a commit whose answer was lost: writing the same tokens again fails. Gone when the leg ends.
 CREATE TABLE run_tokens (
   tenant_id      text    NOT NULL,
   run_id         text    NOT NULL,
   leg            int     NOT NULL,
   next_delta_seq bigint  NOT NULL,          -- after these tokens
   token_ids      int[]   NOT NULL,
+  model_revision text    NOT NULL,
   PRIMARY KEY (tenant_id, run_id, leg, next_delta_seq),
   FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
 );
