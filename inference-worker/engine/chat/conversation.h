@@ -10,7 +10,7 @@
 namespace conclave::engine {
 
 struct ToolCall {
-  std::string id;         // "call_…"
+  std::string id;  // "call_…"
   std::string name;
   std::string arguments;  // JSON text of an object
 };

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,10 +24,12 @@ namespace conclave::engine {
 
 // Limits of one rendering (mesh reference M15). Beyond them: INVALID_ARGUMENT with the line.
 struct TemplateLimits {
-  int64_t steps_max = 2'000'000;         // evaluated nodes
+  // Evaluated nodes, visited items, 64 bytes of a string: about 50 ms. Each message, tool and byte
+  // of the conversation adds its share to this.
+  int64_t steps_max = 200'000;
   size_t output_bytes_max = 16u << 20;   // of the prompt, and of any one string value
   size_t memory_bytes_max = 256u << 20;  // of all values made, roughly
-  int depth_max = 200;                   // nested expressions, blocks and macro calls
+  int depth_max = 300;                   // nested expressions, blocks and macro calls
   std::chrono::milliseconds time_max{2000};
 };
 
@@ -34,6 +37,8 @@ struct TemplateOptions {
   std::string bos_token;  // what {{ bos_token }} prints
   std::string eos_token;
   TemplateLimits limits;
+  // What strftime_now() tells; unset = the clock.
+  std::optional<std::chrono::system_clock::time_point> now;
 };
 
 // A rendered prompt and where it came from: `trusted` are the ranges the template itself wrote;

@@ -1,0 +1,159 @@
+#include "engine/chat/template.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/chat/conversation_values.h"
+#include "engine/chat/jinja_eval.h"
+#include "engine/chat/jinja_parser.h"
+
+namespace conclave::engine {
+namespace {
+
+jinja::Limits LimitsOf(const TemplateLimits& limits) {
+  return {.steps_max = limits.steps_max,
+          .output_bytes_max = limits.output_bytes_max,
+          .memory_bytes_max = limits.memory_bytes_max,
+          .depth_max = limits.depth_max,
+          .time_max = limits.time_max};
+}
+
+// Long conversations may take longer: what a template does per message, and sixteen walks over
+// every byte.
+int64_t ExtraSteps(const Conversation& conversation) {
+  constexpr int64_t kPerMessage = 2000, kPerTool = 5000;
+  constexpr size_t kBytesPerStep = 4;
+  size_t bytes = 0;
+  for (const Message& message : conversation.messages) {
+    bytes += message.content.size() + message.reasoning.size();
+    for (const ToolCall& call : message.tool_calls) bytes += call.arguments.size();
+  }
+  // A schema is walked node by node.
+  for (const Tool& tool : conversation.tools) bytes += 64 * tool.parameters.size();
+  return kPerMessage * static_cast<int64_t>(conversation.messages.size()) +
+         kPerTool * static_cast<int64_t>(conversation.tools.size()) +
+         static_cast<int64_t>(bytes / kBytesPerStep);
+}
+
+// All that is not the conversation's.
+std::vector<TextRange> TrustedRanges(const jinja::Text& text) {
+  std::vector<TextRange> trusted;
+  size_t at = 0;
+  for (const TextRange& user : text.user) {
+    if (at < user.begin) trusted.push_back({at, user.begin});
+    at = user.end;
+  }
+  if (at < text.bytes.size()) trusted.push_back({at, text.bytes.size()});
+  return trusted;
+}
+
+// Texts that no template writes of its own accord.
+constexpr std::string_view kNeedle = "needle_7f3a";
+
+Conversation CallProbe() {
+  Conversation probe;
+  probe.messages.push_back({.role = "user", .content = "hello"});
+  probe.messages.push_back(
+      {.role = "assistant",
+       .content_is_null = false,
+       .tool_calls = {
+           {.id = "call_123456789", .name = "probe", .arguments = R"({"needle_7f3a":"x"})"}}});
+  probe.messages.push_back(
+      {.role = "tool", .content = "done", .tool_call_id = "call_123456789", .name = "probe"});
+  probe.tools.push_back({.name = "probe", .description = "probes"});
+  return probe;
+}
+
+Conversation SystemProbe() {
+  Conversation probe;
+  probe.messages.push_back({.role = "system", .content = std::string(kNeedle)});
+  probe.messages.push_back({.role = "user", .content = "hello"});
+  return probe;
+}
+
+}  // namespace
+
+struct ChatTemplate::Impl {
+  jinja::Block block;
+  TemplateHabits habits;
+  bool mentions_tools = false;
+
+  absl::StatusOr<jinja::Text> Run(const Conversation& conversation, const TemplateHabits& with,
+                                  const TemplateOptions& options) const {
+    ASSIGN_OR_RETURN(jinja::Variables variables, ConversationVariables(conversation, with));
+    jinja::Variables all;
+    all.emplace_back("bos_token", jinja::Value::Own(options.bos_token));
+    all.emplace_back("eos_token", jinja::Value::Own(options.eos_token));
+    for (auto& variable : variables) all.push_back(std::move(variable));
+    const auto now = options.now.value_or(std::chrono::system_clock::now());
+    jinja::Limits limits = LimitsOf(options.limits);
+    limits.steps_max += ExtraSteps(conversation);
+    jinja::Interpreter interpreter(limits, now);
+    return interpreter.Render(block, all);
+  }
+
+  bool Shows(std::string_view text, const Conversation& conversation, const TemplateHabits& with,
+             const TemplateOptions& options) const {
+    const auto rendered = Run(conversation, with, options);
+    return rendered.ok() && rendered->bytes.find(text) != std::string::npos;
+  }
+
+  // Tries the template on small conversations.
+  void LearnHabits(const TemplateOptions& options) {
+    habits.knows_system = Shows(kNeedle, SystemProbe(), {}, options);
+    if (!habits.knows_system && !Shows(kNeedle, SystemProbe(), {.knows_system = false}, options)) {
+      habits.knows_system = true;  // folding does not help either
+    }
+    // As an object the key is printed plain; printed as Python, or not at all, text is the better.
+    const Conversation call = CallProbe();
+    const TemplateHabits as_text{.arguments_as_text = true, .knows_system = habits.knows_system};
+    const TemplateHabits as_object{.arguments_as_text = false, .knows_system = habits.knows_system};
+    const auto object = Run(call, as_object, options);
+    const bool object_works = object.ok() && object->bytes.find(kNeedle) != std::string::npos &&
+                              object->bytes.find("'needle_7f3a'") == std::string::npos;
+    habits.arguments_as_text = !object_works && Shows("\"needle_7f3a\":", call, as_text, options);
+  }
+};
+
+ChatTemplate::ChatTemplate(std::string source, TemplateOptions options, std::unique_ptr<Impl> impl)
+    : source_(std::move(source)), options_(std::move(options)), impl_(std::move(impl)) {}
+ChatTemplate::~ChatTemplate() = default;
+
+absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::string_view source,
+                                                                        TemplateOptions options) {
+  auto impl = std::make_unique<Impl>();
+  absl::StatusOr<jinja::Block> block = jinja::ParseTemplate(source);
+  if (!block.ok()) return base::Annotate(block.status(), "chat template");
+  impl->block = *std::move(block);
+  impl->mentions_tools = source.find("tools") != std::string_view::npos;
+  TemplateOptions probing = options;
+  probing.limits.time_max = std::min(options.limits.time_max, std::chrono::milliseconds(50));
+  impl->LearnHabits(probing);
+  return std::shared_ptr<const ChatTemplate>(
+      new ChatTemplate(std::string(source), std::move(options), std::move(impl)));
+}
+
+absl::StatusOr<Prompt> ChatTemplate::Render(const Conversation& conversation) const {
+  absl::StatusOr<jinja::Text> text = impl_->Run(conversation, impl_->habits, options_);
+  if (!text.ok()) return base::Annotate(text.status(), "chat template");
+  Prompt prompt{.text = {}, .trusted = TrustedRanges(*text)};
+  prompt.text = std::move(text->bytes);
+  return prompt;
+}
+
+bool ChatTemplate::mentions_tools() const { return impl_->mentions_tools; }
+
+std::vector<TokenId> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt) {
+  std::vector<TokenId> ids = tokenizer.EncodeTrusted(prompt.text, prompt.trusted, false);
+  const bool has_bos = !ids.empty() && ids.front() == tokenizer.bos();
+  if (tokenizer.adds_bos() && !has_bos) ids.insert(ids.begin(), tokenizer.bos());
+  return ids;
+}
+
+std::string_view FallbackChatTemplate() {
+  return "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+         "{{ message.content or '' }}<|im_end|>\n"
+         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+}
+
+}  // namespace conclave::engine
