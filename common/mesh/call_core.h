@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "mesh/discovery.h"
+#include "mesh/prefix_memory.h"
 #include "mesh/retry_budget.h"
 #include "mesh/task_thread.h"
 
@@ -44,6 +45,7 @@ class CallCore final : public std::enable_shared_from_this<CallCore> {
   // The present snapshot; an empty one after Stop, when discovery may be gone.
   std::shared_ptr<const Fleet> fleet() const;
   RetryBudget& budget() { return budget_; }
+  PrefixMemory& prefixes() { return prefixes_; }
   TaskThread& tasks() { return tasks_; }
   bool stopping() const { return stopping_.load(); }
   // Random bits for ties and jitter.
@@ -62,6 +64,7 @@ class CallCore final : public std::enable_shared_from_this<CallCore> {
 
   Discovery* const discovery_;
   RetryBudget budget_;
+  PrefixMemory prefixes_;
   TaskThread tasks_;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> dice_;
@@ -72,20 +75,29 @@ class CallCore final : public std::enable_shared_from_this<CallCore> {
   std::unique_ptr<Discovery::Subscription> subscription_;
 };
 
-// One attempt's weight on a worker, taken back when it ends.
+// One attempt's weight on a worker, taken back when it ends (what a report has covered since is the
+// report's to count). `tokens`: prompt tokens it will have to compute.
 class OutstandingShare final {
  public:
-  OutstandingShare(std::shared_ptr<OutstandingWork> work, int64_t tokens) : work_(std::move(work)) {
+  OutstandingShare(std::shared_ptr<OutstandingWork> work, int64_t tokens)
+      : work_(std::move(work)), tokens_(tokens), reports_(work_->reports.load()) {
     work_->calls.fetch_add(1);
     work_->unreported_calls.fetch_add(1);
-    work_->unreported_tokens.fetch_add(tokens);
+    work_->unreported_tokens.fetch_add(tokens_);
   }
-  ~OutstandingShare() { work_->calls.fetch_sub(1); }
+  ~OutstandingShare() {
+    work_->calls.fetch_sub(1);
+    if (work_->reports.load() != reports_) return;
+    work_->unreported_calls.fetch_sub(1);
+    work_->unreported_tokens.fetch_sub(tokens_);
+  }
   OutstandingShare(const OutstandingShare&) = delete;
   OutstandingShare& operator=(const OutstandingShare&) = delete;
 
  private:
   const std::shared_ptr<OutstandingWork> work_;
+  const int64_t tokens_;
+  const uint64_t reports_;
 };
 
 // The worker is gone, or as good as gone: another one may be tried.

@@ -29,6 +29,7 @@ struct OutstandingWork {
   std::atomic<int64_t> calls{0};             // in flight
   std::atomic<int64_t> unreported_calls{0};  // sent since the last report
   std::atomic<int64_t> unreported_tokens{0};
+  std::atomic<uint64_t> reports{0};  // counted
 };
 
 struct WorkerInfo {

@@ -44,10 +44,11 @@ int64_t EstimatePromptTokens(const pb::GenerateRequest& request) {
 class GenerateSession::Attempt final : public grpc::ClientReadReactor<pb::GenerateEvent>,
                                        public std::enable_shared_from_this<Attempt> {
  public:
-  Attempt(std::shared_ptr<GenerateSession> session, std::shared_ptr<const WorkerInfo> worker)
+  Attempt(std::shared_ptr<GenerateSession> session, std::shared_ptr<const WorkerInfo> worker,
+          int64_t tokens)
       : worker_(std::move(worker)),
         session_(std::move(session)),
-        share_(std::in_place, worker_->outstanding, session_->prompt_tokens_) {}
+        share_(std::in_place, worker_->outstanding, tokens) {}
 
   void Start(const pb::GenerateRequest* request, base::SteadyTime deadline) {
     self_ = shared_from_this();
@@ -106,6 +107,7 @@ GenerateSession::~GenerateSession() = default;
 void GenerateSession::Start() {
   core_->Register(shared_from_this());
   core_->budget().OnRequest();
+  if (core_->fleet()->workers.size() > 1) chain_ = PrefixMemory::Chain(request_);
   Todo todo;
   {
     const std::lock_guard lock(mutex_);
@@ -195,10 +197,13 @@ void GenerateSession::Choose(base::SteadyTime now, Todo* todo) {
                          .prompt_tokens = prompt_tokens_,
                          .revision = ledger_.model_revision(),
                          .avoid = avoid_,
-                         .cached_tokens = {},
+                         .cached_tokens = core_->prefixes().Match(chain_),
                          .dice = core_->Dice()};
   absl::StatusOr<std::shared_ptr<const WorkerInfo>> worker = Pick(*core_->fleet(), pick);
-  if (worker.ok()) return Begin(*std::move(worker), todo);
+  if (worker.ok()) {
+    const int64_t tokens = MissingTokens((*worker)->worker_id, pick);
+    return Begin(*std::move(worker), tokens, todo);
+  }
   // While a lost worker restarts it may look as if nobody had ever known the model.
   const bool hopeless = !absl::IsUnavailable(worker.status()) && !ledger_.begun() && tries_ == 0;
   if (hopeless || now >= wait_until_ || core_->stopping()) {
@@ -207,12 +212,13 @@ void GenerateSession::Choose(base::SteadyTime now, Todo* todo) {
   next_try_at_ = now;  // every sweep and every change of the fleet asks again
 }
 
-void GenerateSession::Begin(std::shared_ptr<const WorkerInfo> worker, Todo* todo) {
+void GenerateSession::Begin(std::shared_ptr<const WorkerInfo> worker, int64_t tokens, Todo* todo) {
   EndWaiting();
   request_.mutable_meta()->set_attempt(tries_ + resumes_);
   if (ledger_.accepted()) *request_.mutable_resume() = ledger_.Resume();
+  core_->prefixes().Remember(chain_, worker->worker_id, worker->epoch);
   phase_ = Phase::kRunning;
-  attempt_ = std::make_shared<Attempt>(shared_from_this(), std::move(worker));
+  attempt_ = std::make_shared<Attempt>(shared_from_this(), std::move(worker), tokens);
   todo->start = attempt_;
 }
 

@@ -56,7 +56,7 @@ class GenerateSession final : public GenerateCall,
 
   // With the lock.
   void Choose(base::SteadyTime now, Todo* todo);
-  void Begin(std::shared_ptr<const WorkerInfo> worker, Todo* todo);
+  void Begin(std::shared_ptr<const WorkerInfo> worker, int64_t tokens, Todo* todo);
   void AskForRead(Todo* todo);
   void GiveUp(const std::shared_ptr<Attempt>& attempt, std::string why, Todo* todo);
   absl::Status Outcome(const Attempt& attempt, const absl::Status& status) const;
@@ -75,6 +75,7 @@ class GenerateSession final : public GenerateCall,
   const InferenceClientOptions options_;
   const base::SteadyTime deadline_;
   const int64_t prompt_tokens_;  // an estimate
+  std::vector<uint64_t> chain_;  // prefix_memory.h; set by Start, empty when there is no choice
 
   std::mutex mutex_;
   conclave::v1::GenerateRequest request_;  // changed between attempts only

@@ -21,13 +21,6 @@ constexpr double kTieSeconds = 1e-3;
 
 constexpr std::chrono::milliseconds kRetryAfter{1'000};
 
-double CachedTokens(const WorkerInfo& worker, const PickRequest& request) {
-  for (const auto& [worker_id, tokens] : request.cached_tokens) {
-    if (worker_id == worker.worker_id) return static_cast<double>(tokens);
-  }
-  return 0;
-}
-
 bool Avoided(const WorkerInfo& worker, const PickRequest& request) {
   return std::find(request.avoid.begin(), request.avoid.end(), worker.worker_id) !=
          request.avoid.end();
@@ -72,6 +65,13 @@ absl::Status NobodyServes(const Fleet& fleet, const PickRequest& request) {
 
 }  // namespace
 
+int64_t MissingTokens(std::string_view worker_id, const PickRequest& request) {
+  for (const auto& [known_id, cached] : request.cached_tokens) {
+    if (known_id == worker_id) return std::max<int64_t>(0, request.prompt_tokens - cached);
+  }
+  return request.prompt_tokens;
+}
+
 double PickScore(const WorkerInfo& worker, const PickRequest& request) {
   const pb::WorkerLoad& load = worker.load;
   const double prefill_tps = load.prefill_tps() > 0 ? load.prefill_tps() : kPrefillTpsGuess;
@@ -79,11 +79,11 @@ double PickScore(const WorkerInfo& worker, const PickRequest& request) {
   double mine_calls = 0, mine_tokens = 0;
   if (worker.outstanding != nullptr) {
     // Without this a burst between two reports would herd onto one worker.
-    mine_calls = static_cast<double>(worker.outstanding->unreported_calls.load());
-    mine_tokens = static_cast<double>(worker.outstanding->unreported_tokens.load());
+    // (A report that crosses the end of a call can leave them a little below zero.)
+    mine_calls = std::max(0.0, static_cast<double>(worker.outstanding->unreported_calls.load()));
+    mine_tokens = std::max(0.0, static_cast<double>(worker.outstanding->unreported_tokens.load()));
   }
-  const double miss =
-      std::max(0.0, static_cast<double>(request.prompt_tokens) - CachedTokens(worker, request));
+  const auto miss = static_cast<double>(MissingTokens(worker.worker_id, request));
   double seconds = miss / prefill_tps;
   seconds += (static_cast<double>(load.waiting_tokens()) + mine_tokens) / prefill_tps;
   if (load.slots() > 0) {

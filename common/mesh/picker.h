@@ -20,14 +20,17 @@ struct PickRequest {
   std::string_view revision;
   // Workers tried already, by worker_id: taken only when nothing else is left.
   std::vector<std::string> avoid;
-  // Tokens of the prompt that a worker is expected to have in its prefix cache, by worker_id.
-  // Filled by prefix affinity when it exists; empty = none known.
+  // Tokens of the prompt that a worker is expected to have in its prefix cache, by worker_id
+  // (prefix_memory.h); who is not named has none.
   std::vector<std::pair<std::string, int64_t>> cached_tokens;
   uint64_t dice = 0;  // random; splits ties
 };
 
 // The seconds of one worker, all terms of mesh §6.4; exposed for tests and debugging.
 double PickScore(const WorkerInfo& worker, const PickRequest& request);
+
+// How many of the prompt's tokens the worker would have to compute.
+int64_t MissingTokens(std::string_view worker_id, const PickRequest& request);
 
 // NOT_FOUND (reason model_not_found): no worker that we hear from knows the model.
 // UNAVAILABLE (reason model_loading, with retry-after): known, being loaded.

@@ -18,7 +18,9 @@
 namespace conclave::mesh {
 namespace {
 
-constexpr std::chrono::milliseconds kStopGrace{1'000};
+// Work has been drained; what is left are listeners (Watch, StreamRun), who are cancelled after
+// this.
+constexpr std::chrono::milliseconds kStopGrace{100};
 
 // gRPC keeps the names of the registered services to itself, except towards plugins.
 class ServiceNames final : public grpc::ServerBuilderPlugin {

@@ -33,6 +33,7 @@ void WorkerTracker::OnState(const conclave::v1::WorkerState& state, base::Steady
   info->models.assign(state.models().begin(), state.models().end());
   info->load = state.load();
   // The report knows what was sent before it, give or take a message in flight.
+  info->outstanding->reports.fetch_add(1);
   info->outstanding->unreported_calls.store(0);
   info->outstanding->unreported_tokens.store(0);
   info_ = std::move(info);

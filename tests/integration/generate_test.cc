@@ -468,6 +468,28 @@ TEST_CASE("many streams at once, cancelled anyhow, leave nothing behind") {
   CHECK(WaitUntil([&] { return mesh.workers[0]->active + mesh.workers[1]->active == 0; }));
   const std::shared_ptr<const Fleet> fleet = mesh.discovery->fleet();
   for (const auto& worker : fleet->workers) CHECK(worker->outstanding->calls == 0);
+  CHECK(WaitUntil([&] { return fleet->workers[0]->outstanding->unreported_tokens == 0; }));
+}
+
+TEST_CASE("a conversation goes back to the worker that has its beginning") {
+  Mesh mesh(3);
+  pb::GenerateRequest request;
+  request.set_model("fake");
+  const auto ask = [&](const std::string& prompt) {
+    request.set_text(prompt);
+    auto recorder = std::make_shared<Recorder>();
+    recorder->Attach(mesh.client->Generate(request, {.deadline = In(seconds(20))}, recorder));
+    REQUIRE(recorder->WaitDone().ok());
+  };
+  // Three conversations of six turns each, taking turns.
+  for (int turn = 1; turn <= 6; ++turn) {
+    for (const char who : {'a', 'b', 'c'}) {
+      ask(std::string(static_cast<size_t>(2048 * turn), who));
+    }
+  }
+  std::vector<int> counts;
+  for (const auto& worker : mesh.workers) counts.push_back(worker->generates % 6);
+  CHECK(counts == std::vector<int>{0, 0, 0});
 }
 
 TEST_CASE("a client that goes away ends its calls") {
