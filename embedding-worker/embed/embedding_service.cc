@@ -1,0 +1,199 @@
+#include "embed/embedding_service.h"
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "mesh/grpc_status.h"
+#include "mesh/server.h"
+
+namespace conclave::embed {
+namespace {
+
+namespace pb = conclave::v1;
+using base::Clock;
+using base::MillisBetween;
+
+constexpr int kInputsMax = 2'048;
+// Vectors of one message: 384 floats each make about 100 KB.
+constexpr size_t kVectorsPerMessage = 64;
+
+absl::Status Bad(const std::string& param, std::string_view what) {
+  return base::WithParam(base::InvalidArgument(absl::StrCat(param, ": ", std::string(what))),
+                         param);
+}
+
+absl::Status Check(const pb::EmbedRequest& request, const ServedModel& model) {
+  if (!model.Answers(request.model())) {
+    return base::WithParam(
+        base::WithReason(
+            base::NotFound(absl::StrCat("the model \"", request.model(), "\" does not exist")),
+            "model_not_found"),
+        "model");
+  }
+  if (request.inputs_size() == 0) return Bad("input", "must not be empty");
+  if (request.inputs_size() > kInputsMax) {
+    return Bad("input",
+               absl::StrCat("has ", request.inputs_size(), " entries, the limit is ", kInputsMax));
+  }
+  const int32_t most = model.encoder().info().dimensions;
+  if (request.dimensions() < 0 || request.dimensions() > most) {
+    return Bad("dimensions", absl::StrCat("must be between 1 and ", most));
+  }
+  return absl::OkStatus();
+}
+
+Truncate ToTruncate(pb::EmbedRequest::Truncate truncate) {
+  if (truncate == pb::EmbedRequest::TRUNCATE_NONE) return Truncate::kNone;
+  if (truncate == pb::EmbedRequest::TRUNCATE_START) return Truncate::kStart;
+  return Truncate::kEnd;
+}
+
+// One Embed call. gRPC holds one reference to OnDone, the batcher another until it has answered.
+class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
+                        public std::enable_shared_from_this<EmbedCall> {
+ public:
+  EmbedCall(grpc::CallbackServerContext* context, const EmbedMetrics& metrics,
+            std::optional<base::Gate::Pass> pass)
+      : context_(context),
+        metrics_(metrics),
+        pass_(std::move(pass)),
+        arrived_(Clock::System().Now()) {}
+
+  void Start(ServedModel& model, const pb::EmbedRequest& request) {
+    self_ = shared_from_this();
+    if (!pass_) return Refuse(mesh::DrainingError());
+    const absl::Status status = Submit(model, request);
+    if (!status.ok()) Refuse(status);
+  }
+
+ private:
+  absl::Status Submit(ServedModel& model, const pb::EmbedRequest& request) {
+    RETURN_IF_ERROR(Check(request, model));
+    dimensions_ = request.dimensions();
+    normalize_ = request.has_normalize() ? request.normalize() : true;
+    BatchRequest batch;
+    for (int i = 0; i < request.inputs_size(); ++i) {
+      const pb::EmbedInput& from = request.inputs(i);
+      const std::string param = absl::StrCat("input[", i, "]");
+      const Truncate truncate = ToTruncate(request.truncate());
+      auto input = from.has_token_ids()
+                       ? model.Prepare(std::vector<TokenId>(from.token_ids().ids().begin(),
+                                                            from.token_ids().ids().end()),
+                                       truncate, param)
+                       : model.Prepare(from.text(), truncate, param);
+      RETURN_IF_ERROR(input.status());
+      truncated_.push_back(input->truncated);
+      tokens_.push_back(static_cast<int32_t>(input->ids.size()));
+      prompt_tokens_ += tokens_.back();
+      batch.inputs.push_back(std::move(input->ids));
+    }
+    tokenize_ms_ = MillisBetween(arrived_, Clock::System().Now());
+    batch.abandoned = [self = shared_from_this()] { return self->cancelled_.load(); };
+    batch.done = [self = shared_from_this()](absl::StatusOr<BatchResult> result) {
+      self->OnResult(std::move(result));
+    };
+    return model.batcher().Submit(std::move(batch));
+  }
+
+  void Refuse(const absl::Status& status) {
+    metrics_.refused.Add();
+    Finish(mesh::ToGrpc(status, context_));
+  }
+
+  void OnResult(absl::StatusOr<BatchResult> result) {
+    if (!result.ok()) {
+      metrics_.cancelled.Add();
+      return Finish(mesh::ToGrpc(result.status(), context_));
+    }
+    result_ = *std::move(result);
+    WriteNext();
+  }
+
+  void WriteNext() {
+    if (next_ >= result_.vectors.size() || cancelled_) {
+      (cancelled_ ? metrics_.cancelled : metrics_.ok).Add();
+      metrics_.tokens.Add(prompt_tokens_);
+      metrics_.request_seconds.Observe(MillisBetween(arrived_, Clock::System().Now()) / 1e3);
+      return Finish(cancelled_ ? grpc::Status::CANCELLED : grpc::Status::OK);
+    }
+    message_.Clear();
+    message_.set_first_index(static_cast<int32_t>(next_));
+    const size_t end = std::min(next_ + kVectorsPerMessage, result_.vectors.size());
+    for (; next_ < end; ++next_) {
+      const std::vector<float> vector =
+          embed::Finish(std::move(result_.vectors[next_]), dimensions_, normalize_);
+      pb::EmbeddingVector* to = message_.add_vectors();
+      to->mutable_values()->Add(vector.begin(), vector.end());
+      to->set_truncated(truncated_[next_]);
+      to->set_tokens(tokens_[next_]);
+    }
+    if (next_ == result_.vectors.size()) {
+      message_.mutable_usage()->set_prompt_tokens(prompt_tokens_);
+      pb::Timings* timings = message_.mutable_timings();
+      timings->set_queue_ms(result_.queue_ms);
+      timings->set_tokenize_ms(tokenize_ms_);
+      timings->set_prefill_ms(result_.compute_ms);
+      timings->set_total_ms(MillisBetween(arrived_, Clock::System().Now()));
+    }
+    StartWrite(&message_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) cancelled_ = true;
+    WriteNext();
+  }
+  // The batcher sees it before the next batch, and answers.
+  void OnCancel() override { cancelled_ = true; }
+  void OnDone() override {
+    pass_.reset();
+    const std::shared_ptr<EmbedCall> self = std::move(self_);
+  }
+
+  grpc::CallbackServerContext* const context_;
+  const EmbedMetrics metrics_;
+  std::optional<base::Gate::Pass> pass_;
+  const base::SteadyTime arrived_;
+  std::shared_ptr<EmbedCall> self_;
+  std::atomic<bool> cancelled_{false};
+  int32_t dimensions_ = 0;
+  bool normalize_ = true;
+  int32_t prompt_tokens_ = 0;
+  double tokenize_ms_ = 0;
+  std::vector<bool> truncated_;
+  std::vector<int32_t> tokens_;
+  // Owned by whoever writes: the batcher's thread first, then gRPC's, one at a time.
+  BatchResult result_;
+  size_t next_ = 0;
+  pb::EmbedBatch message_;
+};
+
+}  // namespace
+
+EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_name) {
+  const auto requests = [&](const char* end) {
+    return metrics->AddCounter("conclave_requests_total", "Requests by how they ended.",
+                               {{"model_name", model_name}, {"end", end}});
+  };
+  EmbedMetrics m;
+  m.ok = requests("ok");
+  m.refused = requests("refused");
+  m.cancelled = requests("cancelled");
+  m.tokens = metrics->AddCounter("conclave_tokens_total", "Tokens by kind.",
+                                 {{"model_name", model_name}, {"kind", "prompt"}});
+  m.request_seconds =
+      metrics->AddHistogram("conclave_request_seconds", "Arrival to end.",
+                            base::RequestSecondsBuckets(), {{"model_name", model_name}});
+  return m;
+}
+
+grpc::ServerWriteReactor<pb::EmbedBatch>* EmbeddingService::Embed(
+    grpc::CallbackServerContext* context, const pb::EmbedRequest* request) {
+  auto call = std::make_shared<EmbedCall>(context, metrics_, gate_->Enter());
+  call->Start(*model_, *request);
+  return call.get();
+}
+
+}  // namespace conclave::embed

@@ -1,0 +1,17 @@
+// From the vectors of all tokens to the one vector of a text.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace conclave::embed {
+
+enum class Pooling { kCls, kMean, kLast };
+
+// `hidden` is [tokens][dim], tokens >= 1; `out` is [dim]. Sums run in double, first token first.
+void Pool(Pooling pooling, const float* hidden, int64_t tokens, int64_t dim, float* out);
+
+// Divides by the Euclidean length; a vector of zeros stays as it is.
+void Normalize(std::span<float> vector);
+
+}  // namespace conclave::embed

@@ -1,0 +1,63 @@
+// The one model of an embedding worker: its names, its encoder, and the batcher in front of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "embed/batcher.h"
+#include "embed/encoder.h"
+
+namespace conclave::embed {
+
+enum class Truncate { kEnd, kStart, kNone };
+
+struct Input {
+  std::vector<TokenId> ids;  // special tokens included
+  bool truncated = false;
+};
+
+// Immutable but for the batcher; thread-safe.
+class ServedModel final {
+ public:
+  ServedModel(std::string name, std::vector<std::string> aliases, std::string revision,
+              int64_t created_unix, std::unique_ptr<Encoder> encoder,
+              const BatcherOptions& batcher = {});
+
+  bool Answers(std::string_view name) const;
+  const std::string& name() const { return name_; }
+  const std::vector<std::string>& aliases() const { return aliases_; }
+  const std::string& revision() const { return revision_; }
+  int64_t created_unix() const { return created_unix_; }
+  const Encoder& encoder() const { return *encoder_; }
+  Batcher& batcher() { return batcher_; }
+
+  // INVALID_ARGUMENT: too long with kNone, an id outside the vocabulary; `param` names the input.
+  absl::StatusOr<Input> Prepare(std::string_view text, Truncate truncate,
+                                const std::string& param) const;
+  absl::StatusOr<Input> Prepare(std::vector<TokenId> ids, Truncate truncate,
+                                const std::string& param) const;
+
+ private:
+  const std::string name_;
+  const std::vector<std::string> aliases_;
+  const std::string revision_;
+  const int64_t created_unix_;
+  const std::unique_ptr<Encoder> encoder_;
+  Batcher batcher_;
+};
+
+// The vector a caller asked for: the first `dimensions` of it (0 = all), normalised if wanted.
+std::vector<float> Finish(std::vector<float> vector, int32_t dimensions, bool normalize);
+
+// Opens the folder and fingerprints it.
+absl::StatusOr<std::unique_ptr<ServedModel>> OpenServedModel(std::string name,
+                                                             std::vector<std::string> aliases,
+                                                             const std::string& folder,
+                                                             const EncoderOptions& options,
+                                                             const BatcherOptions& batcher);
+
+}  // namespace conclave::embed
