@@ -30,6 +30,9 @@ class StopMatcher final {
   std::string_view matched_stop() const;
 
  private:
+  // How many bytes at the end of what is held could begin a stop string.
+  size_t HeldSuffix() const;
+
   std::vector<std::string> stops_;
   std::string held_;
   int matched_ = -1;
