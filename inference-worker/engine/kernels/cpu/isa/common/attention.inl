@@ -82,24 +82,61 @@ CONCLAVE_INLINE float StripWeights(float (&score)[kStrip], float& max, F32x16& t
   return shrink;
 }
 
-// out += weights · values over the strip, 16 output elements at a time.
+// out += weights · values over the strip, E vectors of 16 output elements at a time. Each element
+// has one chain of additions; several chains side by side hide their latency when rows are few.
+template <bool half, int N, int E>
+CONCLAVE_INLINE void AddValuesAt(const AttentionTile& tile, int64_t e, int64_t first_token,
+                                 int64_t tokens, const float (&weights)[kAttentionRows][kStrip],
+                                 const float (&shrink)[N], float (*sums)[kMaxValueDim]) {
+  const int64_t row_elements = (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16;
+  F32x16 sum[N][E];
+  for (int r = 0; r < N; ++r) {
+    for (int i = 0; i < E; ++i) sum[r][i] = Mul(Load(&sums[r][e + 16 * i]), Set1(shrink[r]));
+  }
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t token = first_token + t;
+    const std::byte* values =
+        tile.keys + tile.blocks[token / kBlock] * tile.block_bytes + tile.values_offset;
+    const int64_t at = token % kBlock * row_elements + e;
+    for (int i = 0; i < E; ++i) {
+      const F32x16 v = LoadValue<half>(values, at + 16 * i);
+      for (int r = 0; r < N; ++r) sum[r][i] = Fma(v, Set1(weights[r][t]), sum[r][i]);
+    }
+  }
+  for (int r = 0; r < N; ++r) {
+    for (int i = 0; i < E; ++i) Store(&sums[r][e + 16 * i], sum[r][i]);
+  }
+}
+
 template <bool half, int N>
 CONCLAVE_INLINE void AddValues(const AttentionTile& tile, int64_t first_token, int64_t tokens,
                                const float (&weights)[kAttentionRows][kStrip],
                                const float (&shrink)[N], float (*sums)[kMaxValueDim]) {
-  const int64_t row_elements = (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16;
-  for (int64_t e = 0; e < tile.value_dim; e += 16) {
-    F32x16 sum[N];
-    for (int r = 0; r < N; ++r) sum[r] = Mul(Load(&sums[r][e]), Set1(shrink[r]));
-    for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t token = first_token + t;
-      const std::byte* values =
-          tile.keys + tile.blocks[token / kBlock] * tile.block_bytes + tile.values_offset;
-      const F32x16 v = LoadValue<half>(values, token % kBlock * row_elements + e);
-      for (int r = 0; r < N; ++r) sum[r] = Fma(v, Set1(weights[r][t]), sum[r]);
-    }
-    for (int r = 0; r < N; ++r) Store(&sums[r][e], sum[r]);
+  constexpr int kWide = N == 1 ? 4 : N <= 4 ? 2 : 1;
+  int64_t e = 0;
+  for (; e + 16 * kWide <= tile.value_dim; e += 16 * kWide) {
+    AddValuesAt<half, N, kWide>(tile, e, first_token, tokens, weights, shrink, sums);
   }
+  for (; e < tile.value_dim; e += 16) {
+    AddValuesAt<half, N, 1>(tile, e, first_token, tokens, weights, shrink, sums);
+  }
+}
+
+// Asks for what is wanted soon: this block's values, and the keys one strip ahead. Blocks lie where
+// the pool had room, so the hardware cannot guess the next one.
+template <bool half>
+CONCLAVE_INLINE void PrefetchAround(const AttentionTile& tile, int64_t token, int64_t longest) {
+  constexpr int64_t kElementBytes = half ? 2 : 4;
+  const std::byte* block = tile.keys + tile.blocks[token / kBlock] * tile.block_bytes;
+  const int64_t value_bytes =
+      (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16 * kBlock * kElementBytes;
+  for (int64_t at = 0; at < value_bytes; at += 64) {
+    __builtin_prefetch(block + tile.values_offset + at);
+  }
+  if (token + kStrip >= longest) return;
+  const std::byte* ahead = tile.keys + tile.blocks[(token + kStrip) / kBlock] * tile.block_bytes;
+  const int64_t key_bytes = static_cast<int64_t>(tile.head_dim) * kBlock * kElementBytes;
+  for (int64_t at = 0; at < key_bytes; at += 64) __builtin_prefetch(ahead + at);
 }
 
 template <bool half, int N>
@@ -121,6 +158,7 @@ void AttendRows(const AttentionTile& tile) {
       const int64_t token = first + b * kBlock;
       if (token < longest) {
         const std::byte* keys = tile.keys + tile.blocks[token / kBlock] * tile.block_bytes;
+        PrefetchAround<half>(tile, token, longest);
         BlockScores<half, N>(tile, keys, b, token, scores);
       } else {
         for (int r = 0; r < N; ++r) Store(&scores[r][b * kBlock], Set1(-__builtin_inff()));
