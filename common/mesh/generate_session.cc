@@ -98,9 +98,7 @@ GenerateSession::GenerateSession(std::shared_ptr<CallCore> core,
       prompt_tokens_(EstimatePromptTokens(request)),
       request_(std::move(request)),
       observer_(std::move(observer)),
-      ledger_(request_.n()) {
-  if (request_.has_resume()) ledger_.Continue(request_.resume());
-}
+      ledger_(request_) {}
 
 GenerateSession::~GenerateSession() = default;
 

@@ -1,15 +1,19 @@
 #include "mesh/stream_ledger.h"
 
+#include <algorithm>
+
 #include "mesh/grpc_status.h"
 
 namespace conclave::mesh {
 
 namespace pb = conclave::v1;
 
-void StreamLedger::Continue(const pb::ResumeState& resume) {
-  next_seq_ = resume.next_seq();
-  emitted_.assign(resume.emitted_token_ids().begin(), resume.emitted_token_ids().end());
-}
+StreamLedger::StreamLedger(const pb::GenerateRequest& request)
+    : n_(std::max(request.n(), 1)),
+      seed_(request.resume().seed()),
+      next_seq_(request.resume().next_seq()),
+      emitted_(request.resume().emitted_token_ids().begin(),
+               request.resume().emitted_token_ids().end()) {}
 
 StreamLedger::Verdict StreamLedger::Broken(std::string what) {
   error_ = base::Internal("the worker broke the protocol: " + what);
@@ -28,6 +32,13 @@ StreamLedger::Verdict StreamLedger::Enter(const pb::GenerateEvent& event) {
     case pb::GenerateEvent::kFinished: {
       const int index = event.finished().index();
       if (index < 0 || index >= n_) return Broken("finished an index that was not asked for");
+      if (event.finished().reason() == pb::Finished::REASON_CANCELLED) {
+        // Who cancels breaks the stream off and reads no further: this is a worker that is
+        // stopping.
+        error_ =
+            base::WithReason(base::Unavailable("the worker gave the request up"), "worker_lost");
+        return Verdict::kFailed;
+      }
       begun_ = true;
       return finished_.insert(index).second ? Verdict::kDeliver : Verdict::kDrop;
     }

@@ -14,11 +14,9 @@ namespace conclave::mesh {
 
 class StreamLedger final {
  public:
-  // Of the request: how many indexes must finish.
-  explicit StreamLedger(int n) : n_(n < 1 ? 1 : n) {}
-  // The request itself continues a stream of an earlier process: numbers and tokens go on from
-  // there. Before the first Enter.
-  void Continue(const conclave::v1::ResumeState& resume);
+  // Of the request: how many indexes must finish, and where to go on when it continues a stream of
+  // an earlier process.
+  explicit StreamLedger(const conclave::v1::GenerateRequest& request);
 
   enum class Verdict {
     kDeliver,

@@ -296,6 +296,25 @@ TEST_CASE("a stream whose worker dies goes on elsewhere, token for token") {
   CHECK(mesh.Migrations("failed") == 0);
 }
 
+TEST_CASE("a caller that resumes a stream of its own gets the rest, through further deaths") {
+  Mesh mesh(2);
+  mesh.workers[0]->SetScript({.tokens = 40, .die_at = 30});
+  mesh.workers[1]->SetScript({.tokens = 40});
+  for (int i = 0; i < 6; ++i) {
+    pb::GenerateRequest request;
+    request.set_model("fake");
+    request.mutable_resume()->set_seed(5);
+    request.mutable_resume()->set_next_seq(25);
+    for (const int32_t id : Expected(25)) request.mutable_resume()->add_emitted_token_ids(id);
+    auto recorder = std::make_shared<Recorder>();
+    recorder->Attach(mesh.client->Generate(request, {.deadline = In(seconds(20))}, recorder));
+    CHECK(recorder->WaitDone().ok());
+    std::vector<int32_t> all = Expected(25);
+    for (const int32_t id : recorder->Tokens()) all.push_back(id);
+    CHECK(all == Expected(40));
+  }
+}
+
 TEST_CASE("a stream survives the restart of the only worker") {
   Mesh mesh(1);
   mesh.SetScripts({.tokens = 30, .silent_at = 12});

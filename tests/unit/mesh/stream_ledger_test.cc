@@ -8,6 +8,12 @@ namespace {
 namespace pb = conclave::v1;
 using Verdict = StreamLedger::Verdict;
 
+pb::GenerateRequest Request(int n) {
+  pb::GenerateRequest request;
+  request.set_n(n);
+  return request;
+}
+
 pb::GenerateEvent Accepted(const std::string& revision = "r1", uint64_t seed = 42,
                            uint64_t epoch = 1) {
   pb::GenerateEvent event;
@@ -33,7 +39,7 @@ pb::GenerateEvent Finished(int index) {
 }  // namespace
 
 TEST_CASE("an unbroken stream is delivered as it comes") {
-  StreamLedger ledger(1);
+  StreamLedger ledger(Request(1));
   CHECK_FALSE(ledger.begun());
   CHECK(ledger.Enter(Accepted()) == Verdict::kDeliver);
   CHECK(ledger.begun());
@@ -45,7 +51,7 @@ TEST_CASE("an unbroken stream is delivered as it comes") {
 }
 
 TEST_CASE("the state to resume from holds the ids, the told seed and the next number") {
-  StreamLedger ledger(1);
+  StreamLedger ledger(Request(1));
   ledger.Enter(Accepted("r1", 99));
   ledger.Enter(Delta(0, {5, 6}));
   ledger.Enter(Delta(1, {7}));
@@ -57,7 +63,7 @@ TEST_CASE("the state to resume from holds the ids, the told seed and the next nu
 }
 
 TEST_CASE("after a resume the second acceptance and repeated deltas are dropped") {
-  StreamLedger ledger(1);
+  StreamLedger ledger(Request(1));
   ledger.Enter(Accepted("r1", 42, 1));
   ledger.Enter(Delta(0, {5}));
   ledger.Enter(Delta(1, {6}));
@@ -69,7 +75,7 @@ TEST_CASE("after a resume the second acceptance and repeated deltas are dropped"
 }
 
 TEST_CASE("what cannot be is refused rather than passed on") {
-  StreamLedger ledger(2);
+  StreamLedger ledger(Request(2));
   CHECK(ledger.Enter(Delta(0)) == Verdict::kBroken);
   ledger.Enter(Accepted());
   CHECK(ledger.Enter(Delta(1)) == Verdict::kBroken);
@@ -80,7 +86,7 @@ TEST_CASE("what cannot be is refused rather than passed on") {
 }
 
 TEST_CASE("several choices complete when each has finished, and cannot be resumed") {
-  StreamLedger ledger(2);
+  StreamLedger ledger(Request(2));
   CHECK_FALSE(ledger.resumable());
   ledger.Enter(Accepted());
   CHECK(ledger.Enter(Finished(1)) == Verdict::kDeliver);
@@ -90,8 +96,31 @@ TEST_CASE("several choices complete when each has finished, and cannot be resume
   CHECK(ledger.complete());
 }
 
+TEST_CASE("a caller that takes a stream up itself is continued from there") {
+  pb::GenerateRequest request;
+  request.mutable_resume()->set_next_seq(3);
+  request.mutable_resume()->set_seed(9);
+  for (const int id : {1, 2, 3}) request.mutable_resume()->add_emitted_token_ids(id);
+  StreamLedger ledger(request);
+  ledger.Enter(Accepted("r1", 9));
+  CHECK(ledger.Enter(Delta(2, {3})) == Verdict::kDrop);
+  CHECK(ledger.Enter(Delta(3, {4})) == Verdict::kDeliver);
+  CHECK(ledger.Resume().emitted_token_ids_size() == 4);
+  CHECK(ledger.Resume().next_seq() == 4);
+}
+
+TEST_CASE("a worker that cancels what nobody cancelled is a lost one") {
+  StreamLedger ledger(Request(1));
+  ledger.Enter(Accepted());
+  pb::GenerateEvent event = Finished(0);
+  event.mutable_finished()->set_reason(pb::Finished::REASON_CANCELLED);
+  CHECK(ledger.Enter(event) == Verdict::kFailed);
+  CHECK(absl::IsUnavailable(ledger.error()));
+  CHECK_FALSE(ledger.complete());
+}
+
 TEST_CASE("a failure carries its details") {
-  StreamLedger ledger(0);
+  StreamLedger ledger(Request(0));
   pb::GenerateEvent event;
   event.mutable_failed()->mutable_error()->set_code(8);
   event.mutable_failed()->mutable_error()->set_reason("kv_full");
