@@ -25,7 +25,9 @@ absl::StatusOr<Value> GetItem(Interpreter& in, const Value& value, const Value& 
 absl::StatusOr<Value> GetSlice(Interpreter& in, const Value& value, const Value& start,
                                const Value& stop, const Value& step);
 // "user.name" or "0": attribute after attribute, as map(attribute=…) takes it.
-absl::StatusOr<Value> GetPath(Interpreter& in, const Value& value, const Value& path);
+// `fallback` takes the place of each that is missing.
+absl::StatusOr<Value> GetPath(Interpreter& in, const Value& value, const Value& path,
+                              const Value& fallback = Value());
 
 // ns.name = value. INVALID_ARGUMENT for names that begin with an underscore and for values that
 // could make a namespace hold itself.

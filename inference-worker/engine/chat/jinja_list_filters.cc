@@ -87,8 +87,8 @@ Result Map(Interpreter& in, const Value& input, const Arguments& arguments) {
     ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("map", arguments, {"attribute", "default"}));
     if (!bound.given(0)) return base::InvalidArgument("map() needs a filter or an attribute");
     for (const Value& item : items) {
-      ASSIGN_OR_RETURN(Value value, GetPath(in, item, bound[0]));
-      mapped.push_back(value.is_undefined() && bound.given(1) ? bound[1] : std::move(value));
+      ASSIGN_OR_RETURN(Value value, GetPath(in, item, bound[0], bound[1]));
+      mapped.push_back(std::move(value));
     }
     return in.MakeList(std::move(mapped));
   }

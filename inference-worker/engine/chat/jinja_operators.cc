@@ -330,7 +330,8 @@ absl::StatusOr<Value> GetSlice(Interpreter& in, const Value& value, const Value&
   return in.MakeString(std::move(text));
 }
 
-absl::StatusOr<Value> GetPath(Interpreter& in, const Value& value, const Value& path) {
+absl::StatusOr<Value> GetPath(Interpreter& in, const Value& value, const Value& path,
+                              const Value& fallback) {
   if (path.is_int()) return GetItem(in, value, path);
   if (!path.is_string()) return NeedsError("attribute", "a string", path);
   Value at = value;
@@ -343,6 +344,7 @@ absl::StatusOr<Value> GetPath(Interpreter& in, const Value& value, const Value& 
     // As attributes of the template, but items come first: "items" of a dict is its entry.
     const Value key = number ? Value(index) : Value::Own(std::string(part));
     ASSIGN_OR_RETURN(at, GetItem(in, at, key));
+    if (at.is_undefined() && !fallback.is_undefined()) at = fallback;
     if (dot == std::string_view::npos) return at;
     rest.remove_prefix(dot + 1);
   }

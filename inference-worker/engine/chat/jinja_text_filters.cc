@@ -204,6 +204,7 @@ Result Round(Interpreter&, const Value& input, const Arguments& arguments) {
   if (method.bytes == "ceil") return Value(std::ceil(scaled) / scale);
   if (method.bytes == "floor") return Value(std::floor(scaled) / scale);
   if (method.bytes != "common") return base::InvalidArgument("round(): unknown method");
+  if (!input.is_float() && precision >= 0) return Value(input.as_int());
   if (precision == 0) return Value(std::nearbyint(input.as_float()));
   // Python rounds the decimal that the number is, not the product with a power of ten.
   if (precision > 0 && precision < 18) {

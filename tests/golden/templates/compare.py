@@ -2,7 +2,7 @@
 """Renders templates with Jinja2, set up as transformers does, and with conclave-render, and compares.
 
     compare.py BUILD_DIR TEMPLATE.jinja…      compares over a matrix of conversations
-    compare.py --regenerate                   rewrites the goldens beside this file with Jinja2 alone
+    compare.py --regenerate                   rewrites snippets.json from snippets.py with Jinja2 alone
 
 Needs jinja2 3.1.6. Errors count as equal when both sides fail.
 """
@@ -151,17 +151,25 @@ def compare(build, paths):
     return 1 if failures else 0
 
 
+def snippets():
+    sys.path.insert(0, str(FOLDER))
+    import snippets as written
+    texts = ["{{ " + e + " }}" for e in written.EXPRESSIONS] + written.TEMPLATES
+    return written.VARIABLES, texts
+
+
 def regenerate():
-    golden = []
-    for path in sorted(FOLDER.glob("*.jinja")):
-        template = environment().from_string(path.read_text())
-        for case in cases():
-            want = expected(template, case)
-            failed = isinstance(want, Exception)
-            golden.append({"template": path.name, "variables": case, "fails": failed,
-                           "text": "" if failed else want})
-    lines = ",\n".join(json.dumps(g, ensure_ascii=False) for g in golden)
-    (FOLDER / "goldens.json").write_text(f"[{lines}]\n")
+    variables, texts = snippets()
+    rows = []
+    for text in texts:
+        try:
+            row = {"template": text, "text": environment().from_string(text).render(**variables)}
+        except Exception:  # whatever is wrong with it
+            row = {"template": text, "fails": True}
+        rows.append(json.dumps(row, ensure_ascii=False))
+    (FOLDER / "snippets.json").write_text(
+        json.dumps({"now": NOW, "variables": variables}, ensure_ascii=False)[:-1]
+        + ',\n"cases": [\n' + ",\n".join(rows) + "\n]}\n")
 
 
 if __name__ == "__main__":
