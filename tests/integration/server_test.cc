@@ -2,11 +2,14 @@
 #include "mesh/server.h"
 
 #include <arpa/inet.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <future>
 #include <string>
 
 #include "mesh/probe_server.h"
@@ -51,6 +54,26 @@ class RawClient final {
 std::string Get(int port, const std::string& target, const std::string& method = "GET") {
   return RawClient(port).Ask(method + " " + target +
                              " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+}
+
+// What grpc.health.v1 says of a service: "serving", "not serving", or the code it refuses with. The
+// two messages are so small that they are written and read by hand.
+std::string Health(int port, const std::string& service) {
+  grpc::GenericStub stub(
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + seconds(10));
+  const std::string bytes = "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+  const grpc::Slice slice(bytes);
+  grpc::ByteBuffer request(&slice, 1), reply;
+  std::promise<grpc::Status> promise;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &reply,
+                 [&](const grpc::Status& status) { promise.set_value(status); });
+  const grpc::Status status = promise.get_future().get();
+  if (!status.ok()) return "code " + std::to_string(status.error_code());
+  std::vector<grpc::Slice> slices;
+  if (!reply.Dump(&slices).ok() || slices.size() != 1 || slices[0].size() != 2) return "nonsense";
+  return slices[0].begin()[1] == 1 ? "serving" : "not serving";
 }
 
 bool Has(const std::string& text, const std::string& part) {
@@ -121,6 +144,27 @@ TEST_CASE("options that do not fit together are refused") {
   ServerOptions ca_only;
   ca_only.tls_client_ca_file = "ca.pem";
   CHECK(absl::IsInvalidArgument(ca_only.Validate()));
+}
+
+TEST_CASE("grpc.health.v1 follows readiness; liveness does not") {
+  support::FakeStore store(0);  // ready
+  const int port = std::stoi(store.address().substr(store.address().find(':') + 1));
+  for (const char* service : {"", "readiness", "liveness", "conclave.v1.Runs"}) {
+    INFO(service);
+    CHECK(Health(port, service) == "serving");
+  }
+  CHECK(Health(port, "conclave.v1.Nothing") == "code 5");
+
+  Server server({.listen = "127.0.0.1:0"});
+  REQUIRE(server.Start().ok());
+  CHECK(Health(server.port(), "") == "not serving");
+  CHECK(Health(server.port(), "liveness") == "serving");
+  server.SetReady(true);
+  CHECK(Health(server.port(), "readiness") == "serving");
+  CHECK(server.Drain(std::chrono::steady_clock::now() + seconds(10)));
+  CHECK(Health(server.port(), "") == "not serving");
+  CHECK(Health(server.port(), "readiness") == "not serving");
+  CHECK(Health(server.port(), "liveness") == "serving");
 }
 
 TEST_CASE("draining closes the gate and waits for those inside") {
