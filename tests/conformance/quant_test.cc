@@ -128,21 +128,22 @@ TEST_CASE("a round trip loses at most what the format's step allows") {
 
 TEST_CASE("panels hold the values of their rows, and zeros beyond them") {
   for (const QuantFormat* format : AllFormats()) {
-    const int64_t cols = 512;
-    const int rows = 11;
-    const Weight weight(*format, {rows, cols}, 17);
-    std::vector<std::byte> panel(static_cast<size_t>(PanelBytes(format->panel, cols)),
-                                 std::byte{0xee});
-    format->pack_panel(weight.bytes.data(), weight.view.row_bytes(), rows, cols, panel.data());
-    size_t different = 0;
-    for (int r = 0; r < kPanelRows; ++r) {
-      for (int64_t k = 0; k < cols; ++k) {
-        const float expected = r < rows ? weight.values[static_cast<size_t>(r * cols + k)] : 0.0f;
-        different += PanelValue(format->panel, panel.data(), cols, k, r) == expected ? 0 : 1;
+    for (const int rows : {11, 16}) {
+      const int64_t cols = 512;
+      const Weight weight(*format, {rows, cols}, 17);
+      std::vector<std::byte> panel(static_cast<size_t>(PanelBytes(format->panel, cols)),
+                                   std::byte{0xee});
+      format->pack_panel(weight.bytes.data(), weight.view.row_bytes(), rows, cols, panel.data());
+      size_t different = 0;
+      for (int r = 0; r < kPanelRows; ++r) {
+        for (int64_t k = 0; k < cols; ++k) {
+          const float expected = r < rows ? weight.values[static_cast<size_t>(r * cols + k)] : 0.0f;
+          different += PanelValue(format->panel, panel.data(), cols, k, r) == expected ? 0 : 1;
+        }
       }
+      CAPTURE(format->name(), rows);
+      CHECK(different == 0);
     }
-    CAPTURE(format->name());
-    CHECK(different == 0);
   }
 }
 

@@ -57,7 +57,7 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
   const char* bytes = static_cast<const char*>(src);
   uint8_t* quants = static_cast<uint8_t*>(dst);
   uint8_t* scales = quants + PanelQuantBytes(PanelKind::kU4, cols);
-  std::memset(dst, 0, static_cast<size_t>(PanelBytes(PanelKind::kU4, cols)));
+  ClearIfPartial(dst, PanelKind::kU4, cols, rows);
   for (int r = 0; r < rows; ++r) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       const Block block = Load<Block>(bytes + r * row_bytes + g * 18);

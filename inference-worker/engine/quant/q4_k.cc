@@ -109,11 +109,13 @@ void Quantize(const float* src, void* dst, int64_t n) {
   }
 }
 
+// Four bytes at a time: a word of a pair of groups gives one word to each of them.
 void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst) {
+  constexpr uint32_t kLow = 0x0f0f0f0fu;
   const char* bytes = static_cast<const char*>(src);
   uint8_t* quants = static_cast<uint8_t*>(dst);
   uint8_t* scales = quants + PanelQuantBytes(PanelKind::kU4Min, cols);
-  std::memset(dst, 0, static_cast<size_t>(PanelBytes(PanelKind::kU4Min, cols)));
+  ClearIfPartial(dst, PanelKind::kU4Min, cols, rows);
   for (int r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < cols / 256; ++b) {
       const Block block = Load<Block>(bytes + r * row_bytes + b * 144);
@@ -124,10 +126,14 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
         const ScaleMin sm = UnpackScale(block.scales, g);
         super[64 + g * 32 + r] = sm.scale;
         super[64 + g * 32 + 16 + r] = sm.min;
-        uint8_t* group = quants + (b * 8 + g) * 256;
-        for (int i = 0; i < 16; ++i) {
-          group[i / 4 * 64 + r * 4 + i % 4] =
-              static_cast<uint8_t>(Nibble(block, g, i) | Nibble(block, g, i + 16) << 4);
+      }
+      for (int pair = 0; pair < 4; ++pair) {
+        uint8_t* group = quants + (b * 8 + pair * 2) * 256 + r * 4;
+        for (int j = 0; j < 4; ++j) {
+          const uint32_t first = Load<uint32_t>(block.q + pair * 32 + j * 4);
+          const uint32_t second = Load<uint32_t>(block.q + pair * 32 + 16 + j * 4);
+          Store(group + j * 64, (first & kLow) | (second & kLow) << 4);
+          Store(group + 256 + j * 64, ((first >> 4) & kLow) | (second & ~kLow));
         }
       }
     }

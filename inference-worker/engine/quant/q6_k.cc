@@ -80,11 +80,12 @@ void Quantize(const float* src, void* dst, int64_t n) {
   }
 }
 
+// Four bytes at a time: words of nibbles meet in pairs, words of bit pairs in fours.
 void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst) {
   const char* bytes = static_cast<const char*>(src);
   uint8_t* quants = static_cast<uint8_t*>(dst);
   uint8_t* scales = quants + PanelQuantBytes(PanelKind::kU6, cols);
-  std::memset(dst, 0, static_cast<size_t>(PanelBytes(PanelKind::kU6, cols)));
+  ClearIfPartial(dst, PanelKind::kU6, cols, rows);
   for (int r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < cols / 256; ++b) {
       const Block block = Load<Block>(bytes + r * row_bytes + b * 210);
@@ -93,13 +94,21 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
       for (int s = 0; s < 16; ++s) {
         super[32 + s * 16 + r] = static_cast<uint8_t>(block.scales[s]);
       }
-      for (int i = 0; i < 256; ++i) {
-        const int level = Level(block, i);
-        uint8_t* group = quants + (b * 8 + i / 32) * 384;
-        const int step = i % 32 / 4;  // 0..7
-        const int byte = r * 4 + i % 4;
-        group[step % 4 * 64 + byte] |= static_cast<uint8_t>((level & 15) << (step / 4 * 4));
-        group[256 + step / 4 * 64 + byte] |= static_cast<uint8_t>((level >> 4) << (step % 4 * 2));
+      for (int g = 0; g < 8; ++g) {
+        const int run = g % 4;
+        const uint8_t* low = block.ql + g / 4 * 64 + run % 2 * 32;
+        const uint8_t* high = block.qh + g / 4 * 32;
+        uint8_t* group = quants + (b * 8 + g) * 384 + r * 4;
+        uint32_t pairs[2] = {};
+        uint32_t nibbles[8];
+        for (int step = 0; step < 8; ++step) {
+          nibbles[step] = (Load<uint32_t>(low + step * 4) >> (run < 2 ? 0 : 4)) & 0x0f0f0f0fu;
+          const uint32_t pair = (Load<uint32_t>(high + step * 4) >> (2 * run)) & 0x03030303u;
+          pairs[step / 4] |= pair << (step % 4 * 2);
+        }
+        for (int j = 0; j < 4; ++j) Store(group + j * 64, nibbles[j] | nibbles[j + 4] << 4);
+        Store(group + 256, pairs[0]);
+        Store(group + 320, pairs[1]);
       }
     }
   }

@@ -47,13 +47,13 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
   const char* bytes = static_cast<const char*>(src);
   uint8_t* quants = static_cast<uint8_t*>(dst);
   uint8_t* scales = quants + PanelQuantBytes(PanelKind::kU8, cols);
-  std::memset(dst, 0, static_cast<size_t>(PanelBytes(PanelKind::kU8, cols)));
+  ClearIfPartial(dst, PanelKind::kU8, cols, rows);
   for (int r = 0; r < rows; ++r) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       const Block block = Load<Block>(bytes + r * row_bytes + g * 34);
-      for (int i = 0; i < 32; ++i) {
-        quants[g * 512 + i / 4 * 64 + r * 4 + i % 4] =
-            static_cast<uint8_t>(static_cast<uint8_t>(block.q[i]) ^ 0x80u);
+      for (int step = 0; step < 8; ++step) {
+        const uint32_t signed_bytes = Load<uint32_t>(block.q + step * 4);
+        Store(quants + g * 512 + step * 64 + r * 4, signed_bytes ^ 0x80808080u);
       }
       Store(scales + (g * kPanelRows + r) * 2, block.d);
     }
