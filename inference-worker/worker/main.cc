@@ -84,13 +84,15 @@ absl::Status StartModels(const Settings& settings, ModelHost& host) {
 
 absl::StatusOr<int> Serve(const Settings& settings, base::Shutdown& shutdown) {
   Worker worker(settings.worker);
+  // Before anybody can ask: a worker that restarts must be heard to be loading its models, not to
+  // have none.
+  RETURN_IF_ERROR(StartModels(settings, worker.host()));
   RETURN_IF_ERROR(worker.Start());
   ASSIGN_OR_RETURN(const auto probes,
                    mesh::ProbeServer::Start(settings.probe_listen,
                                             {.live = {},
                                              .ready = [&] { return worker.WhyNotReady(); },
                                              .metrics = [&] { return worker.metrics().Text(); }}));
-  RETURN_IF_ERROR(StartModels(settings, worker.host()));
   shutdown.OnNotReady([&] { worker.NotReady(); });
   shutdown.OnDrain([&](base::SteadyTime deadline) { worker.Drain(deadline); });
   shutdown.OnStop([&] { worker.Stop(); });
