@@ -8,7 +8,8 @@
 namespace conclave::backends {
 namespace {
 
-constexpr std::array<BackendKind, 1> kAll = {{
+constexpr std::array<BackendKind, 2> kAll = {{
+    {"native", OpenNative},
     {"scripted", OpenScripted},
 }};
 

@@ -241,7 +241,7 @@ void WriteMetadata(const SynthSpec& spec, GgufWriter& writer) {
     set("expert_used_count", spec.num_experts_used);
     set("expert_feed_forward_length", spec.expert_ffn);
   }
-  writer.SetString("tokenizer.ggml.model", "no_vocab");
+  if (spec.no_vocab) writer.SetString("tokenizer.ggml.model", "no_vocab");
 }
 
 void WriteLayer(const SynthSpec& spec, const Family& family, int32_t layer, Author& author) {

@@ -39,6 +39,7 @@ struct SynthSpec {
   DType head = DType::kF32;
   float norm_spread = 0.25f;  // norm weights are 1 ± this
   uint64_t seed = 1;
+  bool no_vocab = true;  // say that there is none; false where the caller writes one
 };
 
 // A tiny instance of the architecture, for tests. INVALID_ARGUMENT for one this cannot make.

@@ -45,9 +45,9 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("context-length", &e.context_length, "longest prompt and answer; 0 = the model's own",
               0, 1 << 24);
   options.Add("max-sequences", &e.max_sequences, "requests that run at once", 1, 4096);
-  options.Add("max-queued", &e.max_queued, "requests that wait; beyond it they are refused", 0,
+  options.Add("max-queued", &e.max_queued, "requests that wait; beyond it they are refused", 1,
               1 << 20);
-  options.Add("step-token-budget", &e.step_token_budget, "tokens of one step", 1, 1 << 16);
+  options.Add("step-token-budget", &e.step_token_budget, "tokens of one step", 16, 1 << 16);
   options.AddBytes("kv-bytes", &e.kv_bytes, "memory of the KV cache; 0 = chosen");
   options.Add("prefix-cache", &e.prefix_cache, "share the KV of equal prompt beginnings");
   options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");

@@ -12,7 +12,7 @@ namespace conclave::backends {
 
 class RecordingSink final : public EventSink {
  public:
-  // Pauses after so many deltas, once.
+  // Pauses after so many deltas, once; 0 = never.
   explicit RecordingSink(size_t pause_after = 0) : pause_after_(pause_after) {}
 
   Flow OnEvent(Event event) override {
@@ -27,7 +27,8 @@ class RecordingSink final : public EventSink {
       ++ends_;
     }
     changed_.notify_all();
-    return deltas_.size() == pause_after_ ? Flow::kPause : Flow::kContinue;
+    const bool pause = pause_after_ > 0 && deltas_.size() == pause_after_;
+    return pause ? Flow::kPause : Flow::kContinue;
   }
 
   bool WaitForEnd(std::chrono::milliseconds timeout = std::chrono::seconds(20)) {

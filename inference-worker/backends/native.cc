@@ -1,0 +1,481 @@
+// Our engine with text around it: template and tokenizer before, decoder, parser and stop strings
+// after, all on the step thread, token by token.
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "backends/backend.h"
+#include "backends/native_prompt.h"
+#include "backends/output_assembler.h"
+#include "backends/script.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/tokenizer/load.h"
+#include "engine/weights/gguf.h"
+#include "engine/weights/source.h"
+
+namespace conclave::backends {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kMetadataTextMax = 4'096;
+// The smallest top_p that still means something: 0 is asked for by callers that want the best
+// token.
+constexpr float kTopPMin = 1e-6f;
+
+uint64_t DrawSeed() {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  return random();
+}
+
+// The tail of one request: hears the engine, tells the sink. Before Submit it belongs to the thread
+// that builds it, afterwards to the step thread.
+class NativeSequence final : public engine::EventSink {
+ public:
+  struct Setup {
+    std::shared_ptr<backends::EventSink> sink;
+    const engine::Tokenizer* tokenizer = nullptr;
+    AssemblerOptions assembler;
+    std::vector<TokenId> stop_ids;  // the request's own
+    bool logprobs = false;
+    int64_t next_seq = 0;  // deltas before it were sent by an earlier attempt
+    int32_t prompt_tokens = 0;
+    double tokenize_ms = 0;
+  };
+  explicit NativeSequence(Setup setup)
+      : setup_(std::move(setup)), assembler_(std::move(setup_.assembler)) {
+    assembler_.Start(&deltas_);
+  }
+
+  // Rebuilds the state after `emitted`.
+  void Replay(const std::vector<TokenId>& emitted) {
+    for (const TokenId id : emitted) {
+      if (assembler_.stopped()) break;
+      assembler_.Append(id, {}, &deltas_);
+    }
+  }
+  bool stopped() const { return assembler_.stopped(); }
+  // For an output that was complete before it was taken up again.
+  void EndReplayed() {
+    Flush();
+    engine::Event last;
+    last.kind = engine::Event::Kind::kFinished;
+    last.token = -1;
+    last.usage.prompt_tokens = setup_.prompt_tokens;
+    TellEnd(last);
+  }
+
+  engine::SinkAction OnEvent(const engine::Event& event) override {
+    switch (event.kind) {
+      case engine::Event::Kind::kAccepted:
+        return Tell(Progress{.phase = Progress::Phase::kPrefill, .total = setup_.prompt_tokens});
+      case engine::Event::Kind::kPrefill:
+        return Tell(Progress{.phase = Progress::Phase::kPrefill,
+                             .done = event.prefill_done,
+                             .total = event.prefill_total});
+      case engine::Event::Kind::kToken: {
+        std::vector<TokenLogprob> logprobs;
+        if (setup_.logprobs) logprobs.push_back(MakeLogprob(event));
+        assembler_.Append(event.token, std::move(logprobs), &deltas_);
+        const engine::SinkAction action = Flush();
+        return assembler_.stopped() ? engine::SinkAction::kStop : action;
+      }
+      case engine::Event::Kind::kFinished:
+        TellEnd(event);
+        return engine::SinkAction::kContinue;
+    }
+    return engine::SinkAction::kContinue;
+  }
+
+ private:
+  engine::SinkAction Tell(backends::Event event) {
+    return setup_.sink->OnEvent(std::move(event)) == Flow::kPause ? engine::SinkAction::kPause
+                                                                  : engine::SinkAction::kContinue;
+  }
+
+  engine::SinkAction Flush() {
+    engine::SinkAction action = engine::SinkAction::kContinue;
+    for (Delta& delta : deltas_) {
+      if (delta.seq < setup_.next_seq) continue;  // the caller has seen it
+      if (Tell(std::move(delta)) == engine::SinkAction::kPause) action = engine::SinkAction::kPause;
+    }
+    deltas_.clear();
+    return action;
+  }
+
+  TokenLogprob Named(const engine::TokenLogprob& from) const {
+    return {.id = from.id,
+            .logprob = from.logprob,
+            .bytes = setup_.tokenizer->TokenBytes(from.id, true),
+            .top = {}};
+  }
+  TokenLogprob MakeLogprob(const engine::Event& event) const {
+    TokenLogprob chosen = Named(event.logprob);
+    for (const engine::TokenLogprob& other : event.alternatives) chosen.top.push_back(Named(other));
+    return chosen;
+  }
+
+  void TellEnd(const engine::Event& event) {
+    if (event.reason == engine::FinishReason::kError) {
+      setup_.sink->OnEvent(Failed{event.status});
+      return;
+    }
+    if (event.reason != engine::FinishReason::kCancelled) {
+      assembler_.Finish(&deltas_);
+      Flush();
+    }
+    setup_.sink->OnEvent(MakeFinished(event));
+  }
+
+  Finished MakeFinished(const engine::Event& event) const {
+    Finished finished;
+    switch (event.reason) {
+      case engine::FinishReason::kLength:
+        finished.reason = Finished::Reason::kLength;
+        break;
+      case engine::FinishReason::kCancelled:
+        finished.reason = Finished::Reason::kCancelled;
+        break;
+      default:
+        finished.reason =
+            assembler_.has_called() ? Finished::Reason::kToolCalls : Finished::Reason::kStop;
+        break;
+    }
+    finished.matched_stop = std::string(assembler_.matched_stop());
+    const auto& stop_ids = setup_.stop_ids;
+    // The model's own end is no news; a stop the caller named is.
+    if (std::find(stop_ids.begin(), stop_ids.end(), event.token) != stop_ids.end()) {
+      finished.matched_stop_id = event.token;
+    }
+    finished.usage = {.prompt_tokens = event.usage.prompt_tokens,
+                      .completion_tokens = assembler_.num_tokens(),
+                      .cached_tokens = event.usage.cached_tokens,
+                      .reasoning_tokens = assembler_.reasoning_tokens()};
+    finished.timings = {.queue_ms = event.timings.queue_ms,
+                        .tokenize_ms = setup_.tokenize_ms,
+                        .prefill_ms = event.timings.prefill_ms,
+                        .decode_ms = event.timings.decode_ms};
+    return finished;
+  }
+
+  Setup setup_;
+  OutputAssembler assembler_;
+  std::vector<Delta> deltas_;  // not told yet
+};
+
+// Engine refusals are "field: what"; callers want the field by itself.
+absl::Status Explain(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kOutOfRange) {
+    return base::WithReason(status, "context_length_exceeded");
+  }
+  if (status.code() != absl::StatusCode::kInvalidArgument) return status;
+  const std::string message(status.message());
+  const size_t end = message.find_first_of(":[ ");
+  if (end == std::string::npos || end == 0) return status;
+  return base::WithParam(status, message.substr(0, end));
+}
+
+class Native final : public Backend {
+ public:
+  Native(TextModel text, engine::SamplingParams defaults, ModelDetails details,
+         std::unique_ptr<engine::Engine> engine)
+      : text_(std::move(text)),
+        defaults_(std::move(defaults)),
+        details_(std::move(details)),
+        engine_(std::move(engine)) {}
+
+  absl::StatusOr<Accepted> Generate(GenerateRequest request,
+                                    std::shared_ptr<EventSink> sink) override;
+  void Cancel(std::string_view id) override { engine_->Cancel(id); }
+  void Resume(std::string_view id) override { engine_->Resume(id); }
+  absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
+                                     const TokenizeOptions& options) const override;
+  absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const override;
+  Load load() const override;
+  const ModelDetails& details() const override { return details_; }
+  void Drain(milliseconds timeout) override { engine_->Drain(timeout); }
+
+ private:
+  engine::SamplingParams Sampling(const GenerateRequest& request) const;
+  absl::StatusOr<AssemblerOptions> Assembler(const GenerateRequest& request,
+                                             const NativePrompt& prompt, uint64_t seed) const;
+
+  const TextModel text_;
+  const engine::SamplingParams defaults_;
+  const ModelDetails details_;
+  const std::unique_ptr<engine::Engine> engine_;  // last: its thread uses all the above
+};
+
+absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
+                                          std::shared_ptr<EventSink> sink) {
+  if (request.response_format.kind != ResponseFormat::Kind::kText) {
+    return base::WithParam(
+        base::Unimplemented("response_format: only text is supported by this worker"),
+        "response_format");
+  }
+  const base::SteadyTime start = base::Clock::System().Now();
+  ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
+  engine::GenerateRequest to;
+  to.id = request.id;
+  to.sampling = Sampling(request);
+  ASSIGN_OR_RETURN(AssemblerOptions assembler, Assembler(request, prompt, to.sampling.seed));
+  Accepted accepted;
+  accepted.prompt_tokens = static_cast<int32_t>(prompt.ids.size());
+  accepted.seed = to.sampling.seed;
+  accepted.tokenize_ms = base::MillisBetween(start, base::Clock::System().Now());
+
+  const auto sequence = std::make_shared<NativeSequence>(
+      NativeSequence::Setup{.sink = std::move(sink),
+                            .tokenizer = text_.tokenizer.get(),
+                            .assembler = std::move(assembler),
+                            .stop_ids = request.stop.token_ids,
+                            .logprobs = request.top_logprobs >= 0,
+                            .next_seq = request.resume ? request.resume->next_seq : 0,
+                            .prompt_tokens = accepted.prompt_tokens,
+                            .tokenize_ms = accepted.tokenize_ms});
+  if (request.resume) {
+    for (const TokenId id : request.resume->emitted) {
+      if (id >= 0 && id < text_.tokenizer->vocab_size()) continue;
+      return base::WithParam(base::InvalidArgument("resume: an id is outside the vocabulary"),
+                             "resume");
+    }
+    sequence->Replay(request.resume->emitted);
+    if (sequence->stopped()) {
+      sequence->EndReplayed();
+      return accepted;
+    }
+    to.resumed = std::move(request.resume->emitted);
+  }
+  to.prompt = std::move(prompt.ids);
+  to.max_tokens = request.stop.max_tokens.value_or(0);
+  to.stop_ids = std::move(request.stop.token_ids);
+  to.num_logprobs = request.top_logprobs;
+  to.cache_salt = std::move(request.cache_salt);
+  const engine::EngineStats stats = engine_->Stats();
+  if (stats.running >= stats.slots) accepted.queue_position = stats.waiting + 1;
+  RETURN_IF_ERROR(Explain(engine_->Submit(std::move(to), sequence)));
+  return accepted;
+}
+
+engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {
+  const struct Sampling& from = request.sampling;
+  engine::SamplingParams to = defaults_;
+  to.temperature = from.temperature.value_or(to.temperature);
+  to.top_k = from.top_k.value_or(to.top_k);
+  to.top_p = std::max(from.top_p.value_or(to.top_p), kTopPMin);
+  to.min_p = from.min_p.value_or(to.min_p);
+  to.repetition_penalty = from.repetition_penalty.value_or(to.repetition_penalty);
+  to.frequency_penalty = from.frequency_penalty.value_or(to.frequency_penalty);
+  to.presence_penalty = from.presence_penalty.value_or(to.presence_penalty);
+  to.penalty_last_n = from.penalty_last_n.value_or(to.penalty_last_n);
+  to.logit_bias = from.logit_bias;
+  to.seed = request.resume ? request.resume->seed : from.seed ? *from.seed : DrawSeed();
+  to.min_tokens = request.stop.min_tokens;
+  to.ignore_eos = request.stop.ignore_eos;
+  return to;
+}
+
+absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& request,
+                                                   const NativePrompt& prompt,
+                                                   uint64_t seed) const {
+  AssemblerOptions options;
+  options.tokenizer = text_.tokenizer.get();
+  auto stops = engine::StopMatcher::Make(request.stop.strings);
+  if (!stops.ok()) return base::WithParam(stops.status(), "stop");
+  options.stops = *std::move(stops);
+  if (!prompt.is_chat) return options;
+  engine::ParserOptions parser;
+  parser.tools = prompt.tools;
+  parser.split_reasoning = request.split_reasoning;
+  parser.reasoning_open = prompt.reasoning_open;
+  // A function of the prompt and the seed, so that a resumed stream repeats the ids it told.
+  const uint64_t prompt_hash = HashBytes(prompt.text);
+  parser.make_id = [seed, prompt_hash, index = 0](std::string_view) mutable {
+    return ToolCallId(seed, prompt_hash, index++);
+  };
+  options.parser = text_.family->make(parser);
+  options.reasoning_open = prompt.reasoning_open && request.split_reasoning;
+  options.stop_after_call = prompt.stop_after_call;
+  options.prefix = prompt.prefix;
+  return options;
+}
+
+absl::StatusOr<Tokenized> Native::Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
+                                           const TokenizeOptions& options) const {
+  Tokenized tokenized;
+  if (const auto* chat = std::get_if<ChatPrompt>(&input)) {
+    ASSIGN_OR_RETURN(NativePrompt prompt, BuildChatPrompt(text_, *chat));
+    tokenized.ids = std::move(prompt.ids);
+    tokenized.prompt = std::move(prompt.text);
+  } else {
+    tokenized.ids = text_.tokenizer->Encode(
+        std::get<TextPrompt>(input).text,
+        {.parse_special = options.parse_special, .add_special = options.add_special});
+  }
+  for (const TokenId id : tokenized.ids) {
+    tokenized.pieces.push_back(text_.tokenizer->TokenBytes(id, true));
+  }
+  return tokenized;
+}
+
+absl::StatusOr<std::string> Native::Detokenize(std::span<const TokenId> ids) const {
+  engine::IncrementalDecoder decoder(*text_.tokenizer, /*render_special=*/true);
+  std::string text;
+  for (const TokenId id : ids) {
+    if (id < 0 || id >= text_.tokenizer->vocab_size()) {
+      return base::WithParam(
+          base::InvalidArgument(absl::StrCat("token_ids: ", id, " is outside the vocabulary")),
+          "token_ids");
+    }
+    text += decoder.Append(id);
+  }
+  return text + decoder.Finish();
+}
+
+Load Native::load() const {
+  const engine::EngineStats stats = engine_->Stats();
+  return {.running = stats.running,
+          .waiting = stats.waiting,
+          .waiting_tokens = stats.waiting_tokens,
+          .slots = stats.slots,
+          .kv_blocks_used = stats.kv_blocks_used,
+          .kv_blocks_total = stats.kv_blocks_total,
+          .block_tokens = stats.block_tokens,
+          .prompt_tokens_total = stats.prompt_tokens_total,
+          .cached_tokens_total = stats.cached_tokens_total,
+          .output_tokens_total = stats.output_tokens_total,
+          .steps_total = stats.steps_total,
+          .cancelled_total = stats.cancelled_total,
+          .preempted_total = stats.preempted_total,
+          .step_ms_p50 = stats.step_ms_p50,
+          .decode_tps = stats.decode_tps,
+          .prefill_tps = stats.prefill_tps};
+}
+
+// ---- opening
+// -------------------------------------------------------------------------------------
+
+// What the file's authors recommend, where it says so; values out of range are not used.
+engine::SamplingParams DefaultSampling(const engine::ModelSource& source) {
+  engine::SamplingParams params;
+  const auto read = [&](const char* key, double min, double max, float* place) {
+    if (const auto value = source.GetFloat(key, min, max, *place); value.ok()) {
+      *place = static_cast<float>(*value);
+    }
+  };
+  read("general.sampling.temp", 0, 2, &params.temperature);
+  read("general.sampling.top_p", kTopPMin, 1, &params.top_p);
+  read("general.sampling.min_p", 0, 1, &params.min_p);
+  read("general.sampling.penalty_repeat", 0.01, 10, &params.repetition_penalty);
+  if (const auto top_k = source.GetInt("general.sampling.top_k", 0, 1 << 30, params.top_k);
+      top_k.ok()) {
+    params.top_k = static_cast<int32_t>(*top_k);
+  }
+  return params;
+}
+
+std::string TokenText(const engine::Tokenizer& tokenizer, TokenId id) {
+  return id < 0 ? std::string() : tokenizer.TokenBytes(id, true);
+}
+
+absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
+  TextModel text;
+  ASSIGN_OR_RETURN(text.tokenizer, engine::LoadTokenizer(source));
+  for (TokenId id = 0; id < text.tokenizer->vocab_size(); ++id) {
+    text.token_bytes_max =
+        std::max(text.token_bytes_max, text.tokenizer->TokenBytes(id, true).size());
+  }
+  ASSIGN_OR_RETURN(const std::string_view written,
+                   source.GetString("tokenizer.chat_template", std::string_view()));
+  const std::string_view used = written.empty() ? engine::FallbackChatTemplate() : written;
+  text.family = &engine::FamilyOf(used);
+  auto parsed = engine::ChatTemplate::Parse(
+      used, {.bos_token = TokenText(*text.tokenizer, text.tokenizer->bos()),
+             .eos_token = TokenText(*text.tokenizer, text.tokenizer->eos()),
+             .limits = {}});
+  if (parsed.ok()) {
+    text.chat_template = *std::move(parsed);
+  } else {
+    // Raw prompts still work; chats are told why not.
+    text.template_error = absl::FailedPreconditionError(parsed.status().message());
+  }
+  return text;
+}
+
+std::vector<std::string> Capabilities(const TextModel& text) {
+  std::vector<std::string> all = {"completion"};
+  if (text.chat_template == nullptr) return all;
+  if (text.family->has_tool_calls && text.chat_template->mentions_tools()) all.push_back("tools");
+  if (text.chat_template->source().find("<think>") != std::string::npos) all.push_back("thinking");
+  return all;
+}
+
+// Scalars as JSON text. Arrays (vocabularies) and long texts have their own places.
+std::vector<std::pair<std::string, std::string>> ScalarMetadata(const engine::ModelSource& source) {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const engine::MetadataEntry& entry : source.metadata()) {
+    std::string json;
+    if (const auto* text = std::get_if<std::string_view>(&entry.value)) {
+      if (text->size() <= kMetadataTextMax) json = base::JsonQuote(*text);
+    } else if (const auto* flag = std::get_if<bool>(&entry.value)) {
+      json = *flag ? "true" : "false";
+    } else if (const auto* number = std::get_if<int64_t>(&entry.value)) {
+      json = absl::StrCat(*number);
+    } else if (const auto* large = std::get_if<uint64_t>(&entry.value)) {
+      json = absl::StrCat(*large);
+    } else if (const auto* real = std::get_if<double>(&entry.value)) {
+      json = absl::StrCat(*real);
+    }
+    if (!json.empty()) all.emplace_back(std::string(entry.key), std::move(json));
+  }
+  return all;
+}
+
+ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& engine,
+                      const TextModel& text) {
+  const engine::ModelInfo& info = engine.info();
+  const engine::EngineStats stats = engine.Stats();
+  ModelDetails details;
+  details.format = "gguf";
+  details.family = info.architecture;
+  details.quantization = info.quantization;
+  details.parameters = info.parameters;
+  details.size_bytes = info.weight_bytes;
+  details.context_length = info.context_length;
+  details.embedding_length = info.embedding_length;
+  details.vocab_size = info.vocab_size;
+  if (text.chat_template != nullptr) details.chat_template = text.chat_template->source();
+  if (const auto license = source.GetString("general.license", std::string_view()); license.ok()) {
+    details.license = std::string(*license);
+  }
+  details.metadata = ScalarMetadata(source);
+  details.memory_bytes =
+      info.weight_bytes + stats.kv_blocks_total * stats.block_tokens * info.kv_bytes_per_token;
+  details.capabilities = Capabilities(text);
+  return details;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const engine::ModelSource> source,
+                   engine::OpenGguf(spec.path));
+  if (spec.on_progress) spec.on_progress(0.1);
+  ASSIGN_OR_RETURN(TextModel text, OpenText(*source));
+  if (!text.template_error.ok()) {
+    base::LogWarning("chat template cannot be used",
+                     {{"model", spec.name}, {"error", text.template_error.ToString()}});
+  }
+  if (spec.on_progress) spec.on_progress(0.3);
+  ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
+                   engine::Engine::Open(source, spec.engine));
+  text.context_length = engine->info().context_length;
+  ModelDetails details = Describe(*source, *engine, text);
+  return std::make_unique<Native>(std::move(text), DefaultSampling(*source), std::move(details),
+                                  std::move(engine));
+}
+
+}  // namespace conclave::backends

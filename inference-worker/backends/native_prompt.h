@@ -1,0 +1,42 @@
+// From a request to the ids the engine starts from, and to what the output must be read with.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "engine/chat/parsers/parser.h"
+#include "engine/chat/template.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace conclave::backends {
+
+// What a model's file says about text. Immutable after it was made.
+struct TextModel {
+  std::unique_ptr<engine::Tokenizer> tokenizer;
+  std::shared_ptr<const engine::ChatTemplate> chat_template;
+  absl::Status template_error;  // why there is no template
+  const engine::ChatFamily* family = nullptr;
+  size_t token_bytes_max = 1;  // of the longest token: a floor for the ids a text needs
+  int32_t context_length = 0;
+};
+
+struct NativePrompt {
+  std::vector<TokenId> ids;
+  std::string text;  // rendered; empty for token prompts
+  bool is_chat = false;
+  bool tools = false;  // the model was offered tools
+  bool reasoning_open = false;
+  bool stop_after_call = false;
+  std::string prefix;  // the beginning of a forced call, in the prompt already
+};
+
+// INVALID_ARGUMENT: empty, an id outside the vocabulary, the template refuses. OUT_OF_RANGE: longer
+// than the context, with both numbers; long texts are refused before they are tokenised.
+// UNIMPLEMENTED: a forced tool call with a family that cannot be made to begin one.
+absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateRequest& request);
+absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat);
+
+}  // namespace conclave::backends
