@@ -243,13 +243,13 @@ absl::Status CheckToolChoice(std::string_view json, const Tools& tools) {
 }
 
 absl::Status CheckReasoningEffort(std::string_view effort) {
-  constexpr std::array<std::string_view, 6> kEfforts = {"none",   "minimal", "low",
-                                                        "medium", "high",    "xhigh"};
+  constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium",
+                                                        "high", "xhigh",   "max"};
   if (std::find(kEfforts.begin(), kEfforts.end(), effort) != kEfforts.end()) {
     return absl::OkStatus();
   }
   return InvalidField("reasoning_effort", "invalid_value",
-                      "expected 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh'.");
+                      "expected 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'.");
 }
 
 absl::Status CheckAssistant(const pb::Assistant& assistant) {

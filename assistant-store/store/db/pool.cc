@@ -59,8 +59,7 @@ absl::StatusOr<Pool::Lease> Pool::Take(base::SteadyTime deadline) {
     generation = generation_;
   }
   if (connection == nullptr) {
-    absl::StatusOr<std::unique_ptr<Connection>> opened =
-        Connection::Open(options_.conninfo, deadline);
+    absl::StatusOr<std::unique_ptr<Connection>> opened = Open(deadline);
     if (!opened.ok()) {
       Return(nullptr, generation);
       return std::move(opened).status();
@@ -68,6 +67,22 @@ absl::StatusOr<Pool::Lease> Pool::Take(base::SteadyTime deadline) {
     connection = *std::move(opened);
   }
   return Lease(this, std::move(connection), generation);
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Pool::Open(base::SteadyTime deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!away_.ok()) {
+      if (trying_) return away_;
+      trying_ = true;
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Connection>> opened =
+      Connection::Open(options_.conninfo, deadline);
+  const std::lock_guard lock(mutex_);
+  away_ = opened.status();
+  trying_ = false;
+  return opened;
 }
 
 void Pool::Return(std::unique_ptr<Connection> connection, uint64_t generation) {

@@ -59,6 +59,9 @@ class Pool final {
   };
   // An idle connection that answers, or null when there is none.
   std::unique_ptr<Connection> PopIdle(base::SteadyTime deadline);
+  // Opens one. While the server is away one thread at a time tries, the others are refused at once:
+  // callers must not queue up behind each other's deadlines.
+  absl::StatusOr<std::unique_ptr<Connection>> Open(base::SteadyTime deadline);
   void Return(std::unique_ptr<Connection> connection, uint64_t generation);
 
   const Options options_;
@@ -67,6 +70,8 @@ class Pool final {
   std::vector<Idle> idle_;  // a stack: what was used last has its statements warm
   int lent_ = 0;
   uint64_t generation_ = 0;  // counts losses: older idle connections are dropped
+  absl::Status away_;        // why the last attempt to connect failed; OK = it did not
+  bool trying_ = false;      // a thread is finding out whether the server is back
 };
 
 }  // namespace conclave::store

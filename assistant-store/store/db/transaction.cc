@@ -40,8 +40,8 @@ Database::Database(Options options) : options_(std::move(options)), pool_(option
 absl::Status Database::Transact(std::string_view op,
                                 absl::FunctionRef<absl::Status(Transaction&)> body) {
   const base::SteadyTime start = std::chrono::steady_clock::now();
-  Attempt attempt = Try(body, /*last=*/false);
-  if (attempt.retry) attempt = Try(body, /*last=*/true);
+  Attempt attempt = Try(op, body, /*last=*/false);
+  if (attempt.retry) attempt = Try(op, body, /*last=*/true);
   if (options_.observer) {
     options_.observer(op, base::MillisBetween(start, std::chrono::steady_clock::now()) / 1000,
                       attempt.status);
@@ -49,7 +49,13 @@ absl::Status Database::Transact(std::string_view op,
   return attempt.status;
 }
 
-Database::Attempt Database::Try(absl::FunctionRef<absl::Status(Transaction&)> body, bool last) {
+absl::Status Database::FaultAt(std::string_view op, Options::Point point) const {
+  return options_.fault ? options_.fault(op, point) : absl::OkStatus();
+}
+
+Database::Attempt Database::Try(std::string_view op,
+                                absl::FunctionRef<absl::Status(Transaction&)> body, bool last) {
+  if (absl::Status fault = FaultAt(op, Options::Point::kBeforeBegin); !fault.ok()) return {fault};
   absl::StatusOr<Pool::Lease> lease = pool_.Take(After(options_.acquire_timeout));
   if (!lease.ok()) return {std::move(lease).status()};
   Connection& connection = **lease;
@@ -63,7 +69,9 @@ Database::Attempt Database::Try(absl::FunctionRef<absl::Status(Transaction&)> bo
     if (!connection.broken()) (void)connection.Execute(kRollback, {}, deadline);
     return {std::move(status), retry};
   }
+  if (absl::Status fault = FaultAt(op, Options::Point::kBeforeCommit); !fault.ok()) return {fault};
   Attempt attempt = Commit(connection, deadline);
+  if (absl::Status fault = FaultAt(op, Options::Point::kAfterCommit); !fault.ok()) return {fault};
   attempt.retry = attempt.retry && !last;
   return attempt;
 }

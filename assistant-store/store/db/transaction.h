@@ -47,6 +47,11 @@ class Database final {
     std::chrono::milliseconds attempt_timeout{6000};
     // Told after every transaction and query; for metrics. Must be thread-safe.
     std::function<void(std::string_view op, double seconds, const absl::Status&)> observer;
+    // For tests: an error at a point of a transaction is what the caller gets, as if the connection
+    // or the process had been lost there. At kAfterCommit the transaction is committed all the
+    // same.
+    enum class Point { kBeforeBegin, kBeforeCommit, kAfterCommit };
+    std::function<absl::Status(std::string_view op, Point)> fault;
   };
 
   explicit Database(Options options);
@@ -69,7 +74,8 @@ class Database final {
     absl::Status status;
     bool retry = false;  // nothing was committed, and another try may succeed
   };
-  Attempt Try(absl::FunctionRef<absl::Status(Transaction&)> body, bool last);
+  Attempt Try(std::string_view op, absl::FunctionRef<absl::Status(Transaction&)> body, bool last);
+  absl::Status FaultAt(std::string_view op, Options::Point point) const;
   Attempt Commit(Connection& connection, base::SteadyTime deadline);
   // OK committed, ABORTED not, UNAVAILABLE nobody knows.
   absl::Status AskOutcome(const std::string& transaction_id);

@@ -203,6 +203,11 @@ absl::StatusOr<pb::GenerateRequest> MakeRequest(const RunHistory& history,
     request.mutable_sampling()->set_temperature(static_cast<float>(run.temperature()));
   }
   if (run.has_top_p()) request.mutable_sampling()->set_top_p(static_cast<float>(run.top_p()));
+  if (run.has_reasoning_effort()) {
+    auto& variables = *chat->mutable_template_variables();
+    variables["reasoning_effort"] = absl::StrCat("\"", run.reasoning_effort(), "\"");
+    if (run.reasoning_effort() == "none") variables["enable_thinking"] = "false";
+  }
   request.mutable_sampling()->set_seed(SeedOf(run.id(), history.leg));
   if (const std::optional<int> left = CompletionTokensLeft(run)) {
     request.mutable_stop()->set_max_tokens(*left);

@@ -47,11 +47,14 @@ class RunStreams::Stream final : public grpc::ServerWriteReactor<pb::RunEvent>,
     PostRead();
   }
 
-  // Wake for those that nobody has woken for a while.
-  void WakeIfOlder(base::SteadyTime than) {
+  // Wakes those that nobody has woken for a while. A run that another replica executes is heard of
+  // here by polling alone, so a listener that got news by a poll is polled more often.
+  void Poll(base::SteadyTime now) {
     {
       const std::lock_guard lock(mutex_);
-      if (last_read_ > than) return;
+      const auto pause = elsewhere_ ? owner_.options_.poll_elsewhere : owner_.options_.poll_every;
+      if (state_ != State::kIdle || now - last_read_ < pause) return;
+      polled_ = true;
     }
     Wake();
   }
@@ -116,6 +119,8 @@ class RunStreams::Stream final : public grpc::ServerWriteReactor<pb::RunEvent>,
           events_.push_back(std::move(event));
         }
         at_end_ = read->at_end;
+        if (!read->events.empty()) elsewhere_ = polled_;
+        polled_ = false;
         if (events_.size() >= kEventsPerRead) news_ = true;
       } else if (!Tolerable(read.status(), now)) {
         error = read.status();
@@ -183,6 +188,8 @@ class RunStreams::Stream final : public grpc::ServerWriteReactor<pb::RunEvent>,
   bool cancelled_ = false;
   bool established_ = false;
   bool at_end_ = false;
+  bool polled_ = false;     // the read under way was nobody's signal
+  bool elsewhere_ = false;  // the last news came by a poll
   int64_t reached_;
   std::deque<pb::RunEvent> events_;  // the first is being written
   base::SteadyTime last_read_{};
@@ -247,12 +254,12 @@ void RunStreams::Forget(Stream* stream) {
 void RunStreams::Tick() {
   pthread_setname_np(pthread_self(), "run-streams");
   std::unique_lock lock(mutex_);
-  while (!stopping_.wait_for(lock, options_.poll_every / 4, [this] { return stop_; })) {
+  while (!stopping_.wait_for(lock, options_.poll_elsewhere / 2, [this] { return stop_; })) {
     std::vector<std::shared_ptr<Stream>> listeners;
     for (const auto& [id, stream] : streams_) listeners.push_back(stream);
     lock.unlock();
-    const base::SteadyTime than = std::chrono::steady_clock::now() - options_.poll_every;
-    for (const auto& listener : listeners) listener->WakeIfOlder(than);
+    const base::SteadyTime now = std::chrono::steady_clock::now();
+    for (const auto& listener : listeners) listener->Poll(now);
     listeners.clear();
     lock.lock();
   }

@@ -28,6 +28,7 @@ class RunStreams final {
   struct Options {
     int streams_max = 10'000;
     std::chrono::milliseconds poll_every{1000};
+    std::chrono::milliseconds poll_elsewhere{100};  // while another replica executes the run
     std::chrono::seconds outage_max{60};
   };
 

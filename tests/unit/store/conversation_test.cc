@@ -116,6 +116,15 @@ TEST_CASE("a demanded tool call is demanded in the first leg only") {
   CHECK(MakeRequest(history, "t")->chat().tool_choice().mode() == pb::ToolChoice::MODE_NONE);
 }
 
+TEST_CASE("the reasoning effort reaches the template") {
+  RunHistory history = History(1);
+  CHECK(MakeRequest(history, "t")->chat().template_variables().empty());
+  history.run.set_reasoning_effort("none");
+  const auto request = MakeRequest(history, "t");
+  CHECK(request->chat().template_variables().at("reasoning_effort") == "\"none\"");
+  CHECK(request->chat().template_variables().at("enable_thinking") == "false");
+}
+
 TEST_CASE("limits count what earlier legs have used") {
   RunHistory history = History(1);
   history.run.set_max_completion_tokens(300);
