@@ -1,6 +1,8 @@
 #include <array>
 
 #include "gateway/dialects/dialect.h"
+#include "gateway/dialects/llm_serving/routes.h"
+#include "gateway/dialects/ollama/routes.h"
 #include "gateway/dialects/openai/routes.h"
 #include "gateway/dialects/utility/routes.h"
 
@@ -9,6 +11,8 @@ namespace {
 
 constexpr std::array kDialects = {
     Dialect{"openai", openai::AddRoutes},
+    Dialect{"ollama", ollama::AddRoutes},
+    Dialect{"llm_serving", llm_serving::AddRoutes},
     Dialect{"utility", utility::AddRoutes},
 };
 

@@ -74,6 +74,10 @@ struct Running {
 Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Exchange& exchange,
                                                     v1::GenerateRequest request) {
   absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
+  if (absl::IsNotFound(model.status()) && !services.default_model.empty()) {
+    model = services.models->FindReady(services.default_model);
+    request.set_model(services.default_model);
+  }
   if (!model.ok()) co_return model.status();
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();

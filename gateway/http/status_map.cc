@@ -98,6 +98,10 @@ ErrorInfo ErrorInfoOf(const absl::Status& status) {
   info.retry_after_ms = base::RetryAfterOf(status).count();
   if (info.param.empty() && info.http_status == 400) info.param = FieldPathOf(info.message);
   if (info.http_status == 500) info.message = "internal error; the request id finds it in the log";
+  // Without a reason it comes from the transport and names our addresses.
+  if (info.http_status == 503 && info.reason.empty()) {
+    info.message = "a service behind this server is not available at the moment";
+  }
   return info;
 }
 

@@ -24,7 +24,8 @@ struct ErrorInfo {
 
 // Reads code, message, reason, param and retry-after (base/status.h). An INVALID_ARGUMENT whose
 // message reads "<field path>: <what>" (base/json.h) needs no param: the path is taken from there.
-// The message of INTERNAL and UNKNOWN is replaced: it may tell of our insides.
+// The message of INTERNAL, of UNKNOWN, and of UNAVAILABLE without a reason is replaced: it may tell
+// of our insides.
 ErrorInfo ErrorInfoOf(const absl::Status& status);
 
 }  // namespace conclave::gateway

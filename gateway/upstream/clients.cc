@@ -104,6 +104,13 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
+                                   base::SteadyTime deadline) override {
+    return Unary<v1::TokenizeReply>([&](auto done) {
+      return client_.Tokenize(std::move(request), {.deadline = deadline}, std::move(done));
+    });
+  }
+
  private:
   mesh::InferenceClient client_;
 };

@@ -31,6 +31,8 @@ class InferenceUpstream {
   virtual ~InferenceUpstream() = default;
   virtual Call<v1::GenerateEvent> Generate(v1::GenerateRequest request,
                                            base::SteadyTime deadline) = 0;
+  virtual Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
+                                           base::SteadyTime deadline) = 0;
 };
 
 // The vectors of one request, in the order of its inputs.

@@ -131,52 +131,9 @@ absl::Status ReadMessages(JsonValue messages, std::string_view default_system_pr
   return absl::OkStatus();
 }
 
-absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
-  if (tools.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(tools.ExpectArray());
-  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
-  for (size_t i = 0; i < tools.size(); ++i) {
-    const JsonValue tool = tools.At(i);
-    ASSIGN_OR_RETURN(const std::string type, tool.Get("type").AsString());
-    if (type != "function") return tool.Get("type").Error("only \"function\" tools are supported");
-    RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
-  }
-  return absl::OkStatus();
-}
-
 bool HasTool(const v1::ChatPrompt& chat, const std::string& name) {
   return std::any_of(chat.tools().begin(), chat.tools().end(),
                      [&](const v1::Tool& tool) { return tool.name() == name; });
-}
-
-absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
-  if (choice.missing()) return absl::OkStatus();
-  v1::ToolChoice* out = chat->mutable_tool_choice();
-  if (choice.is_string()) {
-    ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
-    if (mode == "none") {
-      out->set_mode(v1::ToolChoice::MODE_NONE);
-    } else if (mode == "auto") {
-      out->set_mode(v1::ToolChoice::MODE_AUTO);
-    } else if (mode == "required") {
-      out->set_mode(v1::ToolChoice::MODE_REQUIRED);
-    } else {
-      return choice.Error("expected none, auto, required or an object");
-    }
-    const bool needs_tools = mode == "required";
-    if (needs_tools && chat->tools().empty())
-      return choice.Error("there are no tools to choose from");
-    return absl::OkStatus();
-  }
-  if (!choice.is_object()) return choice.Error("expected string or object");
-  ASSIGN_OR_RETURN(const std::string type, choice.Get("type").AsString());
-  if (type != "function") return choice.Get("type").Error("only \"function\" is supported");
-  const JsonValue name = choice.Get("function").Get("name");
-  ASSIGN_OR_RETURN(const std::string tool, name.AsString());
-  if (!HasTool(*chat, tool)) return name.Error("no tool of this name is given");
-  out->set_mode(v1::ToolChoice::MODE_NAMED);
-  out->set_name(tool);
-  return absl::OkStatus();
 }
 
 absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
@@ -300,6 +257,49 @@ absl::Status ReadFunctionTool(JsonValue function, v1::Tool* tool) {
   }
   ASSIGN_OR_RETURN(const std::optional<bool> strict, function.Get("strict").OptionalBool());
   tool->set_strict(strict.value_or(false));
+  return absl::OkStatus();
+}
+
+absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
+  if (tools.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(tools.ExpectArray());
+  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
+  for (size_t i = 0; i < tools.size(); ++i) {
+    const JsonValue tool = tools.At(i);
+    ASSIGN_OR_RETURN(const std::string type, tool.Get("type").AsString());
+    if (type != "function") return tool.Get("type").Error("only \"function\" tools are supported");
+    RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
+  if (choice.missing()) return absl::OkStatus();
+  v1::ToolChoice* out = chat->mutable_tool_choice();
+  if (choice.is_string()) {
+    ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
+    if (mode == "none") {
+      out->set_mode(v1::ToolChoice::MODE_NONE);
+    } else if (mode == "auto") {
+      out->set_mode(v1::ToolChoice::MODE_AUTO);
+    } else if (mode == "required") {
+      out->set_mode(v1::ToolChoice::MODE_REQUIRED);
+    } else {
+      return choice.Error("expected none, auto, required or an object");
+    }
+    const bool needs_tools = mode == "required";
+    if (needs_tools && chat->tools().empty())
+      return choice.Error("there are no tools to choose from");
+    return absl::OkStatus();
+  }
+  if (!choice.is_object()) return choice.Error("expected string or object");
+  ASSIGN_OR_RETURN(const std::string type, choice.Get("type").AsString());
+  if (type != "function") return choice.Get("type").Error("only \"function\" is supported");
+  const JsonValue name = choice.Get("function").Get("name");
+  ASSIGN_OR_RETURN(const std::string tool, name.AsString());
+  if (!HasTool(*chat, tool)) return name.Error("no tool of this name is given");
+  out->set_mode(v1::ToolChoice::MODE_NAMED);
+  out->set_name(tool);
   return absl::OkStatus();
 }
 

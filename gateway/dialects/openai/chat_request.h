@@ -21,6 +21,9 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
 
 // Parts shared with other dialects and with assistants.
 absl::Status ReadFunctionTool(base::JsonValue function, v1::Tool* tool);
+absl::Status ReadTools(base::JsonValue tools, v1::ChatPrompt* chat);
+// After ReadTools: a named tool must be one of them.
+absl::Status ReadToolChoice(base::JsonValue choice, v1::ChatPrompt* chat);
 absl::Status CheckFunctionName(base::JsonValue name);
 
 }  // namespace conclave::gateway::openai

@@ -4,6 +4,7 @@
 
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/store_routes.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -44,6 +45,10 @@ void AddRoutes(Router& router, const Services& services) {
   router.SetErrorFamily("", ErrorJson);
   AddChatRoutes(router, services);
   AddModelRoutes(router, services);
+  AddEmbeddingRoutes(router, services);
+  AddAssistantRoutes(router, services);
+  AddThreadRoutes(router, services);
+  AddRunRoutes(router, services);
   AddUnservedRoutes(router);
 }
 

@@ -1,0 +1,56 @@
+#include "gateway/dialects/embedding_call.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+namespace conclave::gateway {
+namespace {
+
+bool Embeds(const v1::ModelStatus& model) {
+  const auto& words = model.capabilities();
+  return std::find(words.begin(), words.end(), "embedding") != words.end();
+}
+
+}  // namespace
+
+Task<absl::StatusOr<Embeddings>> EmbedInputs(const Services& services, Exchange& exchange,
+                                             v1::EmbedRequest request) {
+  const absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
+  if (!model.ok()) co_return model.status();
+  if (services.embedding == nullptr || !Embeds(*model)) {
+    co_return base::WithParam(
+        base::InvalidArgument("the model `" + model->name() + "` does not make embeddings"),
+        "model");
+  }
+  exchange.record.model = model->name();
+  absl::StatusOr<Admission::Permit> permit =
+      co_await services.admission->Enter(model->name(), exchange.out);
+  if (!permit.ok()) co_return permit.status();
+  *request.mutable_meta() = MetaOf(exchange.request);
+  Call<Embeddings> call = services.embedding->Embed(
+      std::move(request), std::chrono::steady_clock::now() + services.times.embed);
+  absl::StatusOr<Embeddings> reply = co_await AwaitReply(std::move(call), exchange.out);
+  if (!reply.ok()) co_return reply.status();
+  exchange.record.prompt_tokens = reply->usage.prompt_tokens();
+  services.metrics->ForModel(model->name())->prompt_tokens.Add(reply->usage.prompt_tokens());
+  co_return reply;
+}
+
+std::string EncodeFloats(std::span<const float> values) {
+  std::string text = "[";
+  text.reserve(values.size() * 12);
+  std::array<char, 32> digits{};
+  for (const float value : values) {
+    if (text.size() > 1) text += ',';
+    // JSON has no word for these; a vector with one is broken anyway.
+    const float finite = std::isfinite(value) ? value : 0.0f;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), finite).ptr;
+    text.append(digits.data(), end);
+  }
+  return text + "]";
+}
+
+}  // namespace conclave::gateway

@@ -1,0 +1,151 @@
+// GET /api/tags, GET /api/ps, POST /api/show.
+#include <map>
+#include <utility>
+
+#include "base/json.h"
+#include "gateway/dialects/generation.h"
+#include "gateway/dialects/ollama/errors.h"
+#include "gateway/dialects/ollama/names.h"
+#include "gateway/dialects/ollama/routes.h"
+
+namespace conclave::gateway::ollama {
+namespace {
+
+using base::JsonWriter;
+
+// A loaded model stays: there is no keep-alive that would end.
+constexpr std::string_view kNeverExpires = "2318-01-01T00:00:00.000000000Z";
+
+void WriteDetails(JsonWriter& json, const v1::ModelStatus& model) {
+  const v1::ModelDetails& details = model.details();
+  json.Key("details");
+  json.BeginObject();
+  json.Field("parent_model", "");
+  json.Field("format", details.format());
+  json.Field("family", details.family());
+  json.Key("families");
+  json.BeginArray();
+  if (!details.family().empty()) json.String(details.family());
+  json.EndArray();
+  json.Field("parameter_size", details.parameter_size());
+  json.Field("quantization_level", details.quantization());
+  json.Field("context_length", model.context_length());
+  if (details.embedding_length() > 0) json.Field("embedding_length", details.embedding_length());
+  json.EndObject();
+}
+
+void WriteCapabilities(JsonWriter& json, const v1::ModelStatus& model) {
+  json.Key("capabilities");
+  json.BeginArray();
+  for (const std::string& word : model.capabilities()) json.String(word);
+  json.EndArray();
+}
+
+// The hex of "sha256:<hex>": this wire has no prefix here.
+std::string DigestOf(const v1::ModelStatus& model) {
+  const std::string& digest = model.details().digest();
+  const size_t colon = digest.find(':');
+  return colon == std::string::npos ? digest : digest.substr(colon + 1);
+}
+
+void WriteEntryHead(JsonWriter& json, const v1::ModelStatus& model) {
+  json.Field("name", Tagged(model.name()));
+  json.Field("model", Tagged(model.name()));
+}
+
+std::string EncodeTags(const std::vector<v1::ModelStatus>& models) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("models");
+  json.BeginArray();
+  for (const v1::ModelStatus& model : models) {
+    json.BeginObject();
+    WriteEntryHead(json, model);
+    json.Field("modified_at", Rfc3339(model.created_unix() * 1000));
+    json.Field("size", model.details().size_bytes());
+    json.Field("digest", DigestOf(model));
+    WriteDetails(json, model);
+    WriteCapabilities(json, model);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  return json.Take();
+}
+
+std::string EncodePs(const std::vector<v1::ModelStatus>& models) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("models");
+  json.BeginArray();
+  for (const v1::ModelStatus& model : models) {
+    if (model.state() != v1::ModelStatus::STATE_READY) continue;
+    json.BeginObject();
+    WriteEntryHead(json, model);
+    json.Field("size", model.details().memory_bytes());
+    json.Field("digest", DigestOf(model));
+    WriteDetails(json, model);
+    json.Field("expires_at", kNeverExpires);
+    json.Field("size_vram", 0);
+    json.Field("context_length", model.context_length());
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  return json.Take();
+}
+
+std::string EncodeShow(const v1::ModelStatus& model) {
+  const v1::ModelDetails& details = model.details();
+  JsonWriter json;
+  json.BeginObject();
+  json.Field("license", details.license());
+  json.Field("modelfile", "FROM " + Tagged(model.name()));
+  json.Field("parameters", "");
+  json.Field("template", details.chat_template());
+  WriteDetails(json, model);
+  json.Key("model_info");
+  json.BeginObject();
+  const std::map<std::string, std::string> sorted(details.metadata().begin(),
+                                                  details.metadata().end());
+  for (const auto& [key, value] : sorted) json.RawField(key, value);
+  json.EndObject();
+  WriteCapabilities(json, model);
+  json.Field("modified_at", Rfc3339(model.created_unix() * 1000));
+  json.EndObject();
+  return json.Take();
+}
+
+absl::StatusOr<std::string> Show(const Services& services, const std::string& body) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  // "name" is the older spelling.
+  base::JsonValue name = document.root().Get("model");
+  if (name.missing()) name = document.root().Get("name");
+  const absl::StatusOr<std::string> text = name.AsString();
+  if (!text.ok() || text->empty()) return base::InvalidArgument("model is required");
+  ASSIGN_OR_RETURN(const std::string model, ResolveModel(*services.models, *text));
+  ASSIGN_OR_RETURN(const v1::ModelStatus status, services.models->Find(model));
+  return EncodeShow(status);
+}
+
+Task<void> ReplyShow(const Services& services, Exchange& exchange) {
+  absl::StatusOr<std::string> shown = Show(services, exchange.request.body);
+  if (!shown.ok()) return ReplyError(exchange, shown.status(), ErrorJson);
+  return ReplyJson(exchange, *std::move(shown));
+}
+
+}  // namespace
+
+void AddModelRoutes(Router& router, const Services& services) {
+  router.Add("GET", "/api/tags", [&services](Exchange& exchange) {
+    return ReplyJson(exchange, EncodeTags(services.models->List()));
+  });
+  router.Add("GET", "/api/ps", [&services](Exchange& exchange) {
+    return ReplyJson(exchange, EncodePs(services.models->List()));
+  });
+  router.Add(
+      "POST", "/api/show",
+      [&services](Exchange& exchange) { return ReplyShow(services, exchange); }, AnyContentType());
+}
+
+}  // namespace conclave::gateway::ollama

@@ -1,0 +1,55 @@
+#include "gateway/dialects/ollama/names.h"
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+namespace conclave::gateway::ollama {
+namespace {
+
+constexpr std::string_view kLatest = ":latest";
+
+std::string Normal(std::string_view name) {
+  if (name.size() > kLatest.size() && name.substr(name.size() - kLatest.size()) == kLatest) {
+    name.remove_suffix(kLatest.size());
+  }
+  std::string lower(name);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
+}  // namespace
+
+std::string Tagged(std::string_view name) {
+  const size_t slash = name.rfind('/');
+  const size_t from = slash == std::string_view::npos ? 0 : slash;
+  const bool has_tag = name.find(':', from) != std::string_view::npos;
+  return std::string(name) + (has_tag ? "" : std::string(kLatest));
+}
+
+absl::StatusOr<std::string> ResolveModel(const ModelDirectory& models, const std::string& name) {
+  if (const auto exact = models.Find(name); exact.ok()) return exact->name();
+  const std::string wanted = Normal(name);
+  for (const v1::ModelStatus& model : models.List()) {
+    if (Normal(model.name()) == wanted) return model.name();
+    for (const std::string& alias : model.aliases()) {
+      if (Normal(alias) == wanted) return model.name();
+    }
+  }
+  return base::WithReason(base::NotFound("model '" + name + "' not found"), "model_not_found");
+}
+
+std::string Rfc3339(int64_t unix_millis) {
+  const std::time_t seconds = static_cast<std::time_t>(unix_millis / 1000);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 64> text{};
+  const int n = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03d000000Z",
+                              parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
+                              parts.tm_min, parts.tm_sec, static_cast<int>(unix_millis % 1000));
+  return std::string(text.data(), static_cast<size_t>(n));
+}
+
+}  // namespace conclave::gateway::ollama

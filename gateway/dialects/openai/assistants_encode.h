@@ -1,0 +1,60 @@
+// Assistants v2: messages of the store → JSON. Every key of the API's objects is always there, null
+// when empty, and `id` comes first.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "conclave/v1/assistants.pb.h"
+#include "conclave/v1/runs.pb.h"
+#include "conclave/v1/threads.pb.h"
+
+namespace conclave::gateway::openai {
+
+void Write(base::JsonWriter& json, const v1::Assistant& assistant);
+void Write(base::JsonWriter& json, const v1::Thread& thread);
+void Write(base::JsonWriter& json, const v1::Message& message);
+void Write(base::JsonWriter& json, const v1::Run& run);
+void Write(base::JsonWriter& json, const v1::RunStep& step);
+
+template <typename Object>
+std::string Encode(const Object& object) {
+  base::JsonWriter json;
+  Write(json, object);
+  return json.Take();
+}
+
+// {"object":"list","data":[…],"first_id","last_id","has_more"}
+template <typename ListReply>
+std::string EncodeList(const ListReply& reply) {
+  base::JsonWriter json;
+  json.BeginObject();
+  json.Field("object", "list");
+  json.Key("data");
+  json.BeginArray();
+  for (const auto& object : reply.data()) Write(json, object);
+  json.EndArray();
+  const auto id_or_null = [&json](std::string_view key, const std::string& id) {
+    if (id.empty()) {
+      json.NullField(key);
+    } else {
+      json.Field(key, id);
+    }
+  };
+  id_or_null("first_id", reply.page().first_id());
+  id_or_null("last_id", reply.page().last_id());
+  json.Field("has_more", reply.page().has_more());
+  json.EndObject();
+  return json.Take();
+}
+
+// {"id","object":"<kind>.deleted","deleted":true}
+std::string EncodeDeleted(const std::string& id, std::string_view object);
+
+// The data of one streamed event.
+std::string EncodeRunEventData(const v1::RunEvent& event);
+
+bool IsTerminal(v1::RunStatus status);
+
+}  // namespace conclave::gateway::openai
