@@ -27,6 +27,10 @@ TEST_CASE("internal messages stay inside") {
   CHECK(ErrorInfoOf(base::Internal("password of the database is x")).message.find("password") ==
         std::string::npos);
   CHECK(ErrorInfoOf(absl::UnknownError("secret")).message.find("secret") == std::string::npos);
+  CHECK(ErrorInfoOf(base::Unavailable("ipv4:10.0.0.1: refused")).message.find("10.0.0.1") ==
+        std::string::npos);
+  CHECK(ErrorInfoOf(base::WithReason(base::Unavailable("loading"), "model_loading")).message ==
+        "loading");
 }
 
 }  // namespace conclave::gateway

@@ -66,6 +66,15 @@ Call<v1::GenerateEvent> FakeInference::Generate(v1::GenerateRequest request, bas
       });
 }
 
+Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
+  if (token_ids.empty()) {
+    return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));
+  }
+  v1::TokenizeReply reply;
+  reply.mutable_token_ids()->Assign(token_ids.begin(), token_ids.end());
+  return Played(std::vector<v1::TokenizeReply>{reply}, absl::OkStatus());
+}
+
 Call<Embeddings> FakeEmbedding::Embed(v1::EmbedRequest request, base::SteadyTime) {
   requests.push_back(std::move(request));
   std::vector<Embeddings> replies;

@@ -32,6 +32,10 @@ class FakeInference final : public InferenceUpstream {
  public:
   Call<v1::GenerateEvent> Generate(v1::GenerateRequest request, base::SteadyTime deadline) override;
 
+  ::conclave::gateway::Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
+                                                        base::SteadyTime deadline) override;
+
+  std::vector<int32_t> token_ids;         // of every Tokenize; none = UNIMPLEMENTED
   std::vector<v1::GenerateEvent> events;  // text format parsed by Script
   absl::Status status;
   bool never_ends = false;  // until cancelled
