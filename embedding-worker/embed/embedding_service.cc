@@ -62,11 +62,18 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
         pass_(std::move(pass)),
         arrived_(Clock::System().Now()) {}
 
-  void Start(ServedModel& model, const pb::EmbedRequest& request) {
-    self_ = shared_from_this();
-    if (!pass_) return Refuse(mesh::DrainingError());
+  // Keeps itself alive until OnDone.
+  void Hold() { self_ = shared_from_this(); }
+
+  // Tokenises and queues; not for a thread of gRPC's. gRPC keeps the request until OnDone.
+  void Prepare(ServedModel& model, const pb::EmbedRequest& request) {
     const absl::Status status = Submit(model, request);
     if (!status.ok()) Refuse(status);
+  }
+
+  void Refuse(const absl::Status& status) {
+    metrics_.refused.Add();
+    Finish(mesh::ToGrpc(status, context_));
   }
 
  private:
@@ -96,11 +103,6 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
       self->OnResult(std::move(result));
     };
     return model.batcher().Submit(std::move(batch));
-  }
-
-  void Refuse(const absl::Status& status) {
-    metrics_.refused.Add();
-    Finish(mesh::ToGrpc(status, context_));
   }
 
   void OnResult(absl::StatusOr<BatchResult> result) {
@@ -191,8 +193,16 @@ EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_n
 
 grpc::ServerWriteReactor<pb::EmbedBatch>* EmbeddingService::Embed(
     grpc::CallbackServerContext* context, const pb::EmbedRequest* request) {
-  auto call = std::make_shared<EmbedCall>(context, metrics_, gate_->Enter());
-  call->Start(*model_, *request);
+  std::optional<base::Gate::Pass> pass = gate_->Enter();
+  const bool open = pass.has_value();
+  auto call = std::make_shared<EmbedCall>(context, metrics_, std::move(pass));
+  call->Hold();
+  if (!open) {
+    call->Refuse(mesh::DrainingError());
+  } else if (!pool_.Post([this, call, request] { call->Prepare(*model_, *request); })) {
+    call->Refuse(base::WithRetryAfter(base::ResourceExhausted("too many requests are being read"),
+                                      std::chrono::seconds(1)));
+  }
   return call.get();
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/gate.h"
 #include "base/metrics.h"
+#include "base/task_pool.h"
 #include "conclave/v1/embedding.grpc.pb.h"
 #include "embed/served_model.h"
 
@@ -21,7 +22,7 @@ EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_n
 class EmbeddingService final : public conclave::v1::Embedding::CallbackService {
  public:
   EmbeddingService(ServedModel* model, base::Gate* gate, const EmbedMetrics& metrics)
-      : model_(model), gate_(gate), metrics_(metrics) {}
+      : model_(model), gate_(gate), metrics_(metrics), pool_(2, 1'024) {}
 
   // NOT_FOUND (model_not_found); INVALID_ARGUMENT naming the input; RESOURCE_EXHAUSTED.
   grpc::ServerWriteReactor<conclave::v1::EmbedBatch>* Embed(
@@ -31,6 +32,7 @@ class EmbeddingService final : public conclave::v1::Embedding::CallbackService {
   ServedModel* const model_;
   base::Gate* const gate_;
   const EmbedMetrics metrics_;
+  base::TaskPool pool_;  // tokenises
 };
 
 }  // namespace conclave::embed

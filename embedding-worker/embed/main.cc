@@ -1,4 +1,5 @@
 // conclave-embed: options → model → services → serve → drain.
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,7 @@ using std::chrono::milliseconds;
 
 struct Settings {
   std::string model;
-  std::string name = "all-minilm-l6-v2";
-  std::vector<std::string> aliases = {"all-minilm", "all-MiniLM-L6-v2"};
+  std::vector<std::string> aliases = {"all-minilm", "all-minilm-l6-v2"};
   std::string worker_id;
   mesh::ServerOptions server{.listen = "127.0.0.1:50052"};
   std::string probe_listen = "127.0.0.1:9052";
@@ -32,8 +32,7 @@ struct Settings {
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
-  options.Add("model", &s->model, "the model's folder, as Hugging Face lays it out");
-  options.Add("name", &s->name, "the name it is served under");
+  options.Add("model", &s->model, "[name=]folder of the model, as Hugging Face lays it out");
   options.Add("aliases", &s->aliases, "further names");
   options.Add("worker-id", &s->worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->server);
@@ -54,9 +53,26 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   });
 }
 
+struct NamedFolder {
+  std::string name;
+  std::string folder;
+};
+
+// "all-MiniLM-L6-v2=/models/minilm", or the folder alone, whose last part is then the name.
+NamedFolder ParseModel(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals != std::string::npos && text.find('/') > equals) {
+    return {text.substr(0, equals), text.substr(equals + 1)};
+  }
+  std::filesystem::path folder(text);
+  if (!folder.has_filename()) folder = folder.parent_path();
+  return {folder.filename().string(), text};
+}
+
 absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
+  const NamedFolder from = ParseModel(s.model);
   ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
-                   OpenServedModel(s.name, s.aliases, s.model, s.encoder, s.batcher));
+                   OpenServedModel(from.name, s.aliases, from.folder, s.encoder, s.batcher));
   base::LogInfo("model loaded", {{"model", model->name()}, {"revision", model->revision()}});
   EmbedWorker worker(std::move(model), s.server, s.worker_id);
   RETURN_IF_ERROR(worker.Start());

@@ -7,9 +7,9 @@
 #include <unordered_map>
 
 #include "base/gate.h"
+#include "base/task_pool.h"
 #include "conclave/v1/inference.grpc.pb.h"
 #include "worker/generate_stream.h"
-#include "worker/task_pool.h"
 
 namespace conclave::worker {
 
@@ -44,7 +44,7 @@ class InferenceService final : public conclave::v1::Inference::CallbackService {
   base::Gate* const gate_;
   std::mutex mutex_;
   std::unordered_map<GenerateStream*, std::weak_ptr<GenerateStream>> live_;
-  TaskPool pool_;
+  base::TaskPool pool_;
   std::jthread beater_;
 };
 

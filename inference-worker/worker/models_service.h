@@ -4,11 +4,11 @@
 #include <atomic>
 #include <functional>
 
+#include "base/task_pool.h"
 #include "conclave/v1/models.grpc.pb.h"
 #include "mesh/watch_hub.h"
 #include "worker/generate_stream.h"
 #include "worker/model_host.h"
-#include "worker/task_pool.h"
 
 namespace conclave::worker {
 
@@ -40,7 +40,7 @@ class ModelsService final : public conclave::v1::Worker::CallbackService {
   std::atomic<bool> serving_{false};
   std::atomic<bool> draining_{false};
   mesh::WatchHub hub_;
-  TaskPool slow_;  // loads and unloads wait here
+  base::TaskPool slow_;  // loads and unloads wait here
 };
 
 }  // namespace conclave::worker

@@ -17,7 +17,7 @@ namespace {
 std::string MiniLmFolder() {
   const char* folder = std::getenv("CONCLAVE_MINILM_DIR");
   const std::string path =
-      folder != nullptr ? folder : std::string(CONCLAVE_SOURCE_DIR) + "/.cache/all-minilm-l6-v2";
+      folder != nullptr ? folder : std::string(CONCLAVE_SOURCE_DIR) + "/.cache/all-MiniLM-L6-v2";
   if (std::ifstream(path + "/model.safetensors")) return path;
   std::fprintf(stderr, "skipped: no model in %s; fetch_minilm.sh gets it\n", path.c_str());
   std::exit(77);

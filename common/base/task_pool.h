@@ -1,5 +1,5 @@
-// A few threads for work that must not run on gRPC's: rendering a template and tokenising a long
-// prompt take milliseconds. Bounded: a full pool refuses.
+// A few threads for work that must not run where it arose: gRPC's threads, say, where tokenising a
+// long prompt would hold up other calls. Bounded: a full pool refuses.
 #pragma once
 
 #include <chrono>
@@ -9,7 +9,7 @@
 
 #include "base/bounded_queue.h"
 
-namespace conclave::worker {
+namespace conclave::base {
 
 // Thread-safe.
 class TaskPool final {
@@ -37,8 +37,8 @@ class TaskPool final {
     }
   }
 
-  base::BoundedQueue<std::function<void()>> queue_;
+  BoundedQueue<std::function<void()>> queue_;
   std::vector<std::jthread> threads_;
 };
 
-}  // namespace conclave::worker
+}  // namespace conclave::base
