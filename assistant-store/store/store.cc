@@ -89,7 +89,8 @@ struct Store::Impl {
     if (!options.inference_workers.empty()) {
       ASSIGN_OR_RETURN(workers, mesh::Discovery::Start({.targets = options.inference_workers,
                                                         .caller_id = replica,
-                                                        .tls = options.mesh_tls}));
+                                                        .tls = options.mesh_tls,
+                                                        .metrics = &metrics}));
       inference = std::make_unique<mesh::InferenceClient>(workers.get(),
                                                           mesh::InferenceClientOptions{}, &metrics);
     }

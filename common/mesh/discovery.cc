@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <map>
@@ -91,7 +92,14 @@ std::shared_ptr<const Fleet> MakeFleet(std::vector<std::shared_ptr<const WorkerI
 }  // namespace
 
 struct Discovery::Impl : std::enable_shared_from_this<Discovery::Impl> {
-  Impl(DiscoveryOptions o, std::vector<Target> t) : options(std::move(o)), targets(std::move(t)) {}
+  Impl(DiscoveryOptions o, std::vector<Target> t) : options(std::move(o)), targets(std::move(t)) {
+    if (options.metrics == nullptr) return;
+    for (size_t i = 0; i < health_gauges.size(); ++i) {
+      const std::string health(WorkerHealthName(static_cast<WorkerHealth>(i)));
+      health_gauges[i] = options.metrics->AddGauge("conclave_workers", "Workers known, by health.",
+                                                   {{"kind", options.kind}, {"health", health}});
+    }
+  }
 
   struct Entry {
     Entry(WorkerTracker t, std::shared_ptr<WorkerLink> l)
@@ -114,9 +122,13 @@ struct Discovery::Impl : std::enable_shared_from_this<Discovery::Impl> {
   void NotifySubscribers();
   void Shutdown();
 
+  static constexpr size_t kHealths = 4;
+
   const DiscoveryOptions options;
   const std::vector<Target> targets;
   std::atomic<std::shared_ptr<const Fleet>> fleet{std::make_shared<const Fleet>()};
+
+  std::array<base::Gauge, kHealths> health_gauges;  // by WorkerHealth
 
   std::mutex mutex;
   std::condition_variable wake;     // the ticking thread
@@ -153,7 +165,11 @@ void Discovery::Impl::Publish() {
   std::vector<std::shared_ptr<const WorkerInfo>> workers;
   workers.reserve(entries.size());
   for (const auto& [address, entry] : entries) workers.push_back(entry.tracker.info());
-  fleet.store(MakeFleet(std::move(workers)));
+  const std::shared_ptr<const Fleet> made = MakeFleet(std::move(workers));
+  std::array<int, kHealths> counts{};
+  for (const auto& worker : made->workers) ++counts[static_cast<size_t>(worker->health)];
+  for (size_t i = 0; i < kHealths; ++i) health_gauges[i].Set(counts[i]);
+  fleet.store(made);
   dirty = true;
   wake.notify_one();
   changed.notify_all();

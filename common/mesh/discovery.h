@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/metrics.h"
 #include "base/options.h"
 #include "base/status.h"
 #include "mesh/channel.h"
@@ -30,6 +31,9 @@ struct DiscoveryOptions {
   std::chrono::milliseconds dead_after{5'000};
   std::chrono::milliseconds reconnect_max{1'000};
   int workers_max = 256;  // further addresses are ignored, with a log line
+  // conclave_workers{kind,health}; may be null, else must outlive the discovery.
+  base::Metrics* metrics = nullptr;
+  std::string kind = "inference";
 };
 
 // Thread-safe.

@@ -180,11 +180,13 @@ absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& op
   auto impl = std::make_unique<Impl>();
   mesh::DiscoveryOptions workers;
   workers.tls = options.tls;
+  workers.metrics = metrics;
   workers.targets = options.inference_workers;
   ASSIGN_OR_RETURN(impl->inference_workers, mesh::Discovery::Start(workers));
   impl->inference = std::make_unique<MeshInference>(impl->inference_workers.get(), metrics);
   if (!options.embedding_workers.empty()) {
     workers.targets = options.embedding_workers;
+    workers.kind = "embedding";
     ASSIGN_OR_RETURN(impl->embedding_workers, mesh::Discovery::Start(workers));
     impl->embedding = std::make_unique<MeshEmbedding>(impl->embedding_workers.get(), metrics);
   }

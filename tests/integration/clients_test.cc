@@ -44,11 +44,16 @@ absl::StatusOr<Reply> Await(const StartFn& start) {
 TEST_CASE("discovery follows workers that come, drain, go and return") {
   auto worker = std::make_unique<FakeWorker>("w0");
   const int port = worker->port();
-  auto discovery = *Discovery::Start({.targets = {worker->address(), "127.0.0.1:1"}});
+  base::Metrics metrics;
+  auto discovery =
+      *Discovery::Start({.targets = {worker->address(), "127.0.0.1:1"}, .metrics = &metrics});
+  const base::Gauge fresh =
+      metrics.AddGauge("conclave_workers", "", {{"kind", "inference"}, {"health", "fresh"}});
   std::atomic<int> changes{0};
   auto subscription = discovery->Subscribe([&](const Fleet&) { ++changes; });
   REQUIRE(discovery->WaitFor(Usable(1), seconds(10)));
   CHECK(discovery->fleet()->workers.size() == 2);
+  CHECK(fresh.value() == 1);
   const uint64_t epoch = discovery->fleet()->FindWorker("w0")->epoch;
   REQUIRE(discovery->fleet()->FindWorker("w0")->FindModel("fake") != nullptr);
 
@@ -62,6 +67,7 @@ TEST_CASE("discovery follows workers that come, drain, go and return") {
       [](const Fleet& fleet) { return fleet.FindWorker("w0")->health == WorkerHealth::kDead; },
       seconds(10)));
   CHECK(std::chrono::steady_clock::now() - stopped < seconds(5));
+  CHECK(fresh.value() == 0);
 
   worker = std::make_unique<FakeWorker>("w0", port);
   const auto started = std::chrono::steady_clock::now();
