@@ -1,0 +1,67 @@
+#include <string>
+
+#include "catch2/catch.hpp"
+#include "support/harness.h"
+
+namespace conclave::gateway {
+
+TEST_CASE("probes tell ready from alive") {
+  Harness h;
+  CHECK(h.Call("GET", "/livez").response.status == 200);
+  CHECK(h.Call("GET", "/readyz").response.status == 200);
+  CHECK(h.Call("GET", "/health").response.body == R"({"status":"ok"})");
+  h.models.models[0].set_state(v1::ModelStatus::STATE_LOADING);
+  h.models.models[0].set_progress(0.25);
+  const RecordingWriter loading = h.Call("GET", "/v1/health");
+  CHECK(loading.response.status == 503);
+  CHECK(loading.response.body ==
+        R"({"error":{"code":503,"message":"loading model","type":"unavailable_error"},)"
+        R"("loading":{"models":1,"progress":0.25}})");
+  CHECK(h.Call("GET", "/ping").response.status == 503);
+  CHECK(h.Call("GET", "/livez").response.status == 200);
+}
+
+TEST_CASE("a draining gateway is alive and not ready") {
+  Harness h;
+  h.services.draining = [] { return true; };
+  const RecordingWriter answer = h.Call("GET", "/readyz");
+  CHECK(answer.response.status == 503);
+  CHECK(answer.response.headers[0].first == "Retry-After");
+  CHECK(answer.response.body.find(R"("status":"draining")") != std::string::npos);
+}
+
+TEST_CASE("seed 001's status") {
+  Harness h;
+  const std::string running = h.Call("GET", "/chat").response.body;
+  CHECK(running.find(R"({"status":"running",)") == 0);
+  CHECK(running.find(R"("model_name":"teacher","max_new_tokens":1024)") != std::string::npos);
+  h.models.models.clear();
+  const RecordingWriter stopped = h.Call("GET", "/chat");
+  CHECK(stopped.response.status == 200);
+  CHECK(stopped.response.body.find(R"("status":"not started")") != std::string::npos);
+}
+
+TEST_CASE("a default model stands for names nobody serves") {
+  Harness h;
+  h.inference.events = TextScript({"x"});
+  h.services.default_model = "teacher";
+  const RecordingWriter answer =
+      h.Call("POST", "/chat/completions", R"({"model":"gpt-4o","messages":[{"content":"hi"}]})");
+  CHECK(answer.response.status == 200);
+  CHECK(h.inference.requests.at(0).model() == "teacher");
+  CHECK(answer.response.body.find(R"("model":"gpt-4o")") != std::string::npos);
+}
+
+TEST_CASE("no route is open to a stranger but probes, version and the root") {
+  Harness h;
+  for (const Route* route : h.router.routes()) {
+    INFO(route->method << " " << route->pattern);
+    const std::string& path = route->pattern;
+    const bool may_be_open = path == "/" || path == "/livez" || path == "/readyz" ||
+                             path == "/ping" || path == "/health" || path == "/v1/health" ||
+                             path == "/version" || path == "/v1/version" || path == "/api/version";
+    CHECK(route->options.open == may_be_open);
+  }
+}
+
+}  // namespace conclave::gateway
