@@ -11,28 +11,18 @@ namespace {
 constexpr int kBlockTokens = KvLayout::kBlockTokens;
 
 // Query rows of a span for one kv head, token by token, its heads side by side.
-struct TaskList {
-  struct Task {
-    int32_t span;
-    int32_t kv_head;
-    int32_t first;  // row of tokens × heads of the group
-    int32_t rows;
-  };
-  std::vector<Task> tasks;
-};
-
-TaskList MakeTasks(std::span<const AttentionSpan> spans, int32_t kv_heads, int32_t group) {
-  TaskList list;
+void MakeTasks(std::span<const AttentionSpan> spans, int32_t kv_heads, int32_t group,
+               std::vector<AttentionTask>& tasks) {
+  tasks.clear();
   for (size_t s = 0; s < spans.size(); ++s) {
     const int32_t rows = spans[s].rows * group;
     for (int32_t head = 0; head < kv_heads; ++head) {
       for (int32_t first = 0; first < rows; first += kAttentionRows) {
-        list.tasks.push_back(
+        tasks.push_back(
             {static_cast<int32_t>(s), head, first, std::min(kAttentionRows, rows - first)});
       }
     }
   }
-  return list;
 }
 
 void StoreFloats(const float* x, int64_t n, float* out, int64_t element_stride) {
@@ -80,9 +70,9 @@ void CpuKernels::AttendSpans(const AttentionArgs& args, bool causal) {
   CHECK(layout.num_kv_heads > 0 && args.num_heads % layout.num_kv_heads == 0);
   CHECK(layout.value_dim <= kMaxValueDim);
   const int32_t group = args.num_heads / layout.num_kv_heads;
-  const TaskList list = MakeTasks(args.spans, layout.num_kv_heads, group);
-  pool_.ParallelFor(static_cast<int64_t>(list.tasks.size()), [&](int64_t index, int) {
-    const TaskList::Task& task = list.tasks[static_cast<size_t>(index)];
+  MakeTasks(args.spans, layout.num_kv_heads, group, attention_tasks_);
+  pool_.ParallelFor(static_cast<int64_t>(attention_tasks_.size()), [&](int64_t index, int) {
+    const AttentionTask& task = attention_tasks_[static_cast<size_t>(index)];
     const AttentionSpan& span = args.spans[static_cast<size_t>(task.span)];
     AttentionTile tile;
     tile.keys = static_cast<const std::byte*>(args.kv) + task.kv_head * layout.head_bytes();

@@ -13,6 +13,21 @@
 
 namespace conclave::engine {
 
+// One expert's rows in a call of Moe: a run of slots (ffn.cc).
+struct ExpertSlots {
+  int64_t matrix = 0;
+  int64_t first_slot = 0;
+  int64_t slots = 0;
+};
+
+// One task of attention (attention.cc): query rows of one span that share a kv head.
+struct AttentionTask {
+  int32_t span = 0;
+  int32_t kv_head = 0;
+  int32_t first = 0;  // row of tokens × heads of the group
+  int32_t rows = 0;
+};
+
 class CpuKernels final : public Kernels {
  public:
   CpuKernels(const IsaTable& isa, int num_threads);
@@ -81,6 +96,12 @@ class CpuKernels final : public Kernels {
   Buffer int8_scratch_;
   Buffer ffn_scratch_;
   Buffer dense_kv_scratch_;
+  // Lists of the call that runs; members so that steps do not allocate them anew.
+  std::vector<int64_t> slot_starts_;
+  std::vector<int32_t> row_of_slot_;
+  std::vector<float> weight_of_slot_;  // empty for a dense network
+  std::vector<ExpertSlots> experts_;   // those with rows, ascending
+  std::vector<AttentionTask> attention_tasks_;
 };
 
 }  // namespace conclave::engine

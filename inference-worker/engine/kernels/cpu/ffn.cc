@@ -38,7 +38,10 @@ class FfnRun final {
         y_(y),
         y_stride_(y_stride),
         hidden_(weights.gate->in()),
-        ffn_(weights.gate->out()) {
+        ffn_(weights.gate->out()),
+        row_of_slot_(kernels.row_of_slot_),
+        weight_of_slot_(kernels.weight_of_slot_),
+        active_(kernels.experts_) {
     CHECK(w_.up->in() == hidden_ && w_.up->out() == ffn_);
     CHECK(w_.down->in() == ffn_ && w_.down->out() == hidden_);
     SortSlots(routing);
@@ -65,14 +68,10 @@ class FfnRun final {
   }
 
  private:
-  struct Expert {
-    int64_t matrix = 0;
-    int64_t first_slot = 0;
-    int64_t slots = 0;
-  };
-
   // Counting sort by expert; rows keep their order within one.
   void SortSlots(const ExpertRouting* routing) {
+    active_.clear();
+    weight_of_slot_.clear();
     if (routing == nullptr) {
       row_of_slot_.resize(static_cast<size_t>(rows_));
       for (int64_t r = 0; r < rows_; ++r)
@@ -83,7 +82,8 @@ class FfnRun final {
     const int64_t experts = w_.gate->num_matrices();
     CHECK(w_.up->num_matrices() == experts && w_.down->num_matrices() == experts);
     const int64_t slots = rows_ * routing->top_k;
-    std::vector<int64_t> start(static_cast<size_t>(experts) + 1);
+    std::vector<int64_t>& start = kernels_.slot_starts_;
+    start.assign(static_cast<size_t>(experts) + 1, 0);
     for (int64_t i = 0; i < slots; ++i) {
       CHECK(routing->ids[i] >= 0 && routing->ids[i] < experts);
       ++start[static_cast<size_t>(routing->ids[i]) + 1];
@@ -103,8 +103,8 @@ class FfnRun final {
   }
 
   // gate or up of up to kRows slots, 64 outputs each, into out[slot][64].
-  void Project(const PackedMatrix& weight, const Expert& expert, int64_t block, int64_t first_slot,
-               int64_t slots, float* out) const {
+  void Project(const PackedMatrix& weight, const ExpertSlots& expert, int64_t block,
+               int64_t first_slot, int64_t slots, float* out) const {
     const int64_t first_panel = block * kBlockPanels;
     PanelRun run = RunOver(weight, expert.matrix, first_panel,
                            std::min(kBlockPanels, weight.panels() - first_panel));
@@ -118,7 +118,7 @@ class FfnRun final {
     kernels_.isa_.multiply(run);
   }
 
-  void MiddleBlock(const Expert& expert, int64_t block) const {
+  void MiddleBlock(const ExpertSlots& expert, int64_t block) const {
     alignas(64) float gate[kRows * kBlock];
     alignas(64) float up[kRows * kBlock];
     const int64_t first_column = block * kBlock;
@@ -155,7 +155,7 @@ class FfnRun final {
     for (int64_t r = 0; r < rows_; ++r) {
       std::memset(y + r * y_stride_, 0, static_cast<size_t>(width) * 4);
     }
-    for (const Expert& expert : active_) {
+    for (const ExpertSlots& expert : active_) {
       PanelRun run = RunOver(*w_.down, expert.matrix, first_panel,
                              std::min(kBlockPanels, w_.down->panels() - first_panel));
       run.y = part;
@@ -187,9 +187,10 @@ class FfnRun final {
   int64_t hidden_;
   int64_t ffn_;
 
-  std::vector<int32_t> row_of_slot_;
-  std::vector<float> weight_of_slot_;  // empty for a dense network
-  std::vector<Expert> active_;         // experts with rows, ascending
+  // The kernels' lists, filled for this call.
+  std::vector<int32_t>& row_of_slot_;
+  std::vector<float>& weight_of_slot_;
+  std::vector<ExpertSlots>& active_;
   Int8Rows input_int8_;
   Int8Rows middle_int8_;
   float* middle_ = nullptr;  // [slot][ffn] when `down` takes fp32
