@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/log.h"
 
 namespace conclave::engine {
 namespace {
@@ -90,6 +91,10 @@ size_t JsonCall::Feed(std::string_view text, std::vector<OutputEvent>* events) {
   const size_t taken = json_.Feed(text);
   PassOn(events);
   return taken;
+}
+
+void JsonCall::FeedHead(std::string_view name, std::vector<OutputEvent>* events) {
+  Feed("{\"name\":" + base::JsonQuote(name) + ",\"arguments\":", events);
 }
 
 void JsonCall::PassOn(std::vector<OutputEvent>* events) {

@@ -46,6 +46,8 @@ class JsonCall final {
   // Takes text up to the end of the object, and gives events for what is known of the call. Says
   // how many bytes it took.
   size_t Feed(std::string_view text, std::vector<OutputEvent>* events);
+  // For families that write the name elsewhere: the object's beginning, up to its arguments.
+  void FeedHead(std::string_view name, std::vector<OutputEvent>* events);
   bool running() const { return json_.state() == CallJson::State::kRunning; }
   bool broken() const { return json_.state() == CallJson::State::kBroken; }
   bool in_string() const { return json_.in_string(); }

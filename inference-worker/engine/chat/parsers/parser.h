@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -37,6 +38,8 @@ struct ParserOptions {
   bool split_reasoning = true;  // false: reasoning stays in the content, tags included
   // The prompt ended inside an open reasoning block ("<think>\n"): output begins as reasoning.
   bool reasoning_open = false;
+  // Name and JSON schema of the tools, for families that write values without their types.
+  std::vector<std::pair<std::string, std::string>> schemas;
   base::IdSource make_id = base::NewId;  // "call_…"
 };
 

@@ -225,6 +225,78 @@ TEST_CASE("Llama 3 answers with the bare object, and a JSON answer stays content
   CheckStory(kLlama3, "<|python_tag|>{\"name\":\"f\",\"parameters\":{}}", "S0:f/call_1 A0:{} F0");
 }
 
+TEST_CASE("DeepSeek and Kimi write calls in sections") {
+  constexpr std::string_view kDeepseek = "<｜tool▁calls▁begin｜>";
+  CheckStory(kDeepseek,
+             "Hm.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}"
+             "<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
+             "<｜tool▁calls▁end｜>",
+             "C:Hm. S0:f/call_1 A0:{\"a\": 1} F0 S1:g/call_2 A1:{} F1");
+  CheckStory(
+      kDeepseek,
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": 1}\n"
+      "```<｜tool▁call▁end｜><｜tool▁calls▁end｜>x",
+      "S0:f/call_1 A0:{\"a\": 1} F0 C:x");
+  CheckStory(kDeepseek,
+             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{oops<｜tool▁call▁end｜>",
+             "S0:f/call_1 A0:{oops} X0:f{oops");
+  CheckStory(
+      "<|tool_calls_section_begin|>",
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
+      "{\"a\":\"b\"}<|tool_call_end|><|tool_calls_section_end|>",
+      "S0:f/call_1 A0:{\"a\":\"b\"} F0");
+}
+
+TEST_CASE("Qwen3-Coder and GLM write one tag per argument") {
+  const auto typed = [] {
+    ParserOptions options = Options();
+    options.schemas = {{"f", R"({"properties":{"zip":{"type":"string"}}})"}};
+    return options;
+  };
+  CheckStory(
+      "<function=",
+      "Look:\n<tool_call>\n<function=f>\n<parameter=zip>\n01234\n</parameter>\n"
+      "<parameter=n>\n5\n</parameter>\n<parameter=s>\na \"b\"\nc\n</parameter>\n"
+      "</function>\n</tool_call>\nok",
+      "C:Look: S0:f/call_1 A0:{\"zip\": \"01234\", \"n\": 5, \"s\": \"a \\\"b\\\"\\u000ac\"} "
+      "F0 C:ok",
+      typed);
+  CheckStory("<function=", "<tool_call><function=f></function></tool_call>",
+             "S0:f/call_1 A0:{} F0");
+  CheckStory("<function=", "<tool_call>what</tool_call>.", "X-1:what C:.");
+  CheckStory("<function=", "<tool_call><function=f><parameter=a>1", "S0:f/call_1 X0:f");
+  CheckStory(
+      "<arg_key>",
+      "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>[1, 2]</arg_value>\n<arg_key>b</arg_key>"
+      "<arg_value>x y</arg_value>\n</tool_call>",
+      "S0:f/call_1 A0:{\"a\": [1,2], \"b\": \"x y\"} F0");
+}
+
+TEST_CASE("gpt-oss speaks in channels") {
+  const auto parser = FamilyOf("<|channel|>").make(Options());
+  std::vector<OutputEvent> events;
+  const auto say = [&](std::string_view header, std::string_view body, std::string_view end) {
+    parser->FeedControl("<|channel|>", &events);
+    parser->Feed(header, &events);
+    parser->FeedControl("<|message|>", &events);
+    for (const char c : body) parser->Feed(std::string_view(&c, 1), &events);
+    parser->FeedControl(end, &events);
+    parser->FeedControl("<|start|>", &events);
+    parser->Feed("assistant", &events);
+  };
+  say("analysis", "hm", "<|end|>");
+  say("commentary to=functions.f ", "{\"a\":1}", "<|call|>");
+  say("commentary", "Wait.", "<|end|>");
+  say("final", "Done.", "<|return|>");
+  parser->Finish(&events);
+  CHECK(Story(events) == "R:hm S0:f/call_1 A0:{\"a\":1} F0 C:Wait.Done.");
+  const auto plain = FamilyOf("<|channel|>").make(Options());
+  events.clear();
+  plain->Feed("no header", &events);
+  plain->Finish(&events);
+  CHECK(Story(events) == "C:no header");
+}
+
 TEST_CASE("a family is told by the template's markup") {
   CHECK(FamilyOf("x <tool_call> y").name == "hermes");
   CHECK(FamilyOf("[TOOL_CALLS]").name == "mistral");
