@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
@@ -210,6 +211,15 @@ TEST_CASE("kernels are made by name and refuse unknown ones") {
   CHECK(CreateKernels({.num_threads = -1}).status().code() == absl::StatusCode::kInvalidArgument);
   CHECK(Make("scalar", 1)->name() == "cpu/scalar");
   CHECK(BuiltIsas().front() == "scalar");
+  REQUIRE(unsetenv("CONCLAVE_ISA") == 0);
+  CHECK(Make("", 1)->name() == "cpu/" + SupportedIsas().back());
+  // The environment decides where the caller does not.
+  REQUIRE(setenv("CONCLAVE_ISA", "scalar", 1) == 0);
+  CHECK(Make("", 1)->name() == "cpu/scalar");
+  REQUIRE(setenv("CONCLAVE_ISA", "mmx", 1) == 0);
+  CHECK(CreateKernels({}).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Make(SupportedIsas().back(), 1)->name() == "cpu/" + SupportedIsas().back());
+  REQUIRE(unsetenv("CONCLAVE_ISA") == 0);
 }
 
 // --- feed-forward -------------------------------------------------------------------------------

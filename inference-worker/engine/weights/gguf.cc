@@ -14,8 +14,8 @@ namespace {
 
 // Beyond these no real model goes; they bound what an index of a hostile file can cost.
 constexpr uint64_t kMaxMetadata = 65'536;
-constexpr uint64_t kMaxTensors = 131'072;
-constexpr uint64_t kMaxStrings = uint64_t{1} << 22;  // of one array: a vocabulary
+constexpr uint64_t kMaxTensors = 65'536;
+constexpr uint64_t kMaxStrings = uint64_t{1} << 22;  // of all arrays: vocabulary and merges
 constexpr uint64_t kMaxNameBytes = 1'024;
 constexpr uint64_t kMaxAlignment = 65'536;
 // Fewest bytes an entry takes: a string of one byte, types, one value or one dimension.
@@ -109,6 +109,7 @@ class Parser final {
     for (uint64_t i = 0; i < num_metadata_; ++i) RETURN_IF_ERROR(ReadMetadata(i));
     RETURN_IF_ERROR(ReadAlignment());
     RETURN_IF_ERROR(CheckSplit());
+    pending_.reserve(num_tensors_);
     for (uint64_t i = 0; i < num_tensors_; ++i) RETURN_IF_ERROR(ReadTensorInfo(i));
     return PlaceTensors();
   }
@@ -272,9 +273,10 @@ class Parser final {
 
   absl::StatusOr<MetadataValue> ReadStrings(const std::string& field, uint64_t count,
                                             uint64_t count_at) {
-    if (count > kMaxStrings) {
+    if (count > kMaxStrings - num_strings_) {
       return Error(field + ".count", "more than 4194304 strings", count_at);
     }
+    num_strings_ += count;
     std::vector<std::string_view> strings;
     strings.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
@@ -408,6 +410,7 @@ class Parser final {
   uint64_t position_ = 0;
   uint64_t num_tensors_ = 0;
   uint64_t num_metadata_ = 0;
+  uint64_t num_strings_ = 0;  // in arrays, so far
   uint64_t alignment_ = 32;
   std::vector<PendingTensor> pending_;
 };
