@@ -241,6 +241,11 @@ void WriteMetadata(const SynthSpec& spec, GgufWriter& writer) {
     set("expert_used_count", spec.num_experts_used);
     set("expert_feed_forward_length", spec.expert_ffn);
   }
+  if (spec.yarn_factor > 0) {
+    writer.SetString(key("rope.scaling.type"), "yarn");
+    writer.SetFloat(key("rope.scaling.factor"), spec.yarn_factor);
+    set("rope.scaling.original_context_length", spec.yarn_original_context);
+  }
   if (spec.no_vocab) writer.SetString("tokenizer.ggml.model", "no_vocab");
 }
 
@@ -336,6 +341,10 @@ absl::StatusOr<GgufWriter> MakeSynthModel(const SynthSpec& spec) {
   WriteMetadata(spec, author.writer);
   author.Matrix("token_embd.weight", spec.embedding, {spec.vocab_size, spec.hidden});
   for (int32_t i = 0; i < spec.num_layers; ++i) WriteLayer(spec, *family, i, author);
+  if (!spec.rope_freqs.empty()) {
+    author.writer.AddTensor("rope_freqs.weight", DType::kF32,
+                            Shape({static_cast<int64_t>(spec.rope_freqs.size())}), spec.rope_freqs);
+  }
   author.Norm("output_norm.weight", spec.hidden);
   if (!spec.tied) author.Matrix("output.weight", spec.head, {spec.vocab_size, spec.hidden});
   return std::move(author.writer);

@@ -31,6 +31,9 @@ struct SynthSpec {
   int32_t vocab_size = 128;
   int32_t context_length = 512;
   float rope_base = 10000.0f;
+  std::vector<float> rope_freqs;  // rope_freqs.weight; empty = none
+  float yarn_factor = 0;          // 0 = no YaRN
+  int32_t yarn_original_context = 0;
   float rms_eps = 1e-5f;
   bool tied = false;            // no output.weight
   DType weights = DType::kF32;  // of attention and dense feed-forward

@@ -95,6 +95,27 @@ TEST_CASE("64 greedy tokens agree with transformers") {
   }
 }
 
+TEST_CASE("scaled rotations agree with transformers") {
+  for (const std::string name : {"llama3_rope", "yarn"}) {
+    CAPTURE(name);
+    auto golden = ReadGolden("models/" + name + ".txt");
+    REQUIRE(golden["logits"].size() == 40);
+    SynthSpec spec = *TinySpec(name == "yarn" ? "qwen3" : "llama");
+    if (name == "yarn") {
+      spec.yarn_factor = 4;
+      spec.yarn_original_context = 128;
+    } else {
+      const std::vector<double>& divisors = golden["rope_freqs"].at(0);
+      spec.rope_freqs.assign(divisors.begin(), divisors.end());
+    }
+    ModelRig rig(MakeTinySource(spec), {.kv_type = KvType::kF32});
+    CHECK(Distance(rig.Prefill(Ids(golden["prompt"].at(0))), golden["logits"]) < 2e-5);
+    // The scaling is what is tested: without it the logits are others.
+    ModelRig plain(MakeTinySource(spec.architecture), {.kv_type = KvType::kF32});
+    CHECK(Distance(plain.Prefill(Ids(golden["prompt"].at(0))), golden["logits"]) > 1e-2);
+  }
+}
+
 TEST_CASE("chunks of any size give the same bits") {
   for (const std::string& name : ArchitectureNames()) {
     for (const SynthSpec& spec : Variants(name)) {

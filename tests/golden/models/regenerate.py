@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the golden logits of the architectures with Hugging Face transformers as the oracle.
 
-    python3 regenerate.py [architecture ...]
+    python3 regenerate.py [architecture or variant ...]
 
 Needs torch, transformers and numpy; the test suite itself needs none of them. Weights are those of
 TinySpec in inference-worker/tools/synth_model.cc: keep the two alike.
@@ -72,12 +72,22 @@ class Shape:
         self.experts, self.experts_used, self.expert_ffn = 8, 2, 32
 
 
-def make_config(architecture, s):
+# Variants of an architecture's rotation: golden name → (architecture, rope parameters).
+VARIANTS = {
+    "llama3_rope": ("llama", {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0,
+                              "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                              "original_max_position_embeddings": 64}),
+    "yarn": ("qwen3", {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                       "original_max_position_embeddings": 128}),
+}
+
+
+def make_config(architecture, s, rope):
     common = dict(
         vocab_size=s.vocab, hidden_size=s.hidden, intermediate_size=s.ffn,
         num_hidden_layers=s.layers, num_attention_heads=s.heads, num_key_value_heads=s.kv_heads,
         head_dim=s.head_dim, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=10000.0,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters=rope or {"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=False, attn_implementation="eager", use_cache=True,
         bos_token_id=None, eos_token_id=None, pad_token_id=None)
     if architecture == "llama":
@@ -140,9 +150,9 @@ def state_dict(architecture, s):
     return state
 
 
-def load(architecture):
+def load(architecture, rope=None):
     s = Shape(architecture)
-    model = transformers.AutoModelForCausalLM.from_config(make_config(architecture, s)).float()
+    model = transformers.AutoModelForCausalLM.from_config(make_config(architecture, s, rope)).float()
     given = state_dict(architecture, s)
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in given]
@@ -167,8 +177,16 @@ def greedy(model, prompt):
     return tokens[len(prompt):], prompt_logits, lead
 
 
-def write(architecture):
-    model, s = load(architecture)
+def rope_divisors(model, s):
+    """By what each frequency is divided, as GGUF's rope_freqs.weight says it."""
+    used = model.model.rotary_emb.inv_freq.double().numpy()
+    plain = 10000.0 ** (-np.arange(0, s.head_dim, 2) / s.head_dim)
+    return plain / used
+
+
+def write(name):
+    architecture, rope = VARIANTS.get(name, (name, None))
+    model, s = load(architecture, rope)
     for attempt in range(2000):
         draws = mix(np.uint64(attempt * 1000) + np.arange(PROMPT_TOKENS, dtype=np.uint64))
         prompt = [int(x) for x in draws % np.uint64(s.vocab)]
@@ -176,13 +194,15 @@ def write(architecture):
         if lead >= MARGIN:
             break
     else:
-        raise SystemExit(f"{architecture}: no prompt without near ties")
-    path = HERE / f"{architecture}.txt"
+        raise SystemExit(f"{name}: no prompt without near ties")
+    path = HERE / f"{name}.txt"
     with path.open("w") as out:
         out.write(f"# transformers {transformers.__version__}, torch {torch.__version__}, "
                   f"smallest lead {lead:.4f}\n")
         out.write("prompt " + " ".join(map(str, prompt)) + "\n")
         out.write("greedy " + " ".join(map(str, continuation)) + "\n")
+        if name == "llama3_rope":
+            out.write("rope_freqs " + " ".join(f"{x:.9g}" for x in rope_divisors(model, s)) + "\n")
         for row in logits:
             out.write("logits " + " ".join(f"{x:.6g}" for x in row) + "\n")
     print(f"{path.name}: attempt {attempt}, lead {lead:.4f}, {path.stat().st_size} bytes")
@@ -190,5 +210,5 @@ def write(architecture):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or ["llama", "qwen2", "qwen3", "qwen3moe"]:
+    for name in sys.argv[1:] or ["llama", "qwen2", "qwen3", "qwen3moe", *VARIANTS]:
         write(name)
