@@ -98,7 +98,8 @@ void JsonCall::FeedHead(std::string_view name, std::vector<OutputEvent>* events)
 }
 
 void JsonCall::PassOn(std::vector<OutputEvent>* events) {
-  if (broken() || !json_.name().has_value()) return;
+  // Broken or not: what a call was known to be before must not depend on how the text was cut.
+  if (!json_.name().has_value()) return;
   if (!calls_.started()) calls_.Start(*json_.name(), events);
   if (!json_.arguments_are_object()) return;
   const std::string& arguments = json_.arguments();

@@ -135,7 +135,8 @@ void CallJson::BeginValue(char c) {
 void CallJson::EndValue() {
   if (target_ == Target::kName) {
     name_ = StringOf(value_);
-    if (!name_.has_value() || name_->empty()) state_ = State::kBroken;
+    if (name_ == "") name_.reset();
+    if (!name_.has_value()) state_ = State::kBroken;
   }
   target_ = Target::kNone;
   place_ = Place::kAfterValue;

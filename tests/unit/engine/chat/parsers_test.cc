@@ -145,6 +145,9 @@ TEST_CASE("a broken call fails with what was written") {
              "S0:f/call_1 A0:[1] X0:{\"name\":\"f\",\"arguments\":[1]}");
   CheckStory(kHermes, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\"",
              "S0:f/call_1 A0:{\"a\" X0:{\"name\":\"f\",\"arguments\":{\"a\"");
+  CheckStory(kHermes, "<tool_call>{\"name\":\"f\" x}</tool_call>",
+             "S0:f/call_1 X0:{\"name\":\"f\" x}");
+  CheckStory(kHermes, "<tool_call>{\"name\":\"\"}</tool_call>", "X-1:{\"name\":\"\"}");
   CheckStory(kHermes, "<tool_call>", "X-1:");
 }
 
