@@ -289,6 +289,12 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   if (!prompt.is_chat) return options;
   engine::ParserOptions parser;
   parser.tools = prompt.tools;
+  if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt);
+      chat != nullptr && prompt.tools) {
+    for (const engine::Tool& tool : chat->conversation.tools) {
+      parser.schemas.emplace_back(tool.name, tool.parameters);
+    }
+  }
   parser.split_reasoning = request.split_reasoning;
   parser.reasoning_open = prompt.reasoning_open;
   // A function of the prompt and the seed, so that a resumed stream repeats the ids it told.
