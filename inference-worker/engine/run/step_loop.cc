@@ -1,5 +1,7 @@
 #include "engine/run/step_loop.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -162,6 +164,7 @@ void StepLoop::Drain(std::chrono::milliseconds timeout) {
 }
 
 void StepLoop::Loop() {
+  pthread_setname_np(pthread_self(), "engine-step");
   std::vector<Message> inbox;
   bool idle = false;
   while (TakeInbox(idle, inbox)) {
