@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
 #include "store/assistants.h"
@@ -108,7 +109,7 @@ absl::StatusOr<RunChange> RunChange::Read(Transaction& tx, const std::string& te
   change.next_step_ = static_cast<int>(rows.Int(0, 12));
   change.fence_ = rows.Int(0, 13);
   change.now_ = rows.Int(0, 14);
-  change.past_expiry_ = rows.Bool(0, 15);
+  change.expires_in_ = std::chrono::milliseconds(rows.Int(0, 15));
   return change;
 }
 
@@ -306,23 +307,28 @@ absl::Status RunChange::Save() {
   return absl::OkStatus();
 }
 
-constexpr std::string_view kInsertEvent =
+constexpr std::string_view kInsertEvents =
     "INSERT INTO run_events (tenant_id, run_id, seq, event, payload) "
-    "VALUES ($1, $2, $3::bigint, $4, $5::bytea)";
+    "SELECT $1, $2, $3::bigint + place - 1, event, payload "
+    "FROM unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS told (event, payload, place)";
 
 absl::Status InsertEvents(Transaction& tx, const std::string& tenant, const std::string& run_id,
                           int64_t first_seq, const std::vector<pb::RunEvent>& events) {
-  int64_t seq = first_seq;
+  if (events.empty()) return absl::OkStatus();
+  std::string names = "{";
+  std::string payloads = "{";
   for (const pb::RunEvent& event : events) {
     pb::RunEvent payload = event;  // seq and name have columns
     payload.clear_seq();
     payload.clear_event();
-    RETURN_IF_ERROR(tx.Execute(kInsertEvent, {tenant, run_id, seq, event.event(),
-                                              Bytes{payload.SerializeAsString()}})
-                        .status());
-    ++seq;
+    const char* const comma = names.size() > 1 ? "," : "";
+    absl::StrAppend(&names, comma, event.event());  // names of ours: nothing to quote
+    absl::StrAppend(&payloads, comma, "\"\\\\x",
+                    absl::BytesToHexString(payload.SerializeAsString()), "\"");
   }
-  return absl::OkStatus();
+  names += '}';
+  payloads += '}';
+  return tx.Execute(kInsertEvents, {tenant, run_id, first_seq, names, payloads}).status();
 }
 
 }  // namespace conclave::store

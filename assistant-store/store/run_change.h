@@ -9,6 +9,7 @@
 // Lives inside one transaction. Times are the database's.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,7 +55,8 @@ class RunChange final {
   int64_t fence() const { return fence_; }
   int64_t last_event_seq() const { return last_event_seq_; }
   int64_t now() const { return now_; }  // Unix seconds
-  bool past_expiry() const { return past_expiry_; }
+  std::chrono::milliseconds expires_in() const { return expires_in_; }
+  bool past_expiry() const { return expires_in_.count() <= 0; }
 
   // The run as a caller sees it at this moment: no usage before its end, no expiry after it.
   conclave::v1::Run Told() const;
@@ -104,7 +106,7 @@ class RunChange final {
   int64_t fence_ = 0;
   int64_t last_event_seq_ = 0;
   int64_t now_ = 0;
-  bool past_expiry_ = false;
+  std::chrono::milliseconds expires_in_{0};
   bool leg_ended_ = false;
   std::vector<conclave::v1::RunEvent> events_;
 };
@@ -115,7 +117,7 @@ inline constexpr std::string_view kRunColumns =
     "extract(epoch FROM expires_at)::bigint, extract(epoch FROM started_at)::bigint, "
     "extract(epoch FROM ended_at)::bigint, params, metadata, outcome, leg, last_event_seq, "
     "next_step, fence, extract(epoch FROM clock_timestamp())::bigint, "
-    "expires_at <= clock_timestamp()";
+    "floor(extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint";
 absl::StatusOr<conclave::v1::Run> RunFromRow(const Rows& rows, int row);
 // What callers do not see at this stage is taken out.
 conclave::v1::Run ToldRun(conclave::v1::Run run);

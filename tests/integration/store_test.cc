@@ -431,3 +431,15 @@ TEST_CASE("a transaction whose connection dies before COMMIT is run again, once"
   CHECK(calls == 2);
   CHECK(w.db.Value("SELECT count(*) FROM threads") == "1");
 }
+
+TEST_CASE("a failed statement that the body ignores is not committed") {
+  World w;
+  const absl::Status status =
+      w.db.database().Transact("test", [&](conclave::store::Transaction& tx) -> absl::Status {
+        (void)tx.Execute("INSERT INTO threads (tenant_id, id, body) VALUES ('t', 'x', 'not json')");
+        return absl::OkStatus();
+      });
+  CHECK(status.code() == absl::StatusCode::kInternal);
+  CHECK(w.db.Value("SELECT count(*) FROM threads") == "0");
+  CHECK(w.threads.Create({}).ok());
+}

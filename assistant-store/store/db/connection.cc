@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kSessionOptions =
     "-c statement_timeout=5000 -c lock_timeout=1000 -c idle_in_transaction_session_timeout=10000 "
-    "-c synchronous_commit=on -c TimeZone=UTC -c bytea_output=hex -c "
+    "-c synchronous_commit=on -c jit=off -c TimeZone=UTC -c bytea_output=hex -c "
     "standard_conforming_strings=on";
 
 // Statement texts are constants of ours; list statements vary by order and cursor. Far below this.
@@ -24,6 +24,14 @@ int MillisUntil(base::SteadyTime deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       deadline - std::chrono::steady_clock::now());
   return static_cast<int>(std::clamp<int64_t>(left.count() + 1, 0, 60'000));
+}
+
+// A prepared statement is named by its text (FNV-1a, 64 bits: our few hundred texts do not
+// collide).
+std::string NameOf(std::string_view sql) {
+  uint64_t hash = 14695981039346656037ull;
+  for (const char c : sql) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return absl::StrCat("s", absl::Hex(hash));
 }
 
 // The first line: libpq appends details that repeat it.
@@ -78,6 +86,8 @@ Connection::~Connection() { PQfinish(pg_); }
 
 bool Connection::broken() const { return abandoned_ || PQstatus(pg_) != CONNECTION_OK; }
 
+bool Connection::transaction_failed() const { return PQtransactionStatus(pg_) == PQTRANS_INERROR; }
+
 bool Connection::in_transaction() const { return PQtransactionStatus(pg_) != PQTRANS_IDLE; }
 
 absl::Status Connection::Broken(std::string_view what) {
@@ -102,36 +112,22 @@ absl::Status Connection::WaitSocket(bool write, base::SteadyTime deadline) {
   }
 }
 
-absl::StatusOr<PGresult*> Connection::Gather(base::SteadyTime deadline) {
+absl::Status Connection::Flush(base::SteadyTime deadline) {
   while (true) {
     const int flushed = PQflush(pg_);
     if (flushed < 0) return Broken("connection lost");
-    if (flushed == 0) break;
+    if (flushed == 0) return absl::OkStatus();
     RETURN_IF_ERROR(WaitSocket(/*write=*/true, deadline));
     if (PQconsumeInput(pg_) == 0) return Broken("connection lost");
   }
-  PGresult* last = nullptr;
-  while (true) {
-    while (PQisBusy(pg_) != 0) {
-      absl::Status waited = WaitSocket(/*write=*/false, deadline);
-      if (waited.ok() && PQconsumeInput(pg_) == 0) waited = Broken("connection lost");
-      if (!waited.ok()) {
-        PQclear(last);
-        return waited;
-      }
-    }
-    PGresult* next = PQgetResult(pg_);
-    if (next == nullptr) break;
-    // The first error of a script is the one to tell.
-    if (last != nullptr && PQresultStatus(last) == PGRES_FATAL_ERROR) {
-      PQclear(next);
-      continue;
-    }
-    PQclear(last);
-    last = next;
+}
+
+absl::StatusOr<PGresult*> Connection::Next(base::SteadyTime deadline) {
+  while (PQisBusy(pg_) != 0) {
+    RETURN_IF_ERROR(WaitSocket(/*write=*/false, deadline));
+    if (PQconsumeInput(pg_) == 0) return Broken("connection lost");
   }
-  if (last == nullptr) return Broken("no result");
-  return last;
+  return PQgetResult(pg_);
 }
 
 absl::Status Connection::ErrorOf(const PGresult* result) {
@@ -144,64 +140,106 @@ absl::Status Connection::ErrorOf(const PGresult* result) {
   return StatusFromSqlState(sqlstate_, message == nullptr ? "error" : message);
 }
 
-absl::Status Connection::Prepare(const std::string& name, std::string_view sql,
-                                 base::SteadyTime deadline) {
-  if (PQsendPrepare(pg_, name.c_str(), std::string(sql).c_str(), 0, nullptr) == 0) {
-    return Broken("connection lost");
-  }
-  ASSIGN_OR_RETURN(PGresult * result, Gather(deadline));
-  absl::Status status;
-  if (PQresultStatus(result) != PGRES_COMMAND_OK) status = ErrorOf(result);
-  PQclear(result);
-  return status;
-}
-
 absl::StatusOr<Rows> Connection::Execute(std::string_view sql, const Params& params,
                                          base::SteadyTime deadline) {
+  const Statement statement{sql, params};
+  ASSIGN_OR_RETURN(std::vector<Rows> rows, ExecuteAll({&statement, 1}, deadline));
+  return std::move(rows.front());
+}
+
+absl::StatusOr<std::vector<Rows>> Connection::ExecuteAll(std::span<const Statement> statements,
+                                                         base::SteadyTime deadline) {
   sqlstate_.clear();
   constraint_.clear();
   if (broken()) return Broken("connection lost");
-  auto found = prepared_.find(std::string(sql));
-  if (found == prepared_.end()) {
-    if (prepared_.size() >= kPreparedMax) return base::Internal("database: too many statements");
-    const std::string name = absl::StrCat("s", prepared_.size());
-    RETURN_IF_ERROR(Prepare(name, sql, deadline));
-    found = prepared_.emplace(std::string(sql), name).first;
+  if (prepared_.size() + statements.size() > kPreparedMax) {
+    return base::Internal("database: too many statements");
+  }
+  if (PQenterPipelineMode(pg_) == 0) return Broken("connection lost");
+  std::vector<bool> prepares;
+  for (const Statement& statement : statements) {
+    bool first_use = false;
+    RETURN_IF_ERROR(Send(statement, &first_use));
+    prepares.push_back(first_use);
+  }
+  if (PQpipelineSync(pg_) == 0) return Broken("connection lost");
+  RETURN_IF_ERROR(Flush(deadline));
+  absl::StatusOr<std::vector<Rows>> rows = Gather(statements, prepares, deadline);
+  if (!broken() && PQexitPipelineMode(pg_) == 0) return Broken("answers are left over");
+  return rows;
+}
+
+absl::Status Connection::Send(const Statement& statement, bool* prepares) {
+  const std::string name = NameOf(statement.sql);
+  *prepares = !prepared_.contains(std::string(statement.sql));
+  if (*prepares &&
+      PQsendPrepare(pg_, name.c_str(), std::string(statement.sql).c_str(), 0, nullptr) == 0) {
+    return Broken("connection lost");
   }
   std::vector<const char*> values;
   std::vector<int> lengths;
   std::vector<int> formats;
-  for (const Param& param : params) {
+  for (const Param& param : statement.params) {
     values.push_back(param.value() ? param.value()->c_str() : nullptr);
     lengths.push_back(param.value() ? static_cast<int>(param.value()->size()) : 0);
     formats.push_back(param.binary() ? 1 : 0);
   }
-  if (PQsendQueryPrepared(pg_, found->second.c_str(), static_cast<int>(params.size()),
-                          values.data(), lengths.data(), formats.data(), /*resultFormat=*/0) == 0) {
+  if (PQsendQueryPrepared(pg_, name.c_str(), static_cast<int>(values.size()), values.data(),
+                          lengths.data(), formats.data(), /*resultFormat=*/0) == 0) {
     return Broken("connection lost");
   }
-  ASSIGN_OR_RETURN(PGresult * result, Gather(deadline));
-  const ExecStatusType status = PQresultStatus(result);
-  if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-    const absl::Status error = ErrorOf(result);
-    PQclear(result);
-    return error;
+  return absl::OkStatus();
+}
+
+// Results come in the order of the commands, each command's followed by a null; a last one says
+// that all were worked off.
+absl::StatusOr<std::vector<Rows>> Connection::Gather(std::span<const Statement> statements,
+                                                     const std::vector<bool>& prepares,
+                                                     base::SteadyTime deadline) {
+  std::vector<Rows> rows;
+  absl::Status error;
+  size_t statement = 0;
+  bool preparing = !prepares.empty() && prepares[0];
+  while (true) {
+    ASSIGN_OR_RETURN(PGresult * raw, Next(deadline));
+    if (raw == nullptr) {
+      if (PQstatus(pg_) != CONNECTION_OK) return Broken("connection lost");
+      continue;
+    }
+    Rows result(raw);
+    const ExecStatusType kind = PQresultStatus(raw);
+    if (kind == PGRES_PIPELINE_SYNC) break;
+    if (kind == PGRES_FATAL_ERROR && error.ok()) error = ErrorOf(raw);
+    if (broken()) return error;
+    if (statement >= statements.size()) return Broken("an answer to nothing");
+    const bool ok = kind == PGRES_COMMAND_OK || kind == PGRES_TUPLES_OK;
+    if (preparing) {
+      if (ok) prepared_.insert(std::string(statements[statement].sql));
+      preparing = false;
+      continue;
+    }
+    if (ok) rows.push_back(std::move(result));
+    ++statement;
+    preparing = statement < prepares.size() && prepares[statement];
   }
-  return Rows(result);
+  if (!error.ok()) return error;
+  if (rows.size() != statements.size()) return Broken("answers are missing");
+  return rows;
 }
 
 absl::Status Connection::ExecuteScript(const std::string& sql, base::SteadyTime deadline) {
   sqlstate_.clear();
   constraint_.clear();
   if (PQsendQuery(pg_, sql.c_str()) == 0) return Broken("connection lost");
-  ASSIGN_OR_RETURN(PGresult * result, Gather(deadline));
+  RETURN_IF_ERROR(Flush(deadline));
   absl::Status status;
-  if (const ExecStatusType kind = PQresultStatus(result);
-      kind != PGRES_COMMAND_OK && kind != PGRES_TUPLES_OK && kind != PGRES_EMPTY_QUERY) {
-    status = ErrorOf(result);
+  while (true) {
+    ASSIGN_OR_RETURN(PGresult * raw, Next(deadline));
+    if (raw == nullptr) return status;
+    const Rows result(raw);
+    // The first error of a script is the one to tell.
+    if (PQresultStatus(raw) == PGRES_FATAL_ERROR && status.ok()) status = ErrorOf(raw);
   }
-  PQclear(result);
-  return status;
 }
 
 }  // namespace conclave::store

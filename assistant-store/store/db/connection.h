@@ -9,9 +9,11 @@
 #include <libpq-fe.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +21,12 @@
 #include "store/db/result.h"
 
 namespace conclave::store {
+
+// A statement with its parameters; both are borrowed for the call.
+struct Statement {
+  std::string_view sql;
+  const Params& params;
+};
 
 // Thread-compatible: used by one thread at a time.
 class Connection final {
@@ -36,12 +44,18 @@ class Connection final {
   // SQLSTATE: see StatusFromSqlState.
   absl::StatusOr<Rows> Execute(std::string_view sql, const Params& params,
                                base::SteadyTime deadline);
+  // The same for several statements in one round trip. After an error the later ones are not run,
+  // and the error is that of the first that failed.
+  absl::StatusOr<std::vector<Rows>> ExecuteAll(std::span<const Statement> statements,
+                                               base::SteadyTime deadline);
   // Runs a script of several statements without parameters (migrations).
   absl::Status ExecuteScript(const std::string& sql, base::SteadyTime deadline);
 
   // The link is gone, or an answer did not come in time: this object is of no further use.
   bool broken() const;
   bool in_transaction() const;
+  // In a transaction that can only be rolled back.
+  bool transaction_failed() const;
   // Of the last error; empty when it was not one of the server's.
   const std::string& sqlstate() const { return sqlstate_; }
   // The constraint that the last error violated; empty when none.
@@ -51,9 +65,13 @@ class Connection final {
   explicit Connection(PGconn* pg) : pg_(pg) {}
 
   absl::Status WaitSocket(bool write, base::SteadyTime deadline);
-  // Flushes what was sent and gathers the answer, the last result of it.
-  absl::StatusOr<PGresult*> Gather(base::SteadyTime deadline);
-  absl::Status Prepare(const std::string& name, std::string_view sql, base::SteadyTime deadline);
+  absl::Status Flush(base::SteadyTime deadline);
+  // The next result; null between the results of two commands.
+  absl::StatusOr<PGresult*> Next(base::SteadyTime deadline);
+  absl::Status Send(const Statement& statement, bool* prepares);
+  absl::StatusOr<std::vector<Rows>> Gather(std::span<const Statement> statements,
+                                           const std::vector<bool>& prepares,
+                                           base::SteadyTime deadline);
   absl::Status ErrorOf(const PGresult* result);
   absl::Status Broken(std::string_view what);
 
@@ -61,7 +79,7 @@ class Connection final {
   bool abandoned_ = false;  // an answer is outstanding that nobody will read
   std::string sqlstate_;
   std::string constraint_;
-  std::unordered_map<std::string, std::string> prepared_;  // text → name
+  std::unordered_set<std::string> prepared_;  // texts
 };
 
 // 23505 ALREADY_EXISTS, 23503 NOT_FOUND, 40001 40P01 55P03 ABORTED, 57014 DEADLINE_EXCEEDED,

@@ -12,8 +12,7 @@ namespace {
 constexpr std::string_view kBegin = "BEGIN";
 constexpr std::string_view kCommit = "COMMIT";
 constexpr std::string_view kRollback = "ROLLBACK";
-// Null when the transaction wrote nothing: losing its COMMIT loses nothing.
-constexpr std::string_view kTransactionId = "SELECT pg_current_xact_id_if_assigned()::text";
+constexpr std::string_view kTransactionId = "SELECT pg_current_xact_id()::text";
 constexpr std::string_view kTransactionOutcome = "SELECT pg_xact_status($1::xid8)";
 
 constexpr int kOutcomeAttempts = 8;
@@ -32,7 +31,12 @@ bool WorthRetrying(const Connection& connection) {
 }  // namespace
 
 absl::StatusOr<Rows> Transaction::Execute(std::string_view sql, const Params& params) {
-  return connection_.Execute(sql, params, deadline_);
+  if (!id_.empty()) return connection_.Execute(sql, params, deadline_);
+  const Params none;
+  const Statement statements[] = {{kBegin, none}, {kTransactionId, none}, {sql, params}};
+  ASSIGN_OR_RETURN(std::vector<Rows> rows, connection_.ExecuteAll(statements, deadline_));
+  id_ = rows[1].String(0, 0);
+  return std::move(rows[2]);
 }
 
 Database::Database(Options options) : options_(std::move(options)), pool_(options_.pool) {}
@@ -60,34 +64,32 @@ Database::Attempt Database::Try(std::string_view op,
   if (!lease.ok()) return {std::move(lease).status()};
   Connection& connection = **lease;
   const base::SteadyTime deadline = After(options_.attempt_timeout);
-  if (absl::StatusOr<Rows> begun = connection.Execute(kBegin, {}, deadline); !begun.ok()) {
-    return {std::move(begun).status(), !last};
-  }
   Transaction transaction(connection, deadline);
   if (absl::Status status = body(transaction); !status.ok()) {
     const bool retry = !last && WorthRetrying(connection);
-    if (!connection.broken()) (void)connection.Execute(kRollback, {}, deadline);
+    if (!connection.broken() && connection.in_transaction()) {
+      (void)connection.Execute(kRollback, {}, deadline);
+    }
     return {std::move(status), retry};
   }
   if (absl::Status fault = FaultAt(op, Options::Point::kBeforeCommit); !fault.ok()) return {fault};
-  Attempt attempt = Commit(connection, deadline);
+  Attempt attempt = Commit(connection, transaction);
   if (absl::Status fault = FaultAt(op, Options::Point::kAfterCommit); !fault.ok()) return {fault};
   attempt.retry = attempt.retry && !last;
   return attempt;
 }
 
-Database::Attempt Database::Commit(Connection& connection, base::SteadyTime deadline) {
-  absl::StatusOr<Rows> id = connection.Execute(kTransactionId, {}, deadline);
-  if (!id.ok()) return {std::move(id).status(), WorthRetrying(connection)};
-  const std::string transaction_id = id->String(0, 0);
-  absl::StatusOr<Rows> committed = connection.Execute(kCommit, {}, deadline);
+Database::Attempt Database::Commit(Connection& connection, const Transaction& transaction) {
+  // COMMIT would roll back and say that all is well.
+  if (connection.transaction_failed()) return {base::Internal("a failed statement was ignored")};
+  if (transaction.id_.empty()) return {absl::OkStatus()};  // it asked nothing
+  absl::StatusOr<Rows> committed = connection.Execute(kCommit, {}, transaction.deadline_);
   if (committed.ok()) return {absl::OkStatus()};
   if (!connection.broken() && connection.sqlstate().compare(0, 3, "57P") != 0) {
     return {std::move(committed).status(), WorthRetrying(connection)};
   }
   // The answer to COMMIT was lost. The server knows what became of the transaction.
-  if (transaction_id.empty()) return {std::move(committed).status(), true};
-  absl::Status outcome = AskOutcome(transaction_id);
+  absl::Status outcome = AskOutcome(transaction.id_);
   const bool aborted = outcome.code() == absl::StatusCode::kAborted;
   return {std::move(outcome), aborted};
 }

@@ -33,7 +33,10 @@ class Transaction final {
   Transaction(Connection& connection, base::SteadyTime deadline)
       : connection_(connection), deadline_(deadline) {}
   Connection& connection_;
-  base::SteadyTime deadline_;
+  const base::SteadyTime deadline_;
+  // By which the server knows what became of it. Empty until the first statement, which BEGIN goes
+  // along with.
+  std::string id_;
 };
 
 // Thread-safe.
@@ -76,7 +79,7 @@ class Database final {
   };
   Attempt Try(std::string_view op, absl::FunctionRef<absl::Status(Transaction&)> body, bool last);
   absl::Status FaultAt(std::string_view op, Options::Point point) const;
-  Attempt Commit(Connection& connection, base::SteadyTime deadline);
+  Attempt Commit(Connection& connection, const Transaction& transaction);
   // OK committed, ABORTED not, UNAVAILABLE nobody knows.
   absl::Status AskOutcome(const std::string& transaction_id);
 

@@ -63,10 +63,6 @@ absl::Status RunRecorder::Begin() {
   return Persist("begin_run", [this](Transaction& tx) { return TakeUp(tx); });
 }
 
-constexpr std::string_view kExpiresIn =
-    "SELECT greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint "
-    "FROM runs WHERE tenant_id = $1 AND id = $2";
-
 absl::Status RunRecorder::TakeUp(Transaction& tx) {
   ended_ = false;
   ASSIGN_OR_RETURN(RunChange change, RunChange::BeginLeased(tx, lease_));
@@ -77,16 +73,13 @@ absl::Status RunRecorder::TakeUp(Transaction& tx) {
     ended_ = true;
     return change.Save();
   }
-  if (change.status() == pb::RUN_STATUS_QUEUED) {
-    change.SetStatus(pb::RUN_STATUS_IN_PROGRESS);
-    change.TellRun();
-    RETURN_IF_ERROR(change.Save());
-  }
+  expires_in_ = change.expires_in();
   RETURN_IF_ERROR(ReadHistory(tx, change));
-  RETURN_IF_ERROR(ReadProgress(tx, change));
-  ASSIGN_OR_RETURN(const Rows rows, tx.Execute(kExpiresIn, {lease_.tenant, lease_.run_id}));
-  expires_in_ = std::chrono::milliseconds(rows.Int(0, 0));
-  return absl::OkStatus();
+  // A leg that was only queued has nothing to continue from.
+  if (change.status() != pb::RUN_STATUS_QUEUED) return ReadProgress(tx, change);
+  change.SetStatus(pb::RUN_STATUS_IN_PROGRESS);
+  change.TellRun();
+  return change.Save();
 }
 
 constexpr std::string_view kEarlierSteps =
@@ -101,6 +94,7 @@ absl::Status RunRecorder::ReadHistory(Transaction& tx, const RunChange& change) 
     const bool ours = message.run_id() == lease_.run_id;
     (ours ? history_.run_messages : history_.messages).push_back(std::move(message));
   }
+  if (change.leg() == 1) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Rows steps,
                    tx.Execute(kEarlierSteps, {lease_.tenant, lease_.run_id, change.leg()}));
   for (int i = 0; i < steps.size(); ++i) {
