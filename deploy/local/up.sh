@@ -154,7 +154,7 @@ embedding_worker=
 if [ -f "$embedding_dir/config.json" ]; then
   embedding_worker=127.0.0.1:$embed_port
   start embed "$build_dir/bin/conclave-embed" --listen "$embedding_worker" \
-    --probe-listen "127.0.0.1:$embed_probe" --model "all-MiniLM-L6-v2=$embedding_dir"
+    --probe-listen "127.0.0.1:$embed_probe" --model "$embedding_dir"
 fi
 # shellcheck disable=SC2086
 start store "$build_dir/bin/conclave-store" --listen "127.0.0.1:$store_port" \

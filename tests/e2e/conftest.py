@@ -42,7 +42,7 @@ def teacher(openai_client):
 @pytest.fixture(scope="session")
 def embedding_model(openai_client):
     names = [model.id for model in openai_client.models.list()]
-    found = [name for name in names if "MiniLM" in name]
+    found = [name for name in names if "minilm" in name.lower()]
     if not found:
         pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
     return found[0]
