@@ -108,6 +108,11 @@ class Mesh:
 
         wait_until(fresh, seconds, f"restart of {service}")
 
+    def wait_stopped(self, service, seconds=90):
+        """Until the service has drained and its supervisor has gone."""
+        supervisor = self.data / "run" / f"{service}.supervisor.pid"
+        wait_until(lambda: not supervisor.exists(), seconds, f"the end of {service}")
+
     def wait_ready(self, seconds=60):
         wait_until(lambda: requests.get(self.url + "/readyz", timeout=2).ok, seconds, "readyz")
 
