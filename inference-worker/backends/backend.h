@@ -268,6 +268,9 @@ class Backend {
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const = 0;
 
   virtual Load load() const = 0;
+  // Not OK once the model cannot be trusted any more: its file was cut short under us, a device
+  // failed. Cheap; asked often.
+  virtual absl::Status health() const { return absl::OkStatus(); }
   virtual const ModelDetails& details() const = 0;
 
   // Refuses new requests and waits for the running ones; what is left at the deadline is cancelled.

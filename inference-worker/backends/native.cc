@@ -181,10 +181,11 @@ absl::Status Explain(const absl::Status& status) {
 class Native final : public Backend {
  public:
   Native(TextModel text, engine::SamplingParams defaults, ModelDetails details,
-         std::unique_ptr<engine::Engine> engine)
+         std::shared_ptr<const engine::ModelSource> source, std::unique_ptr<engine::Engine> engine)
       : text_(std::move(text)),
         defaults_(std::move(defaults)),
         details_(std::move(details)),
+        source_(std::move(source)),
         engine_(std::move(engine)) {}
 
   absl::StatusOr<Accepted> Generate(GenerateRequest request,
@@ -195,6 +196,7 @@ class Native final : public Backend {
                                      const TokenizeOptions& options) const override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const override;
   Load load() const override;
+  absl::Status health() const override { return source_->Health(); }
   const ModelDetails& details() const override { return details_; }
   void Drain(milliseconds timeout) override { engine_->Drain(timeout); }
 
@@ -206,6 +208,7 @@ class Native final : public Backend {
   const TextModel text_;
   const engine::SamplingParams defaults_;
   const ModelDetails details_;
+  const std::shared_ptr<const engine::ModelSource> source_;
   const std::unique_ptr<engine::Engine> engine_;  // last: its thread uses all the above
 };
 
@@ -481,7 +484,7 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
   text.context_length = engine->info().context_length;
   ModelDetails details = Describe(*source, *engine, text);
   return std::make_unique<Native>(std::move(text), DefaultSampling(*source), std::move(details),
-                                  std::move(engine));
+                                  source, std::move(engine));
 }
 
 }  // namespace conclave::backends

@@ -241,7 +241,9 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
 absl::StatusOr<Accepted> Scripted::Enqueue(SequencePtr s) {
   const std::lock_guard lock(mutex_);
   if (draining_) return base::Unavailable("draining");
-  if (running_ >= script_.slots && static_cast<int32_t>(waiting_.size()) >= script_.max_queued) {
+  // Counted together: a newcomer waits for the thread even where a slot is free.
+  const auto live = static_cast<int64_t>(waiting_.size()) + running_;
+  if (live >= int64_t{script_.slots} + script_.max_queued) {
     return base::ResourceExhausted(
         absl::StrCat("the queue of this model is full (", script_.max_queued, " waiting)"));
   }

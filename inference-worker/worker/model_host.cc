@@ -39,7 +39,11 @@ bool Answers(const HostedModel& model, std::string_view name) {
 
 HostedModel::Status HostedModel::status() const {
   const std::lock_guard lock(mutex_);
-  return status_;
+  Status status = status_;
+  if (status.state != State::kReady) return status;
+  status.error = backend_->health();
+  if (!status.error.ok()) status.state = State::kFailed;
+  return status;
 }
 
 std::shared_ptr<const backends::Backend> HostedModel::backend() const {
@@ -194,10 +198,10 @@ absl::StatusOr<ModelLease> ModelHost::Acquire(std::string_view name) {
   }
   const HostedModel::Status status = model->status();
   if (status.state == HostedModel::State::kFailed) {
-    return base::WithReason(base::FailedPrecondition(absl::StrCat(
-                                "the model \"", model->name,
-                                "\" failed to load: ", std::string(status.error.message()))),
-                            "model_failed");
+    return base::WithReason(
+        base::FailedPrecondition(absl::StrCat(
+            "the model \"", model->name, "\" has failed: ", std::string(status.error.message()))),
+        "model_failed");
   }
   if (status.state == HostedModel::State::kReady) {
     if (auto pass = model->gate_.Enter()) {

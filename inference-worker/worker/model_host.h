@@ -30,6 +30,7 @@ namespace conclave::worker {
 // One model and its backend. Thread-safe; the fields below the mutex change while it loads.
 class HostedModel final {
  public:
+  // kFailed: it could not be loaded, or its backend is not healthy any more.
   enum class State { kLoading, kReady, kFailed, kUnloading };
 
   std::string name;

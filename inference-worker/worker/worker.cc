@@ -47,12 +47,19 @@ absl::Status Worker::Start() {
 
 std::string Worker::WhyNotReady() const {
   if (!server_.ready()) return "not serving";
+  std::string failure;
+  bool any_ready = false;
   for (const auto& model : host_.List()) {
-    if (model->status().state == HostedModel::State::kLoading) {
+    const HostedModel::Status status = model->status();
+    if (status.state == HostedModel::State::kLoading) {
       return absl::StrCat("model ", model->name, " is loading");
     }
+    if (status.state == HostedModel::State::kReady) any_ready = true;
+    if (status.state == HostedModel::State::kFailed) {
+      failure = absl::StrCat("model ", model->name, ": ", status.error.ToString());
+    }
   }
-  return "";
+  return any_ready ? "" : failure;
 }
 
 void Worker::NotReady() {

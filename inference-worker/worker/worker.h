@@ -42,7 +42,8 @@ class Worker final {
   ModelHost& host() { return host_; }
   base::Metrics& metrics() { return metrics_; }
 
-  // Ready once the listener is up and no model is loading. Empty, or why not.
+  // Ready once the listener is up and no model is loading, unless all there are have failed. Empty,
+  // or why not.
   std::string WhyNotReady() const;
 
   void NotReady();

@@ -113,6 +113,23 @@ TEST_CASE("200 hang-ups free every slot and block, and other streams do not chan
   CHECK(GaugeOf(metrics, "conclave_kv_blocks_used") == 0);
 }
 
+TEST_CASE("a model whose file is cut short under it is told as failed, and the worker lives") {
+  Native native;
+  const auto channel = ConnectTo(native.worker.address());
+  REQUIRE(Ask(channel, Drawn(1, 5)).status.ok());
+  std::filesystem::resize_file(native.file.path(), 100);
+  // A request that runs into it fails; afterwards the model is out of service.
+  Answer answer;
+  for (int i = 0; i < 100 && answer.status.error_code() != grpc::StatusCode::FAILED_PRECONDITION;
+       ++i) {
+    answer = Ask(channel, Drawn(2, 20));
+  }
+  CHECK(answer.status.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK(native.worker.worker().host().List().at(1)->status().state ==
+        worker::HostedModel::State::kFailed);
+  CHECK(Ask(channel, UserSays("still here")).text() == "still here");
+}
+
 TEST_CASE("a model is loaded and unloaded under load without a broken stream") {
   Native native;
   const auto channel = ConnectTo(native.worker.address());

@@ -17,6 +17,7 @@ namespace pb = conclave::v1;
 absl::Status Refusal(const ScriptedWorker& worker, const pb::GenerateRequest& request) {
   const auto stub = pb::Inference::NewStub(ConnectTo(worker.address()));
   grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
   const auto reader = stub->Generate(&context, request);
   pb::GenerateEvent event;
   CHECK_FALSE(reader->Read(&event));
