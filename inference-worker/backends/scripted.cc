@@ -161,6 +161,7 @@ Scripted::Scripted(Script script, int64_t size_bytes)
   details_.format = "script";
   details_.family = "scripted";
   details_.size_bytes = size_bytes;
+  details_.memory_bytes = size_bytes;
   details_.context_length = script_.context_length;
   details_.vocab_size = kScriptVocabSize;
   details_.capabilities = script_.capabilities;

@@ -150,9 +150,15 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
                    {{"model", model->name}, {"error", status.error.ToString()}});
     return;
   }
+  const std::shared_ptr<const backends::Backend> backend = model->backend();
+  if (backend == nullptr) return;  // unloaded meanwhile
+  const backends::ModelDetails& details = backend->details();
   base::LogInfo("model loaded", {{"model", model->name},
                                  {"backend", model->backend_kind},
                                  {"revision", status.revision},
+                                 {"weight_bytes", details.size_bytes},
+                                 {"kv_bytes", details.memory_bytes - details.size_bytes},
+                                 {"context_length", details.context_length},
                                  {"ms", ms}});
   const std::lock_guard lock(mutex_);
   if (options_.digests) digest_queue_.push_back(model);
