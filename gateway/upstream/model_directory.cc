@@ -3,10 +3,30 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/upstream/mesh_calls.h"
+
 namespace conclave::gateway {
 
 FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding)
-    : inference_(inference), embedding_(embedding) {}
+    : inference_(inference), embedding_(embedding), inference_models_(inference) {
+  if (embedding != nullptr) embedding_models_.emplace(embedding);
+}
+
+Call<v1::ListModelsReply> FleetDirectory::Describe(const std::string& name,
+                                                   base::SteadyTime deadline) {
+  bool generates = false;
+  for (const v1::ModelStatus& model : inference_->fleet()->Models()) {
+    generates = generates || model.name() == name;
+  }
+  mesh::ModelsClient& client =
+      generates || !embedding_models_ ? inference_models_ : *embedding_models_;
+  v1::ListModelsRequest request;
+  request.set_with_details(true);
+  return Unary<v1::ListModelsReply>([&](auto done) {
+    return client.ListModels({.worker_id = "", .model = name}, request, {.deadline = deadline},
+                             std::move(done));
+  });
+}
 
 std::vector<v1::ModelStatus> FleetDirectory::List() const {
   std::vector<v1::ModelStatus> models = inference_->fleet()->Models();

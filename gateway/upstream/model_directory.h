@@ -1,10 +1,13 @@
 // Model names → what the workers report of them, both kinds of workers together.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "gateway/upstream/services.h"
 #include "mesh/discovery.h"
+#include "mesh/models_client.h"
 
 namespace conclave::gateway {
 
@@ -14,10 +17,13 @@ class FleetDirectory final : public ModelDirectory {
   FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding);
 
   std::vector<v1::ModelStatus> List() const override;
+  Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
 
  private:
   mesh::Discovery* const inference_;
   mesh::Discovery* const embedding_;
+  mesh::ModelsClient inference_models_;
+  std::optional<mesh::ModelsClient> embedding_models_;
 };
 
 // Joins two sorted lists by name. A name that both have is the inference worker's, with the

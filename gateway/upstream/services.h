@@ -90,8 +90,12 @@ class StoreUpstream {
 class ModelDirectory {
  public:
   virtual ~ModelDirectory() = default;
-  // One entry per name, sorted.
+  // One entry per name, sorted; without the long parts of the details (metadata, template,
+  // license).
   virtual std::vector<v1::ModelStatus> List() const = 0;
+  // The model with all its details, asked of a worker that has it. `name` as List gives it.
+  virtual Call<v1::ListModelsReply> Describe(const std::string& name,
+                                             base::SteadyTime deadline) = 0;
 
   // By name or alias, whatever its state. NOT_FOUND "model_not_found".
   absl::StatusOr<v1::ModelStatus> Find(std::string_view name) const;

@@ -1,4 +1,6 @@
 // GET /api/tags, GET /api/ps, POST /api/show.
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <utility>
 
@@ -116,22 +118,39 @@ std::string EncodeShow(const v1::ModelStatus& model) {
   return json.Take();
 }
 
-absl::StatusOr<std::string> Show(const Services& services, const std::string& body) {
+// The model a body asks for. "name" is the older spelling.
+absl::StatusOr<std::string> DecodeShow(const Services& services, const std::string& body) {
   ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
-  // "name" is the older spelling.
   base::JsonValue name = document.root().Get("model");
   if (name.missing()) name = document.root().Get("name");
   const absl::StatusOr<std::string> text = name.AsString();
   if (!text.ok() || text->empty()) return base::InvalidArgument("model is required");
-  ASSIGN_OR_RETURN(const std::string model, ResolveModel(*services.models, *text));
-  ASSIGN_OR_RETURN(const v1::ModelStatus status, services.models->Find(model));
-  return EncodeShow(status);
+  return ResolveModel(*services.models, *text);
 }
 
-Task<void> ReplyShow(const Services& services, Exchange& exchange) {
-  absl::StatusOr<std::string> shown = Show(services, exchange.request.body);
-  if (!shown.ok()) return ReplyError(exchange, shown.status(), ErrorJson);
-  return ReplyJson(exchange, *std::move(shown));
+Task<void> Show(const Services& services, Exchange& exchange) {
+  const absl::StatusOr<std::string> name = DecodeShow(services, exchange.request.body);
+  if (!name.ok()) {
+    co_await ReplyError(exchange, name.status(), ErrorJson);
+    co_return;
+  }
+  Call<v1::ListModelsReply> call =
+      services.models->Describe(*name, std::chrono::steady_clock::now() + services.times.store);
+  const absl::StatusOr<v1::ListModelsReply> reply =
+      co_await AwaitReply(std::move(call), exchange.out);
+  if (!reply.ok()) {
+    co_await ReplyError(exchange, reply.status(), ErrorJson);
+    co_return;
+  }
+  const auto& models = reply->models();
+  const auto found = std::find_if(models.begin(), models.end(), [&](const v1::ModelStatus& model) {
+    return model.name() == *name;
+  });
+  if (found == models.end()) {
+    co_await ReplyError(exchange, base::NotFound("model '" + *name + "' not found"), ErrorJson);
+    co_return;
+  }
+  co_await ReplyJson(exchange, EncodeShow(*found));
 }
 
 }  // namespace
@@ -144,8 +163,8 @@ void AddModelRoutes(Router& router, const Services& services) {
     return ReplyJson(exchange, EncodePs(services.models->List()));
   });
   router.Add(
-      "POST", "/api/show",
-      [&services](Exchange& exchange) { return ReplyShow(services, exchange); }, AnyContentType());
+      "POST", "/api/show", [&services](Exchange& exchange) { return Show(services, exchange); },
+      AnyContentType());
 }
 
 }  // namespace conclave::gateway::ollama

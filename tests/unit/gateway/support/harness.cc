@@ -66,6 +66,12 @@ Call<v1::GenerateEvent> FakeInference::Generate(v1::GenerateRequest request, bas
       });
 }
 
+Call<v1::ListModelsReply> FakeModels::Describe(const std::string&, base::SteadyTime) {
+  v1::ListModelsReply reply;
+  for (const v1::ModelStatus& model : models) *reply.add_models() = model;
+  return Played(std::vector<v1::ListModelsReply>{reply}, absl::OkStatus());
+}
+
 Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
   if (token_ids.empty()) {
     return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));

@@ -23,6 +23,8 @@ class StoppedClock final : public base::Clock {
 class FakeModels final : public ModelDirectory {
  public:
   std::vector<v1::ModelStatus> List() const override { return models; }
+  ::conclave::gateway::Call<v1::ListModelsReply> Describe(const std::string& name,
+                                                          base::SteadyTime deadline) override;
   v1::ModelStatus& Add(const std::string& name);
   std::vector<v1::ModelStatus> models;
 };

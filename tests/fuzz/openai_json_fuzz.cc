@@ -1,0 +1,33 @@
+// Bodies of the dialects: whatever comes, a decoder gives a message or a complaint.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "gateway/dialects/ollama/chat_request.h"
+#include "gateway/dialects/ollama/generate_request.h"
+#include "gateway/dialects/openai/assistants_decode.h"
+#include "gateway/dialects/openai/chat_request.h"
+#include "gateway/dialects/openai/embeddings_codec.h"
+
+using namespace conclave::gateway;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  const auto chat = openai::DecodeChatRequest(body, "be kind");
+  // What was accepted is within the limits that were promised.
+  if (chat.ok()) {
+    if (chat->generate.chat().messages().empty()) std::abort();
+    if (chat->generate.stop().strings_size() > 4) std::abort();
+    if (chat->generate.logprobs().top() > 20) std::abort();
+  }
+  (void)openai::DecodeEmbeddingsRequest(body);
+  (void)ollama::DecodeChatRequest(body);
+  (void)ollama::DecodeGenerateRequest(body);
+  const auto document = openai::ParseStoredBody(body);
+  if (!document.ok()) return 0;
+  (void)openai::DecodeCreateAssistant(document->root());
+  (void)openai::DecodeCreateThreadAndRun(document->root());
+  (void)openai::DecodeCreateRun(document->root());
+  (void)openai::DecodeSubmitToolOutputs(document->root());
+  return 0;
+}
