@@ -13,6 +13,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -357,6 +358,24 @@ TEST_CASE("a request behind a stream waits for its end") {
   client.ReadUntil([](const std::string& text) { return text.find("<>") != std::string::npos; });
   CHECK(Count(client.received(), "HTTP/1.1 200") == 2);
   CHECK(client.received().find("0\r\n\r\nHTTP/1.1 200") != std::string::npos);
+}
+
+TEST_CASE("many streams at once end whole") {
+  Server server;
+  constexpr int kStreams = 48;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < kStreams; ++i) {
+    clients.push_back(std::make_unique<Client>(server));
+    REQUIRE(clients.back()->Send("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n" + kProbe));
+  }
+  for (const auto& client : clients) {
+    client->ReadUntil([](const std::string& text) { return Count(text, "tick") > 50; });
+  }
+  server.end_stream = true;
+  for (const auto& client : clients) {
+    client->ReadUntil([](const std::string& text) { return text.find("<>") != std::string::npos; });
+    CHECK(client->received().find("0\r\n\r\nHTTP/1.1 200") != std::string::npos);
+  }
 }
 
 TEST_CASE("100-continue comes when the body is wanted, else the final status") {
