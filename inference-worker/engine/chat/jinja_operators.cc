@@ -89,8 +89,13 @@ absl::StatusOr<Value> Repeat(Interpreter& in, const Value& value, int64_t count)
   }
   if (value.is_string()) {
     RETURN_IF_ERROR(in.budget().String(size * times));
-    Text text;
-    for (size_t i = 0; i < times && size > 0; ++i) text.Append(value.as_text());
+    if (size == 0 || times == 0) return Value::Own("");
+    Text text = value.as_text();
+    for (size_t have = 1; have < times;) {  // by doubling
+      const size_t more = std::min(have, times - have);
+      text.Append(text.Part(0, more * size));
+      have += more;
+    }
     return Value(std::move(text));
   }
   RETURN_IF_ERROR(in.budget().Items(size * times));

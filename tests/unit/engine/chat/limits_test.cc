@@ -55,7 +55,8 @@ TEST_CASE("a template that would not end is stopped") {
   INFO(source);
   const auto begin = std::chrono::steady_clock::now();
   CHECK(Contains(Complaint(source), "chat template"));
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2));
+  // Tens of milliseconds on an idle machine, for each of several tries.
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
 }
 
 TEST_CASE("what is nested too deeply is refused by the parser") {

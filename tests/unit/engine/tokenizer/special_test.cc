@@ -147,7 +147,7 @@ TEST_CASE("a broken vocabulary is refused with the place") {
   CHECK_FALSE(LoadTokenizerJson(R"({"model":{"type":"WordPiece","vocab":{"a":4000000}}})").ok());
 }
 
-TEST_CASE("a megabyte of one letter takes time in proportion") {
+TEST_CASE("a long run of one letter takes time in proportion") {
   TokenizerSpec spec = ByteSpec();
   // aa, aaaa, … so that merging has work to do at every level.
   for (std::string run = "a"; run.size() < 64; run += run) {
@@ -161,7 +161,7 @@ TEST_CASE("a megabyte of one letter takes time in proportion") {
   const auto tokenizer = Make(std::move(spec));
   for (const std::string unit : {"a", " ", "\n", "1", "<", "A", "a \n", "\xF0", "\xE4\xB8\x80"}) {
     std::string text;
-    while (text.size() < 1'000'000) text += unit;
+    while (text.size() < 250'000) text += unit;
     text += "x";
     INFO(pre << " on " << unit);
     const auto begin = std::chrono::steady_clock::now();
