@@ -24,7 +24,8 @@ int Fail(const char* what, const absl::Status& status) {
 
 int Serve(const StoreOptions& options) {
   conclave::base::Shutdown shutdown;
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options, kDatabaseWait);
+  absl::StatusOr<std::unique_ptr<Store>> store =
+      Store::Open(options, kDatabaseWait, [&shutdown] { return shutdown.requested(); });
   if (!store.ok()) return Fail("cannot open the store", store.status());
   const auto probes = conclave::mesh::ProbeServer::Start(
       options.probe_listen, {.live = {},

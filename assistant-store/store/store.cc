@@ -165,11 +165,13 @@ Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Store::~Store() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options,
-                                                   std::chrono::milliseconds database_wait) {
+                                                   std::chrono::milliseconds database_wait,
+                                                   const std::function<bool()>& give_up) {
   auto impl = std::make_unique<Impl>(options);
   const base::SteadyTime deadline = std::chrono::steady_clock::now() + database_wait;
   absl::Status migrated = Migrate(impl->database);
-  while (absl::IsUnavailable(migrated) && std::chrono::steady_clock::now() < deadline) {
+  while (absl::IsUnavailable(migrated) && std::chrono::steady_clock::now() < deadline &&
+         !(give_up && give_up())) {
     base::LogWarning("waiting for the database");
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     migrated = Migrate(impl->database);

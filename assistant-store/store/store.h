@@ -2,7 +2,10 @@
 // every test that wants the real thing without a process.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "base/metrics.h"
 #include "base/status.h"
@@ -14,9 +17,10 @@ namespace conclave::store {
 class Store final {
  public:
   // Connects, migrates and builds; does not listen yet. UNAVAILABLE when the database does not
-  // answer within `database_wait`.
+  // answer within `database_wait`, or `give_up` (may be empty) says true before it does.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const StoreOptions& options,
-                                                     std::chrono::milliseconds database_wait);
+                                                     std::chrono::milliseconds database_wait,
+                                                     const std::function<bool()>& give_up = {});
   ~Store();  // stops
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;

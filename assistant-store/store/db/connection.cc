@@ -133,8 +133,6 @@ absl::StatusOr<PGresult*> Connection::Next(base::SteadyTime deadline) {
 absl::Status Connection::ErrorOf(const PGresult* result) {
   const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  const char* constraint = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
-  constraint_ = constraint == nullptr ? "" : constraint;
   if (state == nullptr) return Broken("connection lost");  // made by libpq, not by the server
   sqlstate_ = state;
   return StatusFromSqlState(sqlstate_, message == nullptr ? "error" : message);
@@ -150,7 +148,6 @@ absl::StatusOr<Rows> Connection::Execute(std::string_view sql, const Params& par
 absl::StatusOr<std::vector<Rows>> Connection::ExecuteAll(std::span<const Statement> statements,
                                                          base::SteadyTime deadline) {
   sqlstate_.clear();
-  constraint_.clear();
   if (broken()) return Broken("connection lost");
   if (prepared_.size() + statements.size() > kPreparedMax) {
     return base::Internal("database: too many statements");
@@ -229,7 +226,6 @@ absl::StatusOr<std::vector<Rows>> Connection::Gather(std::span<const Statement> 
 
 absl::Status Connection::ExecuteScript(const std::string& sql, base::SteadyTime deadline) {
   sqlstate_.clear();
-  constraint_.clear();
   if (PQsendQuery(pg_, sql.c_str()) == 0) return Broken("connection lost");
   RETURN_IF_ERROR(Flush(deadline));
   absl::Status status;

@@ -58,8 +58,6 @@ class Connection final {
   bool transaction_failed() const;
   // Of the last error; empty when it was not one of the server's.
   const std::string& sqlstate() const { return sqlstate_; }
-  // The constraint that the last error violated; empty when none.
-  const std::string& constraint() const { return constraint_; }
 
  private:
   explicit Connection(PGconn* pg) : pg_(pg) {}
@@ -78,7 +76,6 @@ class Connection final {
   PGconn* pg_;
   bool abandoned_ = false;  // an answer is outstanding that nobody will read
   std::string sqlstate_;
-  std::string constraint_;
   std::unordered_set<std::string> prepared_;  // texts
 };
 

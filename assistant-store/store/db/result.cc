@@ -88,14 +88,4 @@ std::vector<int32_t> Rows::Ints(int row, int column) const {
   return values;
 }
 
-std::optional<int64_t> Rows::OptionalInt(int row, int column) const {
-  if (IsNull(row, column)) return std::nullopt;
-  return Int(row, column);
-}
-
-std::optional<std::string> Rows::OptionalString(int row, int column) const {
-  if (IsNull(row, column)) return std::nullopt;
-  return String(row, column);
-}
-
 }  // namespace conclave::store

@@ -71,8 +71,6 @@ class Rows final {
   bool Bool(int row, int column) const;    // false for null
   std::string BytesAt(int row, int column) const;
   std::vector<int32_t> Ints(int row, int column) const;  // an integer array
-  std::optional<int64_t> OptionalInt(int row, int column) const;
-  std::optional<std::string> OptionalString(int row, int column) const;
 
  private:
   std::shared_ptr<pg_result> result_;  // shared by copies of these rows only

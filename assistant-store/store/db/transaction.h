@@ -25,8 +25,6 @@ namespace conclave::store {
 class Transaction final {
  public:
   absl::StatusOr<Rows> Execute(std::string_view sql, const Params& params = {});
-  // The constraint that the last failed statement violated; empty when none.
-  const std::string& violated_constraint() const { return connection_.constraint(); }
 
  private:
   friend class Database;
