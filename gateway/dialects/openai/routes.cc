@@ -44,6 +44,7 @@ void AddUnservedRoutes(Router& router) {
 void AddRoutes(Router& router, const Services& services) {
   router.SetErrorFamily("", ErrorJson);
   AddChatRoutes(router, services);
+  AddCompletionRoutes(router, services);
   AddModelRoutes(router, services);
   AddEmbeddingRoutes(router, services);
   AddAssistantRoutes(router, services);

@@ -9,6 +9,7 @@ namespace conclave::gateway::openai {
 void AddRoutes(Router& router, const Services& services);
 
 void AddChatRoutes(Router& router, const Services& services);
+void AddCompletionRoutes(Router& router, const Services& services);
 void AddModelRoutes(Router& router, const Services& services);
 void AddEmbeddingRoutes(Router& router, const Services& services);
 // Surfaces of OpenAI that we know and do not serve: 501 in the envelope rather than an unknown

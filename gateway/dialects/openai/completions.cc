@@ -1,0 +1,194 @@
+// POST /v1/completions: raw text in, text out, no template.
+#include <limits>
+#include <utility>
+
+#include "gateway/dialects/openai/chat_reply.h"
+#include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/routes.h"
+#include "gateway/dialects/openai/sampling.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+using base::JsonValue;
+using base::JsonWriter;
+
+constexpr size_t kStopMax = 16;  // lm-eval sends all the stop strings it has
+constexpr int32_t kMaxTokensDefault = 16;
+constexpr size_t kPromptTokensMax = 1u << 20;
+
+struct CompletionsRequest {
+  v1::GenerateRequest generate;
+  StreamOptions stream;
+};
+
+// A string or token ids; a list of prompts may hold one.
+absl::Status ReadPrompt(JsonValue prompt, v1::GenerateRequest* out) {
+  if (prompt.is_string()) {
+    ASSIGN_OR_RETURN(std::string text, prompt.AsString());
+    if (text.empty()) return prompt.Error("must not be empty");
+    out->set_text(std::move(text));
+    return absl::OkStatus();
+  }
+  if (!prompt.is_array()) {
+    return prompt.Error(prompt.present() ? "expected string or array" : "required");
+  }
+  if (prompt.size() == 0) return prompt.Error("must not be empty");
+  if (!prompt.At(0).is_number()) {
+    if (prompt.size() > 1) return prompt.Error("this server takes 1 prompt per request");
+    const JsonValue only = prompt.At(0);
+    if (only.is_array() && (only.size() == 0 || !only.At(0).is_number())) {
+      return only.Error("expected token ids");
+    }
+    return ReadPrompt(only, out);
+  }
+  if (prompt.size() > kPromptTokensMax) return prompt.Error("too many tokens");
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    ASSIGN_OR_RETURN(const int64_t id, prompt.At(i).AsInt(0, std::numeric_limits<int32_t>::max()));
+    out->mutable_token_ids()->add_ids(static_cast<int32_t>(id));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CompletionsRequest> Decode(std::string_view body) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  const JsonValue root = document.root();
+  RETURN_IF_ERROR(root.ExpectObject());
+  CompletionsRequest request;
+  ASSIGN_OR_RETURN(std::string model, root.Get("model").AsString());
+  request.generate.set_model(std::move(model));
+  RETURN_IF_ERROR(ReadPrompt(root.Get("prompt"), &request.generate));
+  RETURN_IF_ERROR(ReadSampling(root, kStopMax, &request.generate));
+  ASSIGN_OR_RETURN(const std::optional<int64_t> limit,
+                   root.Get("max_tokens").OptionalInt(1, std::numeric_limits<int32_t>::max()));
+  request.generate.mutable_stop()->set_max_tokens(
+      static_cast<int32_t>(limit.value_or(kMaxTokensDefault)));
+  ASSIGN_OR_RETURN(const std::optional<int64_t> best_of, root.Get("best_of").OptionalInt(1, 20));
+  if (best_of.value_or(1) != 1) {
+    return root.Get("best_of").Error("this server makes 1 choice per request");
+  }
+  // The legacy arrays need the prompt's own logprobs, which no worker gives yet.
+  RETURN_IF_ERROR(RefuseFields(root, {"suffix", "echo", "logprobs", "response_format"}));
+  ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
+  return request;
+}
+
+// One object: a whole answer, or a chunk of a stream. `finish` "" for null.
+void WriteObject(JsonWriter& json, const AnswerIdentity& identity, const std::string& fingerprint,
+                 std::string_view text, std::string_view finish) {
+  json.BeginObject();
+  json.Field("id", identity.id);
+  json.Field("object", "text_completion");
+  json.Field("created", identity.created);
+  json.Field("model", identity.model);
+  if (!fingerprint.empty()) json.Field("system_fingerprint", fingerprint);
+  json.Key("choices");
+  json.BeginArray();
+  json.BeginObject();
+  json.Field("text", text);
+  json.Field("index", 0);
+  json.NullField("logprobs");
+  if (finish.empty()) {
+    json.NullField("finish_reason");
+  } else {
+    json.Field("finish_reason", finish);
+  }
+  json.EndObject();
+  json.EndArray();
+}
+
+class StreamEncoder final : public GenerationEncoder {
+ public:
+  StreamEncoder(AnswerIdentity identity, bool include_usage)
+      : identity_(std::move(identity)), include_usage_(include_usage) {}
+
+  std::string_view content_type() const override { return "text/event-stream; charset=utf-8"; }
+  void Begin(std::string*) override {}
+  void OnEvent(const v1::GenerateEvent& event, std::string* out) override {
+    if (event.has_accepted()) fingerprint_ = FingerprintOf(event.accepted());
+    if (event.has_delta() && !event.delta().text().empty()) Chunk(event.delta().text(), "", out);
+    if (!event.has_finished()) return;
+    usage_ = event.finished().usage();
+    Chunk("", FinishReasonName(event.finished().reason()), out);
+  }
+  void End(std::string* out) override {
+    if (include_usage_) {
+      JsonWriter json;
+      json.BeginObject();
+      json.Field("id", identity_.id);
+      json.Field("object", "text_completion");
+      json.Field("created", identity_.created);
+      json.Field("model", identity_.model);
+      json.Key("choices");
+      json.BeginArray();
+      json.EndArray();
+      json.Key("usage");
+      WriteUsage(json, usage_);
+      json.EndObject();
+      AppendSse(json.Take(), out);
+    }
+    AppendSse("[DONE]", out);
+  }
+  void KeepAlive(std::string* out) override { *out += ": ping\n"; }
+  void Error(const ErrorInfo& error, std::string* out) override {
+    AppendSse(ErrorJson(error), out);
+  }
+
+ private:
+  void Chunk(std::string_view text, std::string_view finish, std::string* out) {
+    JsonWriter json;
+    WriteObject(json, identity_, fingerprint_, text, finish);
+    if (include_usage_) json.NullField("usage");
+    json.EndObject();
+    AppendSse(json.Take(), out);
+  }
+
+  const AnswerIdentity identity_;
+  const bool include_usage_;
+  std::string fingerprint_;
+  v1::Usage usage_;
+};
+
+std::string Encode(const AnswerIdentity& identity, const Completion& completion) {
+  const Completion::Choice& choice = completion.choices.front();
+  JsonWriter json;
+  WriteObject(json, identity, FingerprintOf(completion.accepted), choice.text,
+              FinishReasonName(choice.finished.reason()));
+  json.Key("usage");
+  WriteUsage(json, completion.usage);
+  json.EndObject();
+  return json.Take();
+}
+
+Task<void> Complete(const Services& services, Exchange& exchange) {
+  absl::StatusOr<CompletionsRequest> request = Decode(exchange.request.body);
+  if (!request.ok()) {
+    co_await ReplyError(exchange, request.status(), ErrorJson);
+    co_return;
+  }
+  AnswerIdentity identity;
+  identity.id = services.new_id("cmpl-");
+  identity.created = services.clock->UnixSeconds();
+  identity.model = request->generate.model();
+  if (request->stream.stream) {
+    StreamEncoder encoder(std::move(identity), request->stream.include_usage);
+    co_await StreamGeneration(services, exchange, std::move(request->generate), encoder, ErrorJson);
+    co_return;
+  }
+  const absl::StatusOr<Completion> completion =
+      co_await CollectGeneration(services, exchange, std::move(request->generate));
+  if (!completion.ok()) {
+    co_await ReplyError(exchange, completion.status(), ErrorJson);
+    co_return;
+  }
+  co_await ReplyJson(exchange, Encode(identity, *completion));
+}
+
+}  // namespace
+
+void AddCompletionRoutes(Router& router, const Services& services) {
+  AddBoth(router, "POST", "/completions",
+          [&services](Exchange& exchange) { return Complete(services, exchange); });
+}
+
+}  // namespace conclave::gateway::openai
