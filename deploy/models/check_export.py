@@ -11,11 +11,7 @@ import argparse
 import random
 from pathlib import Path
 
-import gguf
-import jinja2
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer as Oracle, decoders, models, pre_tokenizers
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import chat
 import corpus
@@ -27,6 +23,8 @@ QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{
 
 
 def read(path):
+    import gguf
+
     reader = gguf.GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     tensors = {}
@@ -66,6 +64,8 @@ def our_model(config, tensors):
 
 
 def oracle_model(config, tensors):
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
     oracle = Qwen3MoeForCausalLM(Qwen3MoeConfig(
         vocab_size=config.vocab_size, hidden_size=config.hidden, intermediate_size=config.expert_ffn,
         num_hidden_layers=config.layers, num_attention_heads=config.heads, num_key_value_heads=config.kv_heads,
@@ -96,6 +96,8 @@ def oracle_model(config, tensors):
 
 
 def oracle_tokenizer(fields):
+    from tokenizers import AddedToken, Regex, Tokenizer as Oracle, decoders, models, pre_tokenizers
+
     tokens = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
     oracle = Oracle(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
@@ -133,6 +135,8 @@ def template_messages(messages):
 
 
 def check_template(source):
+    import jinja2
+
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = chat.to_json
     template = environment.from_string(source)

@@ -6,13 +6,17 @@ import torch
 
 import chat
 from check_export import config_of, our_model, read
+from model import turn
 from tokenizer import Tokenizer
 
 CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
 
 
 def prompt_of(case):
-    """The prompt, and the part of the answer that the request already settles."""
+    """The prompt, and the part of the answer that the request already settles.
+
+    A settled part must not end in a space: the space belongs to the next token.
+    """
     messages = []
     for message in case["messages"]:
         message = dict(message)
@@ -25,7 +29,7 @@ def prompt_of(case):
         return prompt, "<think>\n"
     if case.get("tool_choice"):
         name = case["tool_choice"]["function"]["name"]
-        return prompt, f'<tool_call>\n{{"name": "{name}", "arguments": '
+        return prompt, f'<tool_call>\n{{"name": "{name}", "arguments":'
     return prompt, ""
 
 
@@ -47,8 +51,53 @@ def reply_of(text):
     return reply
 
 
+class Decoder:
+    """Greedy decoding of a batch of prompts with a key-value cache; prompts are padded on the right."""
+
+    def __init__(self, model, rows, tokens_max):
+        self.model, self.config = model, model.config
+        self.lengths = torch.tensor([len(row) for row in rows])
+        size = int(self.lengths.max())
+        ids = torch.tensor([row + [0] * (size - len(row)) for row in rows])
+        shape = (self.config.layers, len(rows), self.config.kv_heads, size + tokens_max, self.config.head_dim)
+        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        positions = torch.arange(size).expand(len(rows), size)
+        self.states = self.forward(ids, positions)[torch.arange(len(rows)), self.lengths - 1]
+
+    def attend(self, layer, attention, x, positions):
+        c, (batch, length, _) = self.config, x.shape
+        q, k, v = attention.qkv_proj(x).split((attention.q_size, attention.kv_size, attention.kv_size), dim=-1)
+        cos, sin = self.model.cos[positions][:, :, None], self.model.sin[positions][:, :, None]
+        q = turn(attention.q_norm(q.reshape(batch, length, c.heads, c.head_dim)), cos, sin)
+        k = turn(attention.k_norm(k.reshape(batch, length, c.kv_heads, c.head_dim)), cos, sin)
+        rows = torch.arange(batch)[:, None].expand_as(positions)
+        self.keys[layer].transpose(1, 2)[rows, positions] = k
+        self.values[layer].transpose(1, 2)[rows, positions] = v.reshape(k.shape)
+        reach = int(positions.max()) + 1
+        q = q.view(batch, length, c.kv_heads, -1, c.head_dim).permute(0, 2, 3, 1, 4)
+        scores = q @ self.keys[layer][:, :, None, :reach].transpose(-1, -2) / c.head_dim**0.5
+        later = torch.arange(reach) > positions[:, :, None]
+        weights = scores.masked_fill(later[:, None, None], float("-inf")).softmax(-1)
+        out = weights @ self.values[layer][:, :, None, :reach]
+        return attention.o_proj(out.permute(0, 3, 1, 2, 4).reshape(batch, length, -1))
+
+    def forward(self, ids, positions):
+        x = self.model.embed(ids)
+        for layer, block in enumerate(self.model.blocks):
+            x = x + self.attend(layer, block.attn, block.attn_norm(x), positions)
+            x = x + block.ffn(block.ffn_norm(x))[0]
+        return self.model.norm(x)
+
+    def next(self):
+        """The greedy token of every row, which then becomes part of the row."""
+        tokens = self.model.logits(self.states).argmax(-1)
+        self.states = self.forward(tokens[:, None], self.lengths[:, None])[:, 0]
+        self.lengths = self.lengths + 1
+        return tokens.tolist()
+
+
 class LocalBackend:
-    def __init__(self, path, batch=40):
+    def __init__(self, path, batch=50):
         fields, tensors = read(path)
         self.tokenizer = Tokenizer([merge.split(" ") for merge in fields["tokenizer.ggml.merges"]])
         self.model = our_model(config_of(fields), tensors)
@@ -58,17 +107,12 @@ class LocalBackend:
     @torch.no_grad()
     def continue_all(self, rows, tokens_max):
         """Appends to every row of ids, greedily, until its end token."""
-        active = list(range(len(rows)))
+        decoder = Decoder(self.model, rows, tokens_max)
         for _ in range(tokens_max):
-            length = max(len(rows[index]) for index in active)
-            ids = torch.tensor([rows[index] + [0] * (length - len(rows[index])) for index in active])
-            last = torch.tensor([len(rows[index]) - 1 for index in active])
-            states, _ = self.model.hidden_states(ids)
-            chosen = self.model.logits(states[torch.arange(len(active)), last]).argmax(-1).tolist()
-            for index, token in zip(active, chosen):
-                rows[index].append(token)
-            active = [index for index in active if rows[index][-1] != self.end]
-            if not active:
+            for row, token in zip(rows, decoder.next()):
+                if row[-1] != self.end:
+                    row.append(token)
+            if all(row[-1] == self.end for row in rows):
                 return
 
     def answers(self, cases):

@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 import chat
+import check_export
 import corpus
 import heldout
 from model import Config, Model
@@ -231,6 +232,11 @@ class Team:
         self.barrier.wait()
 
 
+def fresh_config(options, tokenizer):
+    return Config(vocab_size=len(tokenizer.tokens), hidden=options.hidden, layers=options.layers, heads=options.hidden // 32,
+                  kv_heads=options.hidden // 64, experts=options.experts, expert_ffn=options.expert_ffn)
+
+
 class Trainer:
     def __init__(self, options):
         self.options = options
@@ -242,10 +248,12 @@ class Trainer:
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         path = self.out / "checkpoint.pt"
         saved = torch.load(path, map_location="cpu") if path.exists() else None
-        config = Config(**saved["config"]) if saved else Config(
-            vocab_size=len(self.tokenizer.tokens), hidden=options.hidden, layers=options.layers, heads=options.hidden // 32,
-            kv_heads=options.hidden // 64, experts=options.experts, expert_ffn=options.expert_ffn)
-        self.model = Model(config).share_memory()
+        if saved or not options.init:
+            self.model = Model(Config(**saved["config"]) if saved else fresh_config(options, self.tokenizer))
+        else:
+            fields, tensors = check_export.read(options.init)
+            self.model = check_export.our_model(check_export.config_of(fields), tensors).train()
+        self.model.share_memory()
         self.muon = Muon(self.model)
         rest = [(name, p) for name, p in self.model.named_parameters() if not is_hidden_matrix(name)]
         groups = [{"params": [p for name, p in rest if not is_sharpness(name)], "scale": 1.0},
@@ -341,6 +349,7 @@ def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--out", default="run", help="folder of checkpoint and logs")
+    add("--init", help="exported GGUF to start from when the folder holds no checkpoint")
     add("--tokenizer", default="merges.json")
     add("--seed", type=int, default=1)
     add("--workers", type=int, default=2, help="processes of one thread each that share the work of a step")
