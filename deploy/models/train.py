@@ -127,7 +127,13 @@ class StepData:
 
     def steps_from(self, first):
         return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=range(first, self.options.steps),
-                                                num_workers=self.options.drawers, pin_memory=self.options.device != "cpu"))
+                                                num_workers=self.options.drawers, worker_init_fn=leave_stopping_to_others,
+                                                pin_memory=self.options.device != "cpu"))
+
+
+def leave_stopping_to_others(_):
+    """A SIGTERM to the whole process group ends the run between two steps, not in a drawer."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def next_tokens(model, bf16, ids, mask, numbers=None):
@@ -222,12 +228,13 @@ def is_sharpness(name):
     return name.endswith(("q_norm.weight", "k_norm.weight"))
 
 
-def rate_scale(step, options):
+def rate_scale(step, seconds, options):
     if step < options.warmup:
         return (step + 1) / options.warmup
-    if step < options.decay_from:
-        return 1.0
-    return max(0.0, (options.steps - step) / max(1, options.steps - options.decay_from))
+    left = (options.steps - step) / max(1, options.steps - options.decay_from)
+    if options.seconds:
+        left = min(left, (options.seconds - seconds) / max(1, options.seconds - options.decay_from_second))
+    return min(1.0, max(0.0, left))
 
 
 class Team:
@@ -324,7 +331,7 @@ class Trainer:
         (self.out / "checkpoint.tmp").replace(self.out / "checkpoint.pt")
 
     def run_step(self, steps, rank=0):
-        scale = rate_scale(self.step, self.options)
+        scale = rate_scale(self.step, self.seconds, self.options)
         started = time.time()
         batches, tokens = next(steps)
         loss, balance = train_step(self.model, batches, self.options, self.team.next_index)
@@ -372,12 +379,15 @@ class Trainer:
                 writer.writerow(row.keys())
             writer.writerow(row.values())
 
+    def over(self):
+        return self.step >= self.options.steps or 0 < self.options.seconds <= self.seconds
+
     def run(self):
         stopped = []
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
         saved_at = time.time()
         steps = self.data.steps_from(self.step)
-        while self.team.goes_on(0, self.step < self.options.steps and not stopped):
+        while self.team.goes_on(0, not self.over() and not stopped):
             loss, balance, scale = self.run_step(steps)
             if self.step % 10 == 0:
                 self.log("training_log.csv", {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 1), "loss": round(loss, 4),
@@ -406,6 +416,8 @@ def parse_options():
     add("--drawers", type=int, default=0, help="processes that draw conversations ahead; 0: each worker draws its own")
     add("--steps", type=int, default=10**9)
     add("--decay-from", type=int, default=10**9, help="step at which the rate starts to fall to zero")
+    add("--seconds", type=float, default=0, help="end after so many seconds of training, whatever the steps; 0: no such end")
+    add("--decay-from-second", type=float, default=0, help="with --seconds: second at which the rate starts to fall to zero")
     add("--warmup", type=int, default=60)
     add("--batch", type=int, default=96, help="conversations in a step")
     add("--length", type=int, default=512, help="longer conversations are not drawn")
