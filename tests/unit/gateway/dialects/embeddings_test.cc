@@ -5,7 +5,7 @@
 #include "gateway/dialects/embedding_call.h"
 #include "gateway/dialects/openai/embeddings_codec.h"
 #include "gateway/http/status_map.h"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 namespace {

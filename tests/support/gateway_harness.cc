@@ -1,4 +1,4 @@
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 #include <google/protobuf/text_format.h>
 
@@ -19,15 +19,6 @@ Message ParseText(const std::string& text) {
   INFO(text);
   REQUIRE(google::protobuf::TextFormat::ParseFromString(text, &message));
   return message;
-}
-
-template <typename Reply>
-Call<Reply> Played(std::vector<Reply> replies, absl::Status status) {
-  auto feed = std::make_shared<typename EventStream<Reply>::Feed>();
-  for (Reply& reply : replies) feed->Push(std::move(reply), 1);
-  feed->Finish(std::move(status));
-  return std::make_unique<EventStream<Reply>>(
-      feed, [] {}, [] {});
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/dialects/dialect.h"
@@ -19,6 +20,16 @@ class StoppedClock final : public base::Clock {
   base::SteadyTime Now() const override { return base::SteadyTime(); }
   int64_t UnixMillis() const override { return 1'767'323'045'678; }
 };
+
+// A call that gives `replies`, then ends with `status`.
+template <typename Reply>
+Call<Reply> Played(std::vector<Reply> replies, absl::Status status) {
+  auto feed = std::make_shared<typename EventStream<Reply>::Feed>();
+  for (Reply& reply : replies) feed->Push(std::move(reply), 1);
+  feed->Finish(std::move(status));
+  return std::make_unique<EventStream<Reply>>(
+      feed, [] {}, [] {});
+}
 
 class FakeModels final : public ModelDirectory {
  public:
