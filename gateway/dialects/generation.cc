@@ -79,6 +79,10 @@ Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Ex
     request.set_model(services.default_model);
   }
   if (!model.ok()) co_return model.status();
+  if (!Can(*model, "completion")) {
+    co_return base::WithParam(
+        base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
+  }
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();
   running->model = model->name();
