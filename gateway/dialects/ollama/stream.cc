@@ -37,12 +37,7 @@ void WriteToolCalls(JsonWriter& json, const Piece& piece) {
 
 void WriteLogprob(JsonWriter& json, const v1::TokenLogprob& token, bool with_top) {
   json.BeginObject();
-  json.Field("token", token.token());
-  json.Field("logprob", static_cast<double>(token.logprob()));
-  json.Key("bytes");
-  json.BeginArray();
-  for (const char byte : token.token()) json.Int(static_cast<unsigned char>(byte));
-  json.EndArray();
+  WriteTokenFields(json, token);
   if (with_top && !token.top().empty()) {
     json.Key("top_logprobs");
     json.BeginArray();
