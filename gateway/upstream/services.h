@@ -104,6 +104,9 @@ class ModelDirectory {
   absl::StatusOr<v1::ModelStatus> FindReady(std::string_view name) const;
 };
 
+// Whether the model says it can: "completion", "embedding", "tools", ….
+bool Can(const v1::ModelStatus& model, std::string_view capability);
+
 struct ServiceTimes {
   std::chrono::milliseconds generate{30 * 60'000};  // a whole answer
   std::chrono::milliseconds embed{5 * 60'000};
