@@ -32,6 +32,17 @@ CONCLAVE_INLINE int32_t GroupSum(const Int8Column& column, int64_t g) {
 template <int... steps>
 struct Steps {};
 
+struct Table16 {
+  alignas(16) uint8_t shifted[16];
+};
+constexpr Table16 Shifted(const int8_t (&values)[16], int offset) {
+  Table16 table = {};
+  for (int i = 0; i < 16; ++i) table.shifted[i] = static_cast<uint8_t>(values[i] + offset);
+  return table;
+}
+constexpr Table16 kNl4Table = Shifted(kNl4Values, 128);
+constexpr Table16 kFp4Table = Shifted(kFp4Values, 12);
+
 struct Quants8 {
   static constexpr int64_t kBytes = 512;
   using Whole = Steps<0, 1, 2, 3, 4, 5, 6, 7>;
@@ -63,7 +74,33 @@ struct Quants4 : SmallQuants<offset> {
   template <int s>
   CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
     const U8x64 bytes = LoadBytes(group + s % 4 * 64);
-    return s < 4 ? LowNibbles(bytes) : HighNibbles(bytes);
+    return BitsOf<s / 4 * 4, 4>(bytes);
+  }
+};
+
+template <int offset>
+struct Quants5 : SmallQuants<offset> {
+  static constexpr int64_t kBytes = 320;
+  using Whole = typename Quants4<offset>::Whole;
+  template <int s>
+  CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
+    return WithBitsOf<s, 1, 4>(Quants4<offset>::template Step<s>(group), LoadBytes(group + 256));
+  }
+};
+
+struct Quants2 : SmallQuants<0> {
+  static constexpr int64_t kBytes = 128;
+  template <int s>
+  CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
+    return BitsOf<s % 4 * 2, 2>(LoadBytes(group + s / 4 * 64));
+  }
+};
+
+struct Quants3 : SmallQuants<4> {
+  static constexpr int64_t kBytes = 192;
+  template <int s>
+  CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
+    return WithBitsOf<s, 1, 2>(Quants2::Step<s>(group), LoadBytes(group + 128));
   }
 };
 
@@ -72,7 +109,27 @@ struct Quants6 : SmallQuants<32> {
   using Whole = Quants4<32>::Whole;
   template <int s>
   CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
-    return WithHighPair<s % 4>(Quants4<32>::Step<s>(group), LoadBytes(group + 256 + s / 4 * 64));
+    return WithBitsOf<s % 4 * 2, 2, 4>(Quants4<32>::Step<s>(group),
+                                       LoadBytes(group + 256 + s / 4 * 64));
+  }
+};
+
+// Nibbles that choose from a table, shifted to be unsigned.
+struct QuantsNl4 : Quants8 {
+  static constexpr int64_t kBytes = 256;
+  using Whole = Quants4<0>::Whole;
+  template <int s>
+  CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
+    return Lookup(kNl4Table.shifted, Quants4<0>::Step<s>(group));
+  }
+};
+
+struct QuantsFp4 : SmallQuants<12> {
+  static constexpr int64_t kBytes = 256;
+  using Whole = Quants4<0>::Whole;
+  template <int s>
+  CONCLAVE_INLINE static U8x64 Step(const std::byte* group) {
+    return Lookup(kFp4Table.shifted, Quants4<0>::Step<s>(group));
   }
 };
 
@@ -91,6 +148,32 @@ struct ScaleHalf {
   }
 };
 
+// m is subtracted like every minimum: who packs a format that adds it turns its sign.
+struct ScaleHalfMin {
+  static constexpr int kGroups = 1, kParts = 1;
+  static constexpr int64_t kBytes = 64;
+  static constexpr bool kHasMin = true;
+  struct Super {};
+  CONCLAVE_INLINE static Super LoadSuper(const std::byte*) { return {}; }
+  CONCLAVE_INLINE static F32x16 Scale(const Super&, const std::byte* p, int64_t, int) {
+    return LoadHalf(p);
+  }
+  CONCLAVE_INLINE static F32x16 Min(const Super&, const std::byte* p, int64_t, int) {
+    return LoadHalf(p + 32);
+  }
+};
+
+struct ScaleExponent {
+  static constexpr int kGroups = 1, kParts = 1;
+  static constexpr int64_t kBytes = 16;
+  static constexpr bool kHasMin = false;
+  struct Super {};
+  CONCLAVE_INLINE static Super LoadSuper(const std::byte*) { return {}; }
+  CONCLAVE_INLINE static F32x16 Scale(const Super&, const std::byte* p, int64_t, int) {
+    return LoadExponents(p);
+  }
+};
+
 struct ScaleSuperMin {
   static constexpr int kGroups = 8, kParts = 1;
   static constexpr int64_t kBytes = 320;
@@ -106,6 +189,37 @@ struct ScaleSuperMin {
   }
   CONCLAVE_INLINE static F32x16 Min(const Super& super, const std::byte* p, int64_t group, int) {
     return Mul(super.dmin, LoadUint8(p + 64 + group * 32 + 16));
+  }
+};
+
+struct ScaleSuperMin16 {
+  static constexpr int kGroups = 8, kParts = 2;
+  static constexpr int64_t kBytes = 320;
+  static constexpr bool kHasMin = true;
+  using Super = ScaleSuperMin::Super;
+  CONCLAVE_INLINE static Super LoadSuper(const std::byte* p) {
+    return {LoadHalf(p), LoadHalf(p + 32)};
+  }
+  CONCLAVE_INLINE static F32x16 Scale(const Super& super, const std::byte* p, int64_t group,
+                                      int part) {
+    return Mul(super.d, LoadNibbles<0>(p + 64 + group * 32 + part * 16));
+  }
+  CONCLAVE_INLINE static F32x16 Min(const Super& super, const std::byte* p, int64_t group,
+                                    int part) {
+    return Mul(super.dmin, LoadNibbles<4>(p + 64 + group * 32 + part * 16));
+  }
+};
+
+struct ScaleSuper {
+  static constexpr int kGroups = 8, kParts = 1;
+  static constexpr int64_t kBytes = 160;
+  static constexpr bool kHasMin = false;
+  struct Super {
+    F32x16 d;
+  };
+  CONCLAVE_INLINE static Super LoadSuper(const std::byte* p) { return {LoadHalf(p)}; }
+  CONCLAVE_INLINE static F32x16 Scale(const Super& super, const std::byte* p, int64_t group, int) {
+    return Mul(super.d, LoadInt8(p + 32 + group * 16));
   }
 };
 
@@ -222,8 +336,17 @@ constexpr int kFewerPanels = (kWidePanels + 1) / 2;
 
 using KindU8 = Int8Kind<Quants8, ScaleHalf, kWidePanels>;
 using KindU4 = Int8Kind<Quants4<8>, ScaleHalf, kWidePanels>;
+using KindU5 = Int8Kind<Quants5<16>, ScaleHalf, kFewerPanels>;
+using KindU4HalfMin = Int8Kind<Quants4<0>, ScaleHalfMin, kWidePanels>;
+using KindU5HalfMin = Int8Kind<Quants5<0>, ScaleHalfMin, kFewerPanels>;
 using KindU4Min = Int8Kind<Quants4<0>, ScaleSuperMin, kWidePanels>;
+using KindU5Min = Int8Kind<Quants5<0>, ScaleSuperMin, kFewerPanels>;
+using KindU2Min = Int8Kind<Quants2, ScaleSuperMin16, kFewerPanels>;
+using KindU3 = Int8Kind<Quants3, ScaleSuper16, kFewerPanels>;
 using KindU6 = Int8Kind<Quants6, ScaleSuper16, kFewerPanels>;
+using KindNl4 = Int8Kind<QuantsNl4, ScaleHalf, kWidePanels>;
+using KindNl4Super = Int8Kind<QuantsNl4, ScaleSuper, kWidePanels>;
+using KindFp4 = Int8Kind<QuantsFp4, ScaleExponent, kWidePanels>;
 
 template <PanelKind kind>
 CONCLAVE_INLINE F32x16 LoadWeights(const std::byte* panel, int64_t k) {
@@ -371,10 +494,28 @@ void Multiply(const PanelRun& run) {
       return AllColumns<Int8Tile<KindU8>>(run);
     case PanelKind::kU4:
       return AllColumns<Int8Tile<KindU4>>(run);
+    case PanelKind::kU5:
+      return AllColumns<Int8Tile<KindU5>>(run);
+    case PanelKind::kU4HalfMin:
+      return AllColumns<Int8Tile<KindU4HalfMin>>(run);
+    case PanelKind::kU5HalfMin:
+      return AllColumns<Int8Tile<KindU5HalfMin>>(run);
     case PanelKind::kU4Min:
       return AllColumns<Int8Tile<KindU4Min>>(run);
+    case PanelKind::kU5Min:
+      return AllColumns<Int8Tile<KindU5Min>>(run);
+    case PanelKind::kU2Min:
+      return AllColumns<Int8Tile<KindU2Min>>(run);
+    case PanelKind::kU3:
+      return AllColumns<Int8Tile<KindU3>>(run);
     case PanelKind::kU6:
       return AllColumns<Int8Tile<KindU6>>(run);
+    case PanelKind::kNl4:
+      return AllColumns<Int8Tile<KindNl4>>(run);
+    case PanelKind::kNl4Super:
+      return AllColumns<Int8Tile<KindNl4Super>>(run);
+    case PanelKind::kFp4:
+      return AllColumns<Int8Tile<KindFp4>>(run);
   }
 }
 
