@@ -1,8 +1,8 @@
 // Q4_1: 32 elements, y = d · q + m; byte j holds element j (low) and element j + 16 (high).
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "engine/quant/bits.h"
 #include "engine/quant/format.h"
 #include "engine/quant/formats.h"
 #include "engine/quant/half.h"
@@ -66,9 +66,7 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
   for (int r = 0; r < rows; ++r) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       const Block block = Load<Block>(bytes + r * row_bytes + g * 20);
-      for (int j = 0; j < 4; ++j) {
-        std::memcpy(quants + g * 256 + j * 64 + r * 4, block.q + 4 * j, 4);
-      }
+      PutNibbles(block.q, quants + g * 256, r);
       Store(scales + g * 64 + r * 2, block.d);
       Store(scales + g * 64 + 32 + r * 2, static_cast<uint16_t>(block.m ^ kSign));
     }
