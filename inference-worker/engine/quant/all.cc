@@ -6,8 +6,8 @@ namespace conclave::engine {
 namespace {
 
 const QuantFormat* const kFormats[] = {
-    &kF32Format,  &kF16Format,  &kBF16Format, &kQ4_0Format,
-    &kQ4_1Format, &kQ8_0Format, &kQ4_KFormat, &kQ6_KFormat,
+    &kF32Format,  &kF16Format,  &kBF16Format, &kQ4_0Format, &kQ4_1Format,
+    &kQ5_0Format, &kQ5_1Format, &kQ8_0Format, &kQ4_KFormat, &kQ6_KFormat,
 };
 
 }  // namespace

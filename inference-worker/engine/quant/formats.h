@@ -17,6 +17,8 @@ extern const QuantFormat kF16Format;
 extern const QuantFormat kBF16Format;
 extern const QuantFormat kQ4_0Format;
 extern const QuantFormat kQ4_1Format;
+extern const QuantFormat kQ5_0Format;
+extern const QuantFormat kQ5_1Format;
 extern const QuantFormat kQ8_0Format;
 extern const QuantFormat kQ4_KFormat;
 extern const QuantFormat kQ6_KFormat;

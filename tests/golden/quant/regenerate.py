@@ -34,12 +34,14 @@ HALVES = {
     T.BF16: [],
     T.Q4_0: [0],
     T.Q4_1: [0, 2],
+    T.Q5_0: [0],
+    T.Q5_1: [0, 2],
     T.Q8_0: [0],
     T.Q4_K: [0, 2],
     T.Q6_K: [208],
 }
 # Those the package can write.
-WRITTEN = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q8_0]
+WRITTEN = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0]
 
 
 def words(seed, first, count):
