@@ -7,7 +7,8 @@ namespace {
 
 const QuantFormat* const kFormats[] = {
     &kF32Format,  &kF16Format,  &kBF16Format, &kQ4_0Format, &kQ4_1Format,
-    &kQ5_0Format, &kQ5_1Format, &kQ8_0Format, &kQ4_KFormat, &kQ6_KFormat,
+    &kQ5_0Format, &kQ5_1Format, &kQ8_0Format, &kQ2_KFormat, &kQ3_KFormat,
+    &kQ4_KFormat, &kQ5_KFormat, &kQ6_KFormat,
 };
 
 }  // namespace

@@ -20,7 +20,10 @@ extern const QuantFormat kQ4_1Format;
 extern const QuantFormat kQ5_0Format;
 extern const QuantFormat kQ5_1Format;
 extern const QuantFormat kQ8_0Format;
+extern const QuantFormat kQ2_KFormat;
+extern const QuantFormat kQ3_KFormat;
 extern const QuantFormat kQ4_KFormat;
+extern const QuantFormat kQ5_KFormat;
 extern const QuantFormat kQ6_KFormat;
 
 }  // namespace conclave::engine
