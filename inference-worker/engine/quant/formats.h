@@ -25,5 +25,8 @@ extern const QuantFormat kQ3_KFormat;
 extern const QuantFormat kQ4_KFormat;
 extern const QuantFormat kQ5_KFormat;
 extern const QuantFormat kQ6_KFormat;
+extern const QuantFormat kIQ4_NLFormat;
+extern const QuantFormat kIQ4_XSFormat;
+extern const QuantFormat kMXFP4Format;
 
 }  // namespace conclave::engine
