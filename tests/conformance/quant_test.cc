@@ -1,5 +1,6 @@
 // Every format: to the bit as the `gguf` package has it, a round trip within half a step, and
 // panels that hold the same values as the rows they were packed from.
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -234,6 +235,81 @@ TEST_CASE("a round trip loses at most what the format's step allows") {
     }
     CAPTURE(format->name());
     CHECK(error < bound);
+  }
+}
+
+namespace {
+
+// Sub-blocks of a K format: y = scale · q − min with q in low..high and real scales.
+struct SubBlocks {
+  DType dtype;
+  int64_t elements;
+  int low, high;
+  bool has_min;
+};
+
+double SquareError(const float* x, int64_t n, double scale, double min, const SubBlocks& sub) {
+  double error = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double level =
+        std::clamp(std::round((x[i] + min) / scale), double{sub.low * 1.0}, double{sub.high * 1.0});
+    const double difference = x[i] - (scale * level - min);
+    error += difference * difference;
+  }
+  return error;
+}
+
+// The least error any choice of scale (and minimum) of a fine lattice gives.
+double LeastError(const float* x, const SubBlocks& sub) {
+  const auto [least, most] = std::minmax_element(x, x + sub.elements);
+  const double lowest = std::min(0.0f, *least);
+  const double range = std::max(0.0f, *most) - lowest;
+  double best = 1e30;
+  for (int i = 20; i <= 110; ++i) {
+    const double scale = range * i / 100 / (sub.high - sub.low);
+    if (sub.has_min) {
+      for (int j = 0; j <= 40; ++j) {
+        best = std::min(best, SquareError(x, sub.elements, scale, -lowest * j / 40, sub));
+      }
+    } else {
+      for (const double sign : {-2.0, -1.0, 1.0, 2.0}) {
+        best = std::min(best, SquareError(x, sub.elements, sign * scale, 0, sub));
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+TEST_CASE("quantisers of the K formats come near to the best real scales") {
+  // Normal values, as weights are. The lattice knows nothing of the quantiser and rounds no scale:
+  // a format's own scales of four to eight bits cost up to three percent.
+  constexpr int64_t kCount = 64 * 256;
+  std::vector<float> values(kCount);
+  Random random(7);
+  for (float& value : values) {
+    for (int i = 0; i < 12; ++i) value += random.Uniform() / 2;  // deviation 1
+  }
+  for (const SubBlocks& sub :
+       {SubBlocks{DType::kQ2_K, 16, 0, 3, true}, SubBlocks{DType::kQ3_K, 16, -4, 3, false},
+        SubBlocks{DType::kQ4_K, 32, 0, 15, true}, SubBlocks{DType::kQ5_K, 32, 0, 31, true},
+        SubBlocks{DType::kQ6_K, 16, -32, 31, false}}) {
+    const QuantFormat& format = *FindFormat(sub.dtype);
+    std::vector<std::byte> blocks(kCount / 256 * static_cast<size_t>(format.block_bytes()));
+    std::vector<float> back(kCount);
+    format.quantize_row(values.data(), blocks.data(), kCount);
+    format.dequantize_row(blocks.data(), back.data(), kCount);
+    double error = 0, least = 0, squares = 0;
+    for (size_t i = 0; i < back.size(); ++i) {
+      error += double{back[i] - values[i]} * (back[i] - values[i]);
+      squares += double{values[i]} * values[i];
+    }
+    for (int64_t i = 0; i < kCount; i += sub.elements)
+      least += LeastError(&values[static_cast<size_t>(i)], sub);
+    const double ratio = std::sqrt(error / least);
+    CAPTURE(format.name(), ratio, std::sqrt(error / squares));
+    CHECK(ratio < 1.05);
   }
 }
 
