@@ -31,6 +31,7 @@ absl::StatusOr<v1::ModelStatus> ModelDirectory::Find(std::string_view name) cons
       if (alias == name) return std::move(model);
     }
   }
+  if (auto lost = FindLost(name); lost.has_value()) return *std::move(lost);
   return base::WithParam(
       base::WithReason(base::NotFound("The model `" + std::string(name) + "` does not exist"),
                        "model_not_found"),

@@ -150,6 +150,24 @@ def test_a_stream_survives_kill_9_of_the_worker(mesh):
     mesh.wait_ready()
 
 
+def test_a_request_while_its_worker_restarts_never_finds_no_such_model(mesh):
+    """It waits for the worker, or is told to come again; a client that retries gets its answer."""
+    old = mesh.kill("worker")
+    body = {"model": SCRIPTED_MODEL, "messages": [{"role": "user", "content": "count again"}]}
+
+    def answered():
+        reply = requests.post(mesh.url + "/v1/chat/completions", json=body, timeout=30)
+        if reply.status_code == 503:
+            assert int(reply.headers["Retry-After"]) >= 1
+            return None
+        assert reply.status_code == 200, reply.text
+        return reply.json()["choices"][0]["message"]["content"]
+
+    assert wait_until(answered, 60, "an answer") == counts("again", 40)
+    mesh.wait_restarted("worker", old)
+    mesh.wait_ready()
+
+
 @pytest.mark.parametrize("service", ["gateway", "worker", "store"])
 def test_sigterm_under_load_fails_no_stream(mesh, openai_client, service):
     """Streams that run when a service is told to stop finish with their whole text."""

@@ -44,6 +44,13 @@ v1::ModelStatus& FakeModels::Add(const std::string& name) {
   return model;
 }
 
+std::optional<v1::ModelStatus> FakeModels::FindLost(std::string_view name) const {
+  for (const v1::ModelStatus& model : lost) {
+    if (model.name() == name) return model;
+  }
+  return std::nullopt;
+}
+
 Call<v1::GenerateEvent> FakeInference::Generate(v1::GenerateRequest request, base::SteadyTime) {
   requests.push_back(std::move(request));
   if (!never_ends) return Played(events, status);

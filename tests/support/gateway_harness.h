@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,10 @@ class FakeModels final : public ModelDirectory {
                                                           base::SteadyTime deadline) override;
   v1::ModelStatus& Add(const std::string& name);
   std::vector<v1::ModelStatus> models;
+  std::vector<v1::ModelStatus> lost;  // of workers that are away
+
+ private:
+  std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;
 };
 
 // Plays one script for each Generate.
