@@ -14,14 +14,20 @@ namespace {
 namespace beast = boost::beast;
 namespace http = beast::http;
 
-std::string HttpDate() {
+// Formatted once a second by each thread.
+const std::string& HttpDate() {
+  static thread_local std::time_t at = -1;
+  static thread_local std::string date;
   const std::time_t now = std::time(nullptr);
+  if (now == at) return date;
   std::tm parts{};
   gmtime_r(&now, &parts);
   std::array<char, 40> text{};
   // The C locale is in force: nobody calls setlocale.
   const size_t n = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  return std::string(text.data(), n);
+  date.assign(text.data(), n);
+  at = now;
+  return date;
 }
 
 template <typename Buffers>
