@@ -153,6 +153,7 @@ TEST_CASE("a chunk that crosses the limit is refused before its bytes come") {
   CHECK(Decode("FFFFFFFFFFFF\r\n", 3).state == State::kTooLarge);
 }
 
+// Beast 1.81 by itself asserts more bytes than it has been given here.
 TEST_CASE("an empty chunked body may come byte by byte") {
   BodyReader decoder(1000);
   std::string pending;
