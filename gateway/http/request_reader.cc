@@ -55,8 +55,11 @@ class RequestReader::Parser final : public http::basic_parser<true> {
   void on_field_impl(http::field name, string_view name_text, string_view value, Error&) override {
     if (name == http::field::host) head_->host = Lowercase(value);
     if (name == http::field::expect) head_->expect_continue = head_->minor_version == 1;
-    // Beast lets "keep-alive" win in HTTP/1.0; RFC 9112 §9.3 lets "close" win.
-    if (name == http::field::connection && http::token_list{value}.exists("close")) close_ = true;
+    // Beast, which heeds both fields, lets "keep-alive" win in HTTP/1.0; RFC 9112 §9.3 lets "close"
+    // win.
+    const bool connection =
+        name == http::field::connection || name == http::field::proxy_connection;
+    if (connection && http::token_list{value}.exists("close")) close_ = true;
     head_->fields.push_back({Lowercase(name_text), std::string(value)});
   }
 

@@ -88,6 +88,7 @@ TEST_CASE("connection options decide keep-alive") {
   CHECK_FALSE(keep("GET / HTTP/1.0", ""));
   CHECK(keep("GET / HTTP/1.0", "Connection: Keep-Alive\r\n"));
   CHECK_FALSE(keep("GET / HTTP/1.0", "Connection: Keep-Alive, close\r\n"));
+  CHECK_FALSE(keep("GET / HTTP/1.0", "Connection: Keep-Alive\r\nProxy-Connection: close\r\n"));
 }
 
 TEST_CASE("an expectation is met in HTTP/1.1 only") {
@@ -197,6 +198,7 @@ TEST_CASE("what the gates let pass, Beast and a strict reading understand alike"
                                            "Connection: keep-alive",
                                            "Connection: , Keep-Alive,close ,",
                                            "Proxy-Connection: keep-alive",
+                                           "Proxy-Connection: close",
                                            "Connection: upgrade",
                                            "Upgrade: h2c",
                                            "Connection: a b",
