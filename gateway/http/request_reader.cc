@@ -52,11 +52,15 @@ class RequestReader::Parser final : public http::basic_parser<true> {
     if (question != std::string::npos) head_->query = head_->target.substr(question + 1);
   }
 
-  void on_field_impl(http::field name, string_view name_text, string_view value, Error&) override {
+  void on_field_impl(http::field name, string_view name_text, string_view value,
+                     Error& error) override {
+    if (head_ == nullptr) {
+      error = http::error::bad_field;  // a trailer, though the gate lets none pass
+      return;
+    }
     if (name == http::field::host) head_->host = Lowercase(value);
     if (name == http::field::expect) head_->expect_continue = head_->minor_version == 1;
-    // Beast, which heeds both fields, lets "keep-alive" win in HTTP/1.0; RFC 9112 §9.3 lets "close"
-    // win.
+    // Beast heeds both fields and lets "keep-alive" win in HTTP/1.0; RFC 9112 §9.3 has "close" win.
     const bool connection =
         name == http::field::connection || name == http::field::proxy_connection;
     if (connection && http::token_list{value}.exists("close")) close_ = true;
