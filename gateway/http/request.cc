@@ -14,6 +14,13 @@ int HexDigit(char c) {
 
 }  // namespace
 
+std::string_view RequestHead::Find(std::string_view name) const {
+  for (const HeaderField& field : fields) {
+    if (field.name == name) return field.value;
+  }
+  return {};
+}
+
 std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank) {
   std::string out;
   out.reserve(text.size());

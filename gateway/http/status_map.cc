@@ -29,38 +29,6 @@ constexpr std::array kCodes = {
     CodeRow{absl::StatusCode::kDeadlineExceeded, 504},
 };
 
-struct PhraseRow {
-  int http_status;
-  std::string_view phrase;
-};
-constexpr std::array kPhrases = {
-    PhraseRow{100, "Continue"},
-    PhraseRow{200, "OK"},
-    PhraseRow{201, "Created"},
-    PhraseRow{204, "No Content"},
-    PhraseRow{400, "Bad Request"},
-    PhraseRow{401, "Unauthorized"},
-    PhraseRow{403, "Forbidden"},
-    PhraseRow{404, "Not Found"},
-    PhraseRow{405, "Method Not Allowed"},
-    PhraseRow{408, "Request Timeout"},
-    PhraseRow{409, "Conflict"},
-    PhraseRow{413, "Content Too Large"},
-    PhraseRow{414, "URI Too Long"},
-    PhraseRow{415, "Unsupported Media Type"},
-    PhraseRow{417, "Expectation Failed"},
-    PhraseRow{421, "Misdirected Request"},
-    PhraseRow{422, "Unprocessable Content"},
-    PhraseRow{429, "Too Many Requests"},
-    PhraseRow{431, "Request Header Fields Too Large"},
-    PhraseRow{499, "Client Closed Request"},
-    PhraseRow{500, "Internal Server Error"},
-    PhraseRow{501, "Not Implemented"},
-    PhraseRow{503, "Service Unavailable"},
-    PhraseRow{504, "Gateway Timeout"},
-    PhraseRow{505, "HTTP Version Not Supported"},
-};
-
 // The field path in front of "<path>: <what>": letters, digits, '_', '.', '[n]'.
 std::string_view FieldPathOf(std::string_view message) {
   const size_t colon = message.find(": ");
@@ -80,13 +48,6 @@ int HttpStatusOf(absl::StatusCode code) {
     if (row.code == code) return row.http_status;
   }
   return 500;
-}
-
-std::string_view ReasonPhrase(int http_status) {
-  for (const PhraseRow& row : kPhrases) {
-    if (row.http_status == http_status) return row.phrase;
-  }
-  return "Unknown";
 }
 
 ErrorInfo ErrorInfoOf(const absl::Status& status) {
