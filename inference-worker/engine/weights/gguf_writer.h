@@ -57,7 +57,22 @@ class GgufWriter final {
   };
   using Sink = std::function<bool(std::span<const std::byte>)>;
 
-  void Key(std::string_view key, uint32_t type);
+  // The types of metadata values, as the GGUF specification numbers them.
+  enum ValueType : uint32_t {
+    kUint32 = 4,
+    kInt32 = 5,
+    kFloat32 = 6,
+    kBool = 7,
+    kString = 8,
+    kArray = 9,
+    kUint64 = 10,
+  };
+
+  void Key(std::string_view key, ValueType type);
+  template <typename T>
+  void Scalar(std::string_view key, ValueType type, T value);
+  template <typename T>
+  void Array(std::string_view key, ValueType type, std::span<const T> values);
   bool Write(const Sink& sink) const;
 
   uint64_t num_metadata_ = 0;
