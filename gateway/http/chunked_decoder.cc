@@ -2,19 +2,14 @@
 
 #include <algorithm>
 
+#include "gateway/http/ascii.h"
+
 namespace conclave::gateway {
 namespace {
 
 constexpr size_t kExtensionBytesMax = 256;
 // 12 hex digits hold 256 TB: above any limit, below overflow.
 constexpr int kSizeDigitsMax = 12;
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 

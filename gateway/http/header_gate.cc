@@ -4,6 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "gateway/http/ascii.h"
+
 namespace conclave::gateway {
 namespace {
 
@@ -23,14 +25,6 @@ bool IsVisibleAscii(char c) { return c > 0x20 && c < 0x7f; }
 bool IsFieldValueChar(char c) {
   const auto byte = static_cast<unsigned char>(c);
   return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
-}
-
-std::string Lowercase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
 }
 
 std::string_view TrimBlanks(std::string_view text) {

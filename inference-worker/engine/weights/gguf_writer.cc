@@ -13,6 +13,8 @@
 namespace conclave::engine {
 namespace {
 
+using enum GgufValue::Type;
+
 constexpr int64_t kAlignment = 32;
 
 template <typename T>
@@ -34,19 +36,19 @@ int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 
 }  // namespace
 
-void GgufWriter::Key(std::string_view key, ValueType type) {
+void GgufWriter::Key(std::string_view key, GgufValue::Type type) {
   Append(metadata_, key);
   Append<uint32_t>(metadata_, type);
   ++num_metadata_;
 }
 
 template <typename T>
-void GgufWriter::Scalar(std::string_view key, ValueType type, T value) {
+void GgufWriter::Scalar(std::string_view key, GgufValue::Type type, T value) {
   Key(key, type);
   Append(metadata_, value);
 }
 template <typename T>
-void GgufWriter::Array(std::string_view key, ValueType type, std::span<const T> values) {
+void GgufWriter::Array(std::string_view key, GgufValue::Type type, std::span<const T> values) {
   Key(key, kArray);
   Append<uint32_t>(metadata_, type);
   Append<uint64_t>(metadata_, values.size());

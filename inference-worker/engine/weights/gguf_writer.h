@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 #include "engine/tensor/tensor_view.h"
+#include "engine/weights/gguf_types.h"
 
 namespace conclave::engine {
 
@@ -57,22 +58,11 @@ class GgufWriter final {
   };
   using Sink = std::function<bool(std::span<const std::byte>)>;
 
-  // The types of metadata values, as the GGUF specification numbers them.
-  enum ValueType : uint32_t {
-    kUint32 = 4,
-    kInt32 = 5,
-    kFloat32 = 6,
-    kBool = 7,
-    kString = 8,
-    kArray = 9,
-    kUint64 = 10,
-  };
-
-  void Key(std::string_view key, ValueType type);
+  void Key(std::string_view key, GgufValue::Type type);
   template <typename T>
-  void Scalar(std::string_view key, ValueType type, T value);
+  void Scalar(std::string_view key, GgufValue::Type type, T value);
   template <typename T>
-  void Array(std::string_view key, ValueType type, std::span<const T> values);
+  void Array(std::string_view key, GgufValue::Type type, std::span<const T> values);
   bool Write(const Sink& sink) const;
 
   uint64_t num_metadata_ = 0;
