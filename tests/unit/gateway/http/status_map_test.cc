@@ -38,6 +38,14 @@ TEST_CASE("who might do it twice by trying again is told not to") {
   CHECK(retry_word(base::Unavailable("away")).empty());
 }
 
+TEST_CASE("what a caller sent comes back in part only") {
+  const std::string key(100'000, 'k');
+  const ErrorInfo told = ErrorInfoOf(base::InvalidArgument(key + ": unknown parameter"));
+  CHECK(told.message.size() == 2048);
+  CHECK(told.param.size() <= 256);
+  CHECK(ErrorInfoOf(base::WithParam(base::InvalidArgument("no"), key)).param.size() == 256);
+}
+
 TEST_CASE("internal messages stay inside") {
   CHECK(ErrorInfoOf(base::Internal("password of the database is x")).message.find("password") ==
         std::string::npos);
