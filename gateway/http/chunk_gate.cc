@@ -1,6 +1,6 @@
 #include "gateway/http/chunk_gate.h"
 
-#include "gateway/http/characters.h"
+#include "gateway/http/ascii.h"
 
 namespace conclave::gateway {
 namespace {
@@ -8,10 +8,6 @@ namespace {
 constexpr size_t kExtensionBytesMax = 256;
 // 12 hex digits hold 256 TB: above any limit, below overflow.
 constexpr size_t kSizeDigitsMax = 12;
-
-bool IsHexDigit(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
 
 // Walks along the input; where it ends too early, or what is due does not come, the walk is over.
 class ChunkJudge final {
@@ -49,7 +45,7 @@ class ChunkJudge final {
 
   bool TakeSize() {
     const size_t begin = at_;
-    while (!AtEnd() && IsHexDigit(input_[at_])) {
+    while (!AtEnd() && HexDigit(input_[at_]) >= 0) {
       if (at_ - begin == kSizeDigitsMax) return Refuse("chunk_size");
       if (input_[at_] != '0') last_ = false;
       ++at_;

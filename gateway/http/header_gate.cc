@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "gateway/http/characters.h"
+#include "gateway/http/ascii.h"
 
 namespace conclave::gateway {
 namespace {
@@ -21,13 +21,11 @@ bool IsFieldValueChar(char c) {
   return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
 }
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 // `lowercase` is ours, `text` is theirs.
 bool Is(std::string_view text, std::string_view lowercase) {
   return text.size() == lowercase.size() &&
          std::equal(text.begin(), text.end(), lowercase.begin(),
-                    [](char theirs, char ours) { return Lower(theirs) == ours; });
+                    [](char theirs, char ours) { return ToLower(theirs) == ours; });
 }
 
 std::string_view TrimBlanks(std::string_view text) {

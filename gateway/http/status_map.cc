@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/strings.h"
+#include "base/utf8.h"
 
 namespace conclave::gateway {
 namespace {
@@ -29,6 +30,10 @@ constexpr std::array kCodes = {
     CodeRow{absl::StatusCode::kDeadlineExceeded, 504},
 };
 
+// What a caller sent may be in the message and in the path; it need not all come back.
+constexpr size_t kMessageBytesMax = 2048;
+constexpr size_t kParamBytesMax = 256;
+
 // The field path in front of "<path>: <what>": letters, digits, '_', '.', '[n]'.
 std::string_view FieldPathOf(std::string_view message) {
   const size_t colon = message.find(": ");
@@ -53,11 +58,13 @@ int HttpStatusOf(absl::StatusCode code) {
 ErrorInfo ErrorInfoOf(const absl::Status& status) {
   ErrorInfo info;
   info.http_status = HttpStatusOf(status.code());
-  info.message = std::string(base::Std(status.message()));
+  info.message = base::Utf8Prefix(base::Std(status.message()), kMessageBytesMax);
   info.reason = base::ReasonOf(status);
-  info.param = base::ParamOf(status);
+  info.param = base::Utf8Prefix(base::ParamOf(status), kParamBytesMax);
   info.retry_after_ms = base::RetryAfterOf(status).count();
-  if (info.param.empty() && info.http_status == 400) info.param = FieldPathOf(info.message);
+  if (info.param.empty() && info.http_status == 400) {
+    info.param = base::Utf8Prefix(FieldPathOf(info.message), kParamBytesMax);
+  }
   if (info.http_status == 500) info.message = "internal error; the request id finds it in the log";
   // Without a reason it comes from the transport and names our addresses.
   if (info.http_status == 503 && info.reason.empty()) {
