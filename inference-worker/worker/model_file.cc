@@ -49,7 +49,15 @@ bool IsInside(const fs::path& path, const fs::path& folder) {
   return end == folder.end();
 }
 
-// The other files that opening this one opens.
+// Links and dots resolved. A shard keeps its own name, by which the others are found: a download
+// cache has links to files named by their hash.
+fs::path Resolve(const fs::path& path, std::error_code& error) {
+  const fs::path canonical = fs::canonical(path, error);
+  if (error || engine::ShardPaths(path.string()).size() == 1) return canonical;
+  return fs::canonical(fs::absolute(path).parent_path(), error) / path.filename();
+}
+
+// This file and the others that opening it opens.
 bool ShardsAreInside(const std::string& path, const fs::path& root) {
   const std::vector<std::string> shards = engine::ShardPaths(path);
   return std::all_of(shards.begin(), shards.end(), [&](const std::string& shard) {
@@ -95,7 +103,7 @@ std::string ModelNameOf(const std::string& path) {
 
 absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
   std::error_code error;
-  const fs::path canonical = fs::canonical(path, error);
+  const fs::path canonical = Resolve(path, error);
   if (error) return base::NotFound(absl::StrCat("path: ", path, ": ", error.message()));
   fs::path file = canonical;
   if (fs::is_directory(canonical, error)) file = canonical / "config.json";
@@ -123,7 +131,7 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
     std::error_code error;
     const fs::path root = fs::canonical(folder, error);
     if (error) continue;
-    const fs::path resolved = fs::canonical(root / path, error);  // an absolute path stays itself
+    const fs::path resolved = Resolve(root / path, error);  // an absolute path stays itself
     if (error) {
       // Whether a file exists is told for paths inside the folder only.
       const fs::path lexical = (root / path).lexically_normal();

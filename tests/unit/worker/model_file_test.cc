@@ -71,6 +71,15 @@ TEST_CASE("the shards of a model are one model, and all of them lie inside the f
   const std::string before = *Fingerprint(first);
   folder.Write("m-00002-of-00002.gguf", "Second");
   CHECK(*Fingerprint(first) != before);
+  // Links to files of other names, as download caches have them, are followed but not renamed.
+  const std::string link = folder / "links/m-00001-of-00002.gguf";
+  fs::create_directories(folder / "links");
+  fs::create_symlink(first, link);
+  fs::create_symlink(second, folder / "links/m-00002-of-00002.gguf");
+  CHECK(CheckModelFile(link, allowed)->path ==
+        fs::canonical(folder / "links") / "m-00001-of-00002.gguf");
+  CHECK(CheckModelFile(link, allowed)->size_bytes == 11);
+  CHECK(CheckModelFile("links/../links/m-00001-of-00002.gguf", allowed).ok());
   fs::remove(second);
   CHECK(Fingerprint(first).status().code() == absl::StatusCode::kNotFound);
   fs::create_symlink(outside.Write("secret", "s"), second);
