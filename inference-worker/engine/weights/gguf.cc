@@ -8,6 +8,7 @@
 
 #include "engine/weights/directory.h"
 #include "engine/weights/gguf_split.h"
+#include "engine/weights/gguf_types.h"
 #include "engine/weights/mapped_file.h"
 
 namespace conclave::engine {
@@ -23,21 +24,7 @@ constexpr uint64_t kMaxAlignment = 65'536;
 constexpr uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
-enum ValueType : uint32_t {
-  kUint8 = 0,
-  kInt8 = 1,
-  kUint16 = 2,
-  kInt16 = 3,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-  kFloat64 = 12,
-};
+using enum GgufValue::Type;
 
 // The bytes of a scalar of the type; 0 for strings, arrays and unknown types.
 uint64_t ScalarBytes(uint32_t type) {
