@@ -57,6 +57,17 @@ fs::path Resolve(const fs::path& path, std::error_code& error) {
   return fs::canonical(fs::absolute(path).parent_path(), error) / path.filename();
 }
 
+// The file and the shards beside it. A missing one is the reader's to name: the file may be whole
+// in spite of its name.
+std::vector<std::string> FilesOf(const std::string& path) {
+  std::vector<std::string> files = engine::ShardPaths(path);
+  std::erase_if(files, [&](const std::string& file) {
+    std::error_code error;
+    return file != path && !fs::exists(file, error);
+  });
+  return files;
+}
+
 // This file and the others that opening it opens.
 bool ShardsAreInside(const std::string& path, const fs::path& root) {
   const std::vector<std::string> shards = engine::ShardPaths(path);
@@ -113,8 +124,7 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
         absl::StrCat("path: ", path, ": neither a regular file nor a model folder"));
   }
   ModelFile model{.path = canonical.string(), .modified_unix = info.st_mtim.tv_sec};
-  for (const std::string& shard : engine::ShardPaths(file.string())) {
-    // A missing one is the reader's to name.
+  for (const std::string& shard : FilesOf(file.string())) {
     const auto bytes = static_cast<int64_t>(fs::file_size(shard, error));
     if (!error) model.size_bytes += bytes;
   }
@@ -152,7 +162,7 @@ absl::StatusOr<std::string> Fingerprint(const std::string& path) {
       fs::is_directory(path, error) ? (fs::path(path) / "config.json").string() : path;
   Sha256 hash;
   std::string buffer;
-  for (const std::string& name : engine::ShardPaths(head)) {
+  for (const std::string& name : FilesOf(head)) {
     std::ifstream file(name, std::ios::binary);
     const auto size = static_cast<int64_t>(fs::file_size(name, error));
     if (error || !file) return base::NotFound(absl::StrCat(name, ": cannot be read"));
@@ -169,7 +179,7 @@ absl::StatusOr<std::string> Fingerprint(const std::string& path) {
 absl::StatusOr<std::string> Sha256Digest(const std::string& path, const std::stop_token& stop) {
   Sha256 hash;
   std::string buffer(kReadBytes, '\0');
-  for (const std::string& name : engine::ShardPaths(path)) {
+  for (const std::string& name : FilesOf(path)) {
     std::ifstream file(name, std::ios::binary);
     if (!file) return base::NotFound(absl::StrCat(name, ": cannot be read"));
     while (file) {

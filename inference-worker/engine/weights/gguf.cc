@@ -398,10 +398,6 @@ class Parser final {
   std::vector<PendingTensor> pending_;
 };
 
-}  // namespace
-
-namespace {
-
 absl::StatusOr<std::shared_ptr<DirectorySource>> OpenShard(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, MappedFile::Open(path));
   auto source = std::make_shared<DirectorySource>(path);
