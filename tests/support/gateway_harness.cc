@@ -141,7 +141,9 @@ Harness::Harness() {
   services.clock = &clock;
   services.new_id = [](std::string_view prefix) { return std::string(prefix) + "test"; };
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
-  models.Add("teacher");
+  v1::ModelStatus& teacher = models.Add("teacher");
+  teacher.add_capabilities("tools");
+  teacher.add_capabilities("thinking");
 }
 
 RecordingWriter Harness::Call(const std::string& method, const std::string& target,

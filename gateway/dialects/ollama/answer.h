@@ -8,8 +8,8 @@
 
 namespace conclave::gateway::ollama {
 
-// Sets the model by its own name. NOT_FOUND "model 'x' not found"; INVALID_ARGUMENT when it makes
-// no text: "\"x\" does not support <verb>".
+// Sets the model by its own name. NOT_FOUND "model 'x' not found"; INVALID_ARGUMENT when it cannot
+// do what the request asks: "\"x\" does not support <verb>", or "tools", or "thinking".
 absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
                       v1::GenerateRequest* request);
 

@@ -201,7 +201,7 @@ TEST_CASE("ollama lists and shows models") {
   const std::string shown =
       h.Call("POST", "/api/show", R"({"model":"teacher:latest"})").response.body;
   CHECK(shown.find(R"("model_info":{"general.architecture":"qwen3moe"})") != std::string::npos);
-  CHECK(shown.find(R"("capabilities":["completion"])") != std::string::npos);
+  CHECK(shown.find(R"("capabilities":["completion","tools","thinking"])") != std::string::npos);
   CHECK(h.Call("POST", "/api/show", R"({"name":"no"})").response.status == 404);
   h.models.Add("cold").set_state(v1::ModelStatus::STATE_LOADING);
   CHECK(h.Call("GET", "/api/ps").response.body.find("cold") == std::string::npos);
