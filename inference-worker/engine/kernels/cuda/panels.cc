@@ -59,22 +59,6 @@ void InterleaveRows(const std::byte* rows, int64_t row_bytes, int64_t count, std
 
 }  // namespace
 
-int64_t CudaQuantBytes(PanelKind kind, int64_t in) {
-  switch (kind) {
-    case PanelKind::kF32:
-      return (in + 3) / 4 * 256;
-    case PanelKind::kF16:
-    case PanelKind::kBF16:
-      return (in + 7) / 8 * 256;
-    default:
-      return PanelQuantBytes(kind, in);
-  }
-}
-
-int64_t CudaPanelBytes(PanelKind kind, int64_t in) {
-  return (CudaQuantBytes(kind, in) + PanelScaleBytes(kind, in) + 63) / 64 * 64;
-}
-
 absl::StatusOr<CudaPanels> PackCudaPanels(const TensorView& weight, ThreadPool& pool) {
   const QuantFormat* format = FindFormat(weight.dtype);
   if (format == nullptr) {

@@ -13,15 +13,11 @@
 
 #include "base/status.h"
 #include "engine/kernels/cpu/thread_pool.h"
-#include "engine/quant/panel.h"
+#include "engine/kernels/cuda/panel_bytes.h"
 #include "engine/tensor/buffer.h"
 #include "engine/tensor/tensor_view.h"
 
 namespace conclave::engine {
-
-// Bytes of the first plane and of a whole panel.
-int64_t CudaQuantBytes(PanelKind kind, int64_t in);
-int64_t CudaPanelBytes(PanelKind kind, int64_t in);
 
 // [out][in] or [matrices][out][in], in host memory; checked as Kernels::Pack promises.
 struct CudaPanels {
