@@ -99,7 +99,9 @@ void Launch(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters.
 #ifdef CONCLAVE_CUDA_EMULATOR
   emulator::Enqueue(c->stream, grid, threads, [=] { kernel(arguments...); });
 #else
-  kernel<<<grid, threads, 0, c->stream> > >(arguments...);
+  // clang-format off
+  kernel<<<grid, threads, 0, c->stream>>>(arguments...);
+  // clang-format on
 #endif
   Check(c, cudaGetLastError(), name);
 }
