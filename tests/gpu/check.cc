@@ -71,7 +71,7 @@ int Main(int argc, char** argv) {
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   Report report;
   const absl::Status status = Run(o, report);
-  std::printf("\n%d checks, %d failed\n", report.checks(), report.failures());
+  report.Summarise();
   if (!status.ok()) return Fail(status);
   return report.failures() == 0 ? 0 : 1;
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -58,7 +59,8 @@ class OnDevice final {
   Buffer buffer_;
 };
 
-// Counts and prints: one line per check.
+// Counts and prints: one line per check, and at the end the worst of each operation and what
+// failed.
 class Report final {
  public:
   // The largest difference, relative to the largest expected magnitude, must stay below `bound`.
@@ -77,19 +79,37 @@ class Report final {
     Line(op, what, same ? 0 : 1, 0, same);
   }
   int failures() const { return failures_; }
-  int checks() const { return checks_; }
+
+  // The end of the output says it all again in short.
+  void Summarise() const {
+    std::printf("\nworst error by operation\n");
+    for (const auto& [op, error] : worst_) std::printf("  %-14s %10.2e\n", op.c_str(), error);
+    constexpr size_t kShown = 40;
+    for (size_t i = 0; i < std::min(kShown, failed_lines_.size()); ++i) {
+      std::fputs(failed_lines_[i].c_str(), stdout);
+    }
+    std::printf("%d checks, %d failed\n", checks_, failures_);
+  }
 
  private:
   void Line(const std::string& op, const std::string& what, double error, double bound, bool ok) {
-    ++checks_;
-    failures_ += ok ? 0 : 1;
-    std::printf("%-14s %-44s %10.2e  %8.0e  %s\n", op.c_str(), what.c_str(), error, bound,
-                ok ? "ok" : "FAIL");
+    char line[160];
+    std::snprintf(line, sizeof line, "%-14s %-44s %10.2e  %8.0e  %s\n", op.c_str(), what.c_str(),
+                  error, bound, ok ? "ok" : "FAIL");
+    std::fputs(line, stdout);
     std::fflush(stdout);
+    ++checks_;
+    double& worst = worst_[op];
+    worst = std::max(worst, error);
+    if (ok) return;
+    ++failures_;
+    failed_lines_.emplace_back(line);
   }
 
   int checks_ = 0;
   int failures_ = 0;
+  std::map<std::string, double> worst_;  // by operation
+  std::vector<std::string> failed_lines_;
 };
 
 // The operations of the table, formats and shapes. `quick` leaves out what takes long.

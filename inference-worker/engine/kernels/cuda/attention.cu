@@ -297,16 +297,17 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
     }
     __syncthreads();
   }
-  if (kSplitKv) return;
+  if constexpr (!kSplitKv) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int row = sum_row + 2 * i;
-    if (row >= rows) break;
-    const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
-    float* const to = a.out + at.row * a.out_stride + static_cast<int64_t>(at.head) * value_dim;
-    const float inverse = 1.0f / total_weight[i];
-    if (element < value_dim) to[element] = total[i][0] * inverse;
-    if (element + 128 < value_dim) to[element + 128] = total[i][1] * inverse;
+    for (int i = 0; i < 8; ++i) {
+      const int row = sum_row + 2 * i;
+      if (row >= rows) break;
+      const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
+      float* const to = a.out + at.row * a.out_stride + static_cast<int64_t>(at.head) * value_dim;
+      const float inverse = 1.0f / total_weight[i];
+      if (element < value_dim) to[element] = total[i][0] * inverse;
+      if (element + 128 < value_dim) to[element + 128] = total[i][1] * inverse;
+    }
   }
 }
 
