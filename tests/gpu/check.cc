@@ -19,6 +19,7 @@ struct Options {
   std::vector<std::string> models;
   bool quick = false;
   bool operations = true;
+  bool time = false;
   int tokens = 64;
   int threads = 0;
 };
@@ -53,6 +54,12 @@ absl::Status Run(const Options& o, Report& report) {
     CheckOperations(*device, *cpu, o.quick, report);
     RETURN_IF_ERROR(device->status());
   }
+  if (o.time) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
+                     CreateKernels({.device = o.device, .num_threads = o.threads, .isa = {}}));
+    TimeOperations(*device);
+    RETURN_IF_ERROR(device->status());
+  }
   for (const std::string& model : o.models) {
     RETURN_IF_ERROR(base::Annotate(CheckModel(model, o.device, o.tokens, report), model));
   }
@@ -65,6 +72,7 @@ int Main(int argc, char** argv) {
   options.Add("device", &o.device, "cuda");
   options.Add("models", &o.models, "GGUF files whose greedy answers must agree, with commas");
   options.Add("operations", &o.operations, "check each operation");
+  options.Add("time", &o.time, "measure operations");
   options.Add("quick", &o.quick, "small shapes only");
   options.Add("tokens", &o.tokens, "of each answer", 1, 4096);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);

@@ -90,8 +90,13 @@ absl::Status CheckModel(const std::string& path, const std::string& device, int3
     constexpr float kTie = 5e-3f;
     const bool all = same == expected[i].tokens.size();
     const bool tie = !all && same < expected[i].lead.size() && expected[i].lead[same] < kTie;
-    report.Same("greedy", what + (tie ? ", a tie at " : ", same ") + std::to_string(same),
-                all || tie);
+    char where[64] = ", all tokens";
+    if (!all) {
+      std::snprintf(
+          where, sizeof where, ", %s at %zu, lead %.1e", tie ? "a tie" : "apart", same,
+          static_cast<double>(same < expected[i].lead.size() ? expected[i].lead[same] : 0));
+    }
+    report.Same("greedy", what + where, all || tie);
     report.Same("batch", what + " beside others",
                 alone[i].tokens == together[i].tokens && alone[i].lead == together[i].lead);
   }

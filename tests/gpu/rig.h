@@ -114,6 +114,8 @@ class Report final {
 
 // The operations of the table, formats and shapes. `quick` leaves out what takes long.
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
+// Prints how long operations take on a device, of shapes that large models have.
+void TimeOperations(Kernels& device);
 // The greedy tokens of a model file on both, and batches against single sequences on the device.
 absl::Status CheckModel(const std::string& path, const std::string& device, int32_t tokens,
                         Report& report);

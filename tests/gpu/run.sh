@@ -40,7 +40,7 @@ failed=0
 attempt() { timeout "$1" "${@:2}" || { echo "FAIL ($?): ${*:2}"; failed=$((failed + 1)); }; }
 
 step "operations"
-attempt 90 "$bin/conclave-gpu-check"
+attempt 120 "$bin/conclave-gpu-check"
 
 step "models"
 synth() { "$bin/conclave-synth" --shape "$1" --type "$2" --head-type "$3" --layers "$4" --vocab "$5" --out "$work/$6.gguf"; }
@@ -58,6 +58,8 @@ for model in deploy/models/conclave-teacher.gguf "$work"/{qwen3moe-Q4_K,llama-Q8
 done
 
 if [ -n "$speed" ]; then
+  step "speed: operations"
+  attempt 60 "$bin/conclave-gpu-check" --operations=false --time
   for model in dense moe; do
     step "speed: $model"
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
