@@ -67,6 +67,15 @@ if [ -n "$speed" ]; then
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
       --prompt 2048 --output 0 --step-tokens 2048
   done
+  step "speed: steps as graphs"
+  export CONCLAVE_CUDA_GRAPHS=1
+  attempt 60 "$bin/conclave-gpu-check" --operations=false --models deploy/models/conclave-teacher.gguf
+  for model in dense moe; do
+    attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+      --prompt 0 --output 128
+  done
+  unset CONCLAVE_CUDA_GRAPHS
+  step "speed: 16 sequences"
   attempt 45 "$bin/conclave-bench" --model "$work/moe.gguf" --device cuda --probe=false \
     --prompt 0 --output 64 --sequences 16
 fi

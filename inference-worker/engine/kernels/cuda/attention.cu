@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kBlockTokens = 16;
 constexpr int kStrip = 64;
-constexpr int kSplit = 128;
+constexpr int kSplit = kAttentionSplit;
 constexpr int kTileRows = 16;  // query rows of a block: tokens × heads of the group
 constexpr int kThreads = 256;
 constexpr int kHeadMax = CONCLAVE_CUDA_HEAD_DIM_MAX;

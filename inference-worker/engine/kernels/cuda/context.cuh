@@ -50,6 +50,7 @@ struct ConclaveCudaContext {
     int64_t bytes = 0;
   };
   std::vector<InputChunk> inputs;
+  std::vector<void*> outgrown;  // scratch that launches of this step may still read
   size_t input_chunk = 0;
   int64_t input_used = 0;
   Piece result;  // pinned
@@ -63,6 +64,13 @@ struct ConclaveCudaContext {
   const int2* attention_tiles = nullptr;  // for groups of attention_group heads
   int32_t attention_group = 0;
   int32_t num_attention_tiles = 0;
+
+  // A small step like the one before it is recorded and started as one graph: less of the host's
+  // time per launch, shorter gaps between kernels.
+  bool use_graphs = false;
+  bool capturing = false;
+  int64_t step_shape[3] = {};  // rows, spans, whether attention has several splits
+  cudaGraphExec_t graph = nullptr;
 };
 
 // The first error stays.

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "engine/kernels/cuda/attention.cuh"
@@ -17,9 +18,8 @@ void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
   ConclaveCudaContext::Piece& piece = c->scratch[id];
   if (c->failed) return nullptr;
   if (bytes <= piece.bytes) return piece.data;
-  // Who still reads the old piece must be done; this happens a few times in a process' life.
-  Check(c, cudaStreamSynchronize(c->stream), "waiting");
-  cudaFree(piece.data);
+  // Launches of this step may still read the old piece.
+  if (piece.data != nullptr) c->outgrown.push_back(piece.data);
   piece = {};
   // Half as much again, so that a slowly growing batch does not allocate at every step.
   const int64_t wanted = bytes + bytes / 2;
@@ -88,6 +88,8 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   auto* const c = new ConclaveCudaContext;
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
+  const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
+  c->use_graphs = graphs != nullptr && std::strcmp(graphs, "1") == 0;
   status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
   if (status != cudaSuccess) {
     Say(error, error_size, "a stream", status);
@@ -97,8 +99,45 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   return c;
 }
 
+// Starts what was recorded since BeginStep. An executable graph takes on a new recording of the
+// same shape; another shape makes a new one.
+void LaunchRecorded(ConclaveCudaContext* c) {
+  c->capturing = false;
+  cudaGraph_t recorded = nullptr;
+  if (!Check(c, cudaStreamEndCapture(c->stream, &recorded), "recording the step")) return;
+  if (c->graph != nullptr) {
+    cudaGraphExecUpdateResultInfo info;
+    if (cudaGraphExecUpdate(c->graph, recorded, &info) != cudaSuccess) {
+      cudaGetLastError();
+      cudaGraphExecDestroy(c->graph);
+      c->graph = nullptr;
+    }
+  }
+  if (c->graph == nullptr) {
+    Check(c, cudaGraphInstantiate(&c->graph, recorded, 0), "a graph of the step");
+  }
+  cudaGraphDestroy(recorded);
+  if (!c->failed) Check(c, cudaGraphLaunch(c->graph, c->stream), "starting the step");
+}
+
+// Whether the step is small and has the shape of the one before: what it launches has run already.
+bool SameSmallStep(ConclaveCudaContext* c, int64_t rows) {
+  constexpr int64_t kRowsMax = 64;
+  int64_t longest = 0;
+  for (const ConclaveCudaSpan& span : c->host_spans) {
+    longest = std::max<int64_t>(longest, span.position + span.rows);
+  }
+  const int64_t shape[3] = {rows, static_cast<int64_t>(c->host_spans.size()),
+                            longest > kAttentionSplit ? 1 : 0};
+  const bool same = std::equal(shape, shape + 3, c->step_shape);
+  std::copy(shape, shape + 3, c->step_shape);
+  return same && rows <= kRowsMax;
+}
+
 void Close(ConclaveCudaContext* c) {
   cudaStreamSynchronize(c->stream);
+  if (c->graph != nullptr) cudaGraphExecDestroy(c->graph);
+  for (void* const data : c->outgrown) cudaFree(data);
   for (ConclaveCudaContext::Piece& piece : c->scratch) cudaFree(piece.data);
   for (ConclaveCudaContext::InputChunk& chunk : c->inputs) {
     cudaFreeHost(chunk.host);
@@ -168,7 +207,10 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
                           cudaMemcpyDeviceToHost, c->stream),
           "reading back");
   }
+  if (c->capturing) LaunchRecorded(c);
   Check(c, cudaStreamSynchronize(c->stream), "running the step");
+  for (void* const data : c->outgrown) cudaFree(data);
+  c->outgrown.clear();
   c->input_chunk = 0;
   c->input_used = 0;
   return c->failed ? nullptr : reinterpret_cast<float*>(c->result.data);
@@ -178,6 +220,10 @@ void BeginStep(ConclaveCudaContext* c, const ConclaveCudaSpan* spans, int32_t nu
                const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows) {
   Check(c, cudaSetDevice(c->device), "the device");
   c->host_spans.assign(spans, spans + num_spans);
+  if (c->use_graphs && !c->failed && !c->capturing && SameSmallStep(c, rows)) {
+    c->capturing = Check(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeRelaxed),
+                         "recording the step");
+  }
   c->spans = InputOf(c, spans, num_spans);
   c->blocks = InputOf(c, blocks, num_blocks);
   c->slots = InputOf(c, slots, rows);
