@@ -10,6 +10,7 @@
 #include "base/metrics.h"
 #include "gateway/dialects/dialect.h"
 #include "gateway/http/front_door.h"
+#include "gateway/upstream/readiness.h"
 #include "mesh/probe_server.h"
 
 namespace conclave::gateway {
@@ -97,7 +98,6 @@ struct App::Impl {
 
   void Wire();
   absl::Status StartProbes();
-  std::string NotReadyReason() const;
 };
 
 void App::Impl::Wire() {
@@ -108,6 +108,7 @@ void App::Impl::Wire() {
   services.admission = &admission;
   services.metrics = &front_metrics;
   services.times = options.times;
+  services.completion_wanted = !options.upstream.inference_workers.empty();
   services.default_system_prompt = options.default_system_prompt;
   services.default_model = options.default_model;
   services.metrics_text = [this] { return metrics.Text(); };
@@ -121,21 +122,10 @@ void App::Impl::Wire() {
       [this, connections] { connections.Set(static_cast<double>(server->num_connections())); });
 }
 
-std::string App::Impl::NotReadyReason() const {
-  if (draining.load()) return "draining";
-  const auto models = services.models->List();
-  const bool serves = std::any_of(models.begin(), models.end(), [](const v1::ModelStatus& model) {
-    return model.state() == v1::ModelStatus::STATE_READY;
-  });
-  if (!serves) return "no model is served";
-  if (services.store != nullptr && !services.store->Connected()) return "the store is unreachable";
-  return {};
-}
-
 absl::Status App::Impl::StartProbes() {
   if (options.probe_listen.empty()) return absl::OkStatus();
   mesh::ProbeHandlers handlers;
-  handlers.ready = [this] { return NotReadyReason(); };
+  handlers.ready = [this] { return std::string(ReadinessOf(services).why()); };
   handlers.metrics = [this] { return metrics.Text(); };
   ASSIGN_OR_RETURN(probes, mesh::ProbeServer::Start(options.probe_listen, std::move(handlers)));
   return absl::OkStatus();

@@ -31,7 +31,7 @@ started=$(date +%s)
 step() { printf '\n=== %ss: %s\n' "$(($(date +%s) - started))" "$*"; }
 
 step "packages"
-"$repo/deploy/local/install_deps.sh" test
+"$repo/deploy/local/install_deps.sh" "$([ -n "$tidy" ] && echo tidy || echo test)"
 
 if [ -n "$fuzz_seconds" ]; then
   exec "$repo/tests/fuzz/run.sh" "$fuzz_seconds"

@@ -65,6 +65,14 @@ std::vector<pb::ModelStatus> Fleet::Models() const {
   return models;
 }
 
+const pb::ModelStatus* Fleet::FindLostModel(std::string_view name) const {
+  for (const auto& worker : workers) {
+    if (worker->usable()) continue;
+    if (const pb::ModelStatus* model = worker->FindModel(name); model != nullptr) return model;
+  }
+  return nullptr;
+}
+
 const WorkerInfo* Fleet::FindWorker(std::string_view worker_id) const {
   for (const auto& worker : workers) {
     if (worker->worker_id == worker_id) return worker.get();

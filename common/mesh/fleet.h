@@ -56,6 +56,9 @@ struct Fleet {
 
   // Every model some usable worker has (ready first, then loading), one entry per name, sorted.
   std::vector<conclave::v1::ModelStatus> Models() const;
+  // The last that was heard of a model whose workers are all suspect, dead or draining: it exists,
+  // and whoever calls it should wait or come back. Null when no such worker had it.
+  const conclave::v1::ModelStatus* FindLostModel(std::string_view name) const;
   const WorkerInfo* FindWorker(std::string_view worker_id) const;
   int num_usable() const;
 };

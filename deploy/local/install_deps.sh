@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing; says nothing when there are none.
-#   install_deps.sh run|test     run: build and serve; test: what the tests need besides
+#   install_deps.sh run|test|tidy     run: build and serve; test: what the tests need besides; tidy: clang-tidy too
 set -euo pipefail
 
 set_name=${1:-run}
 packages=(
   clang-16 lld-16 libstdc++-12-dev cmake ninja-build ccache pkg-config
-  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev
   rapidjson-dev libpq-dev libssl-dev zlib1g-dev libyaml-cpp-dev prometheus-cpp-dev
   postgresql curl python3 python3-venv python3-pip util-linux procps
 )
-[ "$set_name" = test ] && packages+=(catch2 libclang-rt-16-dev)
+[ "$set_name" != run ] && packages+=(catch2 libclang-rt-16-dev)
+[ "$set_name" = tidy ] && packages+=(clang-tidy-16)
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }
 

@@ -1,7 +1,7 @@
 """A small qwen3moe in plain PyTorch: the equations of Hugging Face's Qwen3MoeForCausalLM, arranged for a CPU.
 
 Tokens are sorted by expert, so each expert is one matrix product over its own rows, and the logits are computed
-only where the loss needs them.
+only where the loss needs them. Where a GPU computes instead, what differs is said at the place.
 """
 import math
 from dataclasses import asdict, dataclass
@@ -67,8 +67,8 @@ class RmsNorm(nn.Module):
 
 
 def compute_dtype(x):
-    """What the matrix products will use: bfloat16 inside CPU autocast, else the type of x."""
-    enabled = torch.is_autocast_cpu_enabled()
+    """What the matrix products will use: bfloat16 inside autocast, else the type of x."""
+    enabled = torch.is_autocast_enabled() if x.is_cuda else torch.is_autocast_cpu_enabled()
     return torch.bfloat16 if enabled else x.dtype
 
 
@@ -102,14 +102,19 @@ class Rotate(torch.autograd.Function):
         return turn(grad, cos, -sin), None, None
 
 
-def causal_attention(q, k, v):
+def causal_attention(q, k, v, seen):
     """q: [batch, kv_heads, group, length, head_dim], k and v: [batch, kv_heads, length, head_dim].
 
     The heads of a group share keys, so they are stacked as more rows of one product. At the lengths trained
-    here (tens to a few hundreds) this beats the fused kernel of PyTorch on a CPU.
+    here (tens to a few hundreds) this beats the fused kernel of PyTorch on a CPU. `seen`, [batch, length, length],
+    keeps apart the conversations of a packed row; without it a row is one conversation.
     """
     batch, kv_heads, group, length, head_dim = q.shape
-    mask = torch.full((length, length), float("-inf"), dtype=q.dtype).triu_(1).repeat(group, 1)
+    if seen is not None:
+        keys, values = (part[:, :, None].expand_as(q).flatten(1, 2) for part in (k, v))
+        out = F.scaled_dot_product_attention(q.flatten(1, 2), keys, values, attn_mask=seen[:, None])
+        return out.view(batch, kv_heads, group, length, head_dim)
+    mask = torch.full((length, length), float("-inf"), dtype=q.dtype, device=q.device).triu_(1).repeat(group, 1)
     rows = q.reshape(batch * kv_heads, group * length, head_dim)
     keys = k.reshape(batch * kv_heads, length, head_dim)
     values = v.reshape(batch * kv_heads, length, head_dim)
@@ -127,7 +132,7 @@ class Attention(nn.Module):
         self.q_norm = RmsNorm(config.head_dim, config.eps)
         self.k_norm = RmsNorm(config.head_dim, config.eps)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x, cos, sin, seen):
         c, (batch, length, _) = self.config, x.shape
         q, k, v = self.qkv_proj(x).split((self.q_size, self.kv_size, self.kv_size), dim=-1)
         cos, sin = cos[:length, None].to(q.dtype), sin[:length, None].to(q.dtype)
@@ -135,7 +140,7 @@ class Attention(nn.Module):
         k = Rotate.apply(self.k_norm(k.reshape(batch, length, c.kv_heads, c.head_dim)), cos, sin)
         q = q.view(batch, length, c.kv_heads, -1, c.head_dim).permute(0, 2, 3, 1, 4)
         v = v.view(batch, length, c.kv_heads, c.head_dim)
-        out = causal_attention(q, k.transpose(1, 2), v.transpose(1, 2))
+        out = causal_attention(q, k.transpose(1, 2), v.transpose(1, 2), seen)
         return self.o_proj(out.permute(0, 3, 1, 2, 4).reshape(batch, length, -1))
 
 
@@ -162,15 +167,30 @@ class Experts(nn.Module):
         """Which (token, choice) slot stands in which row of the experts' work, and the number of rows of each expert.
 
         Rows are filled up to a multiple of ROWS with slot -1: oneDNN prepares every matrix shape anew, so there
-        should be few of them.
+        should be few of them. On a GPU all experts get the same number, for one batched product.
         """
+        device = chosen.device
         order = chosen.flatten().argsort()
         counts = torch.bincount(chosen.flatten(), minlength=self.config.experts)
         room = (counts + ROWS - 1) // ROWS * ROWS
+        if chosen.is_cuda:
+            room = room.max().expand_as(room)
         shift = (room.cumsum(0) - room) - (counts.cumsum(0) - counts)
-        slots = torch.full((int(room.sum()),), -1)
-        slots[torch.arange(len(order)) + shift.repeat_interleave(counts)] = order
-        return slots, room.tolist()
+        slots = torch.full((int(room.sum()),), -1, device=device)
+        slots[torch.arange(len(order), device=device) + shift.repeat_interleave(counts, output_size=len(order))] = order
+        return slots, room
+
+    def expert_outputs(self, x, room):
+        """x: the experts' rows one after another, room[e] of them for expert e."""
+        if x.is_cuda:
+            hidden = torch.bmm(x.view(self.config.experts, -1, x.shape[-1]), self.gate_up.transpose(1, 2))
+            gate, up = hidden.chunk(2, dim=-1)
+            return torch.bmm(F.silu(gate) * up, self.down.transpose(1, 2)).flatten(0, 1)
+        parts = []
+        for expert, part in enumerate(x.split(room.tolist())):
+            gate, up = F.linear(part, self.gate_up[expert]).chunk(2, dim=-1)
+            parts.append(F.linear(F.silu(gate) * up, self.down[expert]))
+        return torch.cat(parts)
 
     def forward(self, x):
         shape = x.shape
@@ -180,12 +200,9 @@ class Experts(nn.Module):
         real = (slots >= 0).float()
         slots = slots.clamp_min(0)
         rows = slots // self.config.experts_used
-        parts = []
-        for expert, part in enumerate(x.index_select(0, rows).split(room)):
-            gate, up = F.linear(part, self.gate_up[expert]).chunk(2, dim=-1)
-            parts.append(F.linear(F.silu(gate) * up, self.down[expert]))
+        outputs = self.expert_outputs(x.index_select(0, rows), room)
         scale = weights.flatten().index_select(0, slots) * real
-        scaled = torch.cat(parts) * scale[:, None].to(x.dtype)
+        scaled = outputs * scale[:, None].to(x.dtype)
         out = torch.zeros_like(x, dtype=scaled.dtype).index_add(0, rows, scaled)
         return out.view(shape), self.balance_loss(probs, chosen)
 
@@ -198,8 +215,8 @@ class Block(nn.Module):
         self.ffn_norm = RmsNorm(config.hidden, config.eps)
         self.ffn = Experts(config)
 
-    def forward(self, x, cos, sin):
-        x = x + self.attn(self.attn_norm(x), cos, sin)
+    def forward(self, x, cos, sin, seen):
+        x = x + self.attn(self.attn_norm(x), cos, sin, seen)
         out, balance = self.ffn(self.ffn_norm(x))
         return x + out, balance
 
@@ -226,12 +243,17 @@ class Model(nn.Module):
                 std /= math.sqrt(2 * self.config.layers)
             nn.init.normal_(parameter, std=std)
 
-    def hidden_states(self, ids):
-        """ids: [batch, length] → states [batch, length, hidden] and the mean balance loss."""
+    def hidden_states(self, ids, packed=None):
+        """ids: [batch, length] → states [batch, length, hidden] and the mean balance loss.
+
+        packed: [batch, length], the number of the conversation that each token of a row belongs to, when a row
+        holds several. Rotary positions are relative, so they need not start anew.
+        """
         x = self.embed(ids)
+        seen = None if packed is None else (packed[:, :, None] == packed[:, None, :]).tril()
         balances = []
         for block in self.blocks:
-            x, balance = block(x, self.cos, self.sin)
+            x, balance = block(x, self.cos, self.sin, seen)
             balances.append(balance)
         return self.norm(x), sum(balances) / len(balances)
 

@@ -28,6 +28,8 @@ def draw_pair(rng, operation, evaluation=False):
             a, b = max(a, b), min(a, b)
         elif rng.random() < 0.25:
             b = min(100, max(0, a + rng.randint(-9, 9)))  # comparing neighbours is the hard part
+        elif not evaluation and rng.random() < 0.05:
+            b = a
         if held_out(operation, a, b) == evaluation:
             return a, b
 

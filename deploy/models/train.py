@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the default model on conversations generated on the fly. Stops and resumes at any step.
+"""Train the default model on conversations generated on the fly, on CPU cores or one GPU. Stops and resumes at any step.
 
 The data of a step depends only on --seed and the step's number. The learning rate warms up, stays, and falls
 linearly to zero from --decay-from to --steps, so a run of unknown length can be ended well: stop it, then resume
@@ -86,10 +86,60 @@ def padded(batch):
     return ids, mask
 
 
-def next_tokens(model, ids, mask, bf16):
+def packed(examples, length):
+    """ids, mask and conversation numbers of [rows, length]: a GPU wastes least on rows of one length, filled up.
+
+    Padding is a conversation of its own, -1.
+    """
+    rows = []
+    for example in sorted(examples, key=lambda pair: -len(pair[0])):
+        row = next((row for row in rows if row[0] + len(example[0]) <= length), None)
+        if row is None:
+            rows.append(row := [0, []])
+        row[0] += len(example[0])
+        row[1].append(example)
+    ids = torch.zeros(rounded(len(rows), 4), length, dtype=torch.long)
+    mask, numbers = torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
+    for row, (_, conversations) in enumerate(rows):
+        start = 0
+        for number, (tokens, learnt) in enumerate(conversations):
+            end = start + len(tokens)
+            ids[row, start:end] = torch.tensor(tokens)
+            mask[row, start : end - 1] = torch.tensor(learnt[1:])
+            numbers[row, start:end] = number
+            start = end
+    return ids, mask, numbers
+
+
+class StepData:
+    """What each step trains on, by the number of the step: a list of micro-batches, and how many tokens they hold."""
+
+    def __init__(self, tokenizer, options):
+        self.tokenizer, self.options = tokenizer, options
+        self.weights = corpus.parse_weights(options.weights)
+
+    def __getitem__(self, step):
+        examples = step_examples(self.tokenizer, self.options, self.weights, step)
+        tokens = sum(len(ids) for ids, _ in examples)
+        if self.options.device != "cpu":
+            return [packed(examples, self.options.length)], tokens
+        return [padded(batch) for batch in micro_batches(examples, self.options.micro_tokens)], tokens
+
+    def steps_from(self, first):
+        return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=range(first, self.options.steps),
+                                                num_workers=self.options.drawers, worker_init_fn=leave_stopping_to_others,
+                                                pin_memory=self.options.device != "cpu"))
+
+
+def leave_stopping_to_others(_):
+    """A SIGTERM to the whole process group ends the run between two steps, not in a drawer."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def next_tokens(model, bf16, ids, mask, numbers=None):
     """Logits at the masked positions, the tokens wanted there, and the balance loss."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        states, balance = model.hidden_states(ids)
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+        states, balance = model.hidden_states(ids, numbers)
         at = mask.flatten().nonzero().flatten()
         room = F.pad(at, (0, rounded(len(at), 256) - len(at)))
         logits = model.logits(states.flatten(0, 1).index_select(0, room))[: len(at)]
@@ -97,13 +147,13 @@ def next_tokens(model, ids, mask, bf16):
     return logits.float(), wanted, balance
 
 
-def train_step(model, examples, options, next_index):
+def train_step(model, batches, options, next_index):
     """Gradients and loss of those micro-batches of the step that this process gets hold of."""
-    total = sum(sum(learnt[1:]) for _, learnt in examples)
-    batches = list(micro_batches(examples, options.micro_tokens))
+    total = sum(int(mask.sum()) for _, mask, *_ in batches)
     loss_sum, balance_sum, index = 0.0, 0.0, next_index()
     while index < len(batches):
-        logits, wanted, balance = next_tokens(model, *padded(batches[-1 - index]), options.bf16)
+        batch = [tensor.to(options.device, non_blocking=True) for tensor in batches[-1 - index]]
+        logits, wanted, balance = next_tokens(model, options.bf16, *batch)
         loss = F.cross_entropy(logits, wanted, reduction="sum") / total
         share = len(wanted) / total
         (loss + options.balance * share * balance).backward()
@@ -178,22 +228,24 @@ def is_sharpness(name):
     return name.endswith(("q_norm.weight", "k_norm.weight"))
 
 
-def rate_scale(step, options):
+def rate_scale(step, seconds, options):
     if step < options.warmup:
         return (step + 1) / options.warmup
-    if step < options.decay_from:
-        return 1.0
-    return max(0.0, (options.steps - step) / max(1, options.steps - options.decay_from))
+    left = (options.steps - step) / max(1, options.steps - options.decay_from)
+    if options.seconds:
+        left = min(left, (options.seconds - seconds) / max(1, options.seconds - options.decay_from_second))
+    return min(1.0, max(0.0, left))
 
 
 class Team:
     """Processes that share one model: parameters and gradients lie in shared memory.
 
     One thread in each of two processes that meet twice a step wastes less than two threads that meet in every
-    matrix product, the more so on a machine that others use too.
+    matrix product, the more so on a machine that others use too. A team of one, on a GPU say, shares nothing.
     """
 
     def __init__(self, model, workers):
+        self.workers = workers
         context = multiprocessing.get_context("fork")
         self.barrier = context.Barrier(workers)
         self.counter = context.Value("l", 0)
@@ -215,6 +267,8 @@ class Team:
 
     def sum_up(self, rank, model, loss, balance):
         """Every process ends with the gradients of all, and the sums of what was measured."""
+        if self.workers == 1:
+            return loss, balance
         for parameter, shared in zip(model.parameters(), self.gradients[rank]):
             if parameter.grad is None:
                 shared.zero_()
@@ -243,7 +297,7 @@ class Trainer:
         self.out = Path(options.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = Tokenizer.load(options.tokenizer)
-        self.weights = corpus.parse_weights(options.weights)
+        self.data = StepData(self.tokenizer, options)
         torch.manual_seed(options.seed)
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         path = self.out / "checkpoint.pt"
@@ -253,7 +307,7 @@ class Trainer:
         else:
             fields, tensors = check_export.read(options.init)
             self.model = check_export.our_model(check_export.config_of(fields), tensors).train()
-        self.model.share_memory()
+        self.model.to(options.device).share_memory()
         self.muon = Muon(self.model)
         rest = [(name, p) for name, p in self.model.named_parameters() if not is_hidden_matrix(name)]
         groups = [{"params": [p for name, p in rest if not is_sharpness(name)], "scale": 1.0},
@@ -276,11 +330,11 @@ class Trainer:
         torch.save(state, self.out / "checkpoint.tmp")
         (self.out / "checkpoint.tmp").replace(self.out / "checkpoint.pt")
 
-    def run_step(self, rank=0):
-        scale = rate_scale(self.step, self.options)
+    def run_step(self, steps, rank=0):
+        scale = rate_scale(self.step, self.seconds, self.options)
         started = time.time()
-        examples = step_examples(self.tokenizer, self.options, self.weights, self.step)
-        loss, balance = train_step(self.model, examples, self.options, self.team.next_index)
+        batches, tokens = next(steps)
+        loss, balance = train_step(self.model, batches, self.options, self.team.next_index)
         loss, balance = self.team.sum_up(rank, self.model, loss, balance)
         self.muon.step(self.options.rate * scale, self.options.decay, rank, self.options.workers)
         if rank == 0:
@@ -290,14 +344,15 @@ class Trainer:
             self.adam.step()
         self.team.finish_step(rank, self.model)
         self.step += 1
-        self.tokens += sum(len(ids) for ids, _ in examples)
+        self.tokens += tokens
         self.seconds += time.time() - started
         return loss, balance, scale
 
     def work(self, rank):
         """What every process but the first does: its share of each step, until the first says stop."""
+        steps = self.data.steps_from(self.step)
         while self.team.goes_on(rank):
-            self.run_step(rank)
+            self.run_step(steps, rank)
 
     @torch.no_grad()
     def exact(self, count):
@@ -306,8 +361,8 @@ class Trainer:
         encoded = [(skill, encode(self.tokenizer, messages, tools)) for skill, messages, tools in heldout.cases(count)]
         for start in range(0, len(encoded), 50):
             part = encoded[start:start + 50]
-            ids, mask = padded([pair for _, pair in part])
-            logits, wanted, _ = next_tokens(self.model, ids, mask, self.options.bf16)
+            ids, mask = (tensor.to(self.options.device) for tensor in padded([pair for _, pair in part]))
+            logits, wanted, _ = next_tokens(self.model, self.options.bf16, ids, mask)
             wrong = torch.zeros_like(mask, dtype=torch.long)
             wrong[mask] = (logits.argmax(-1) != wanted).long()
             for (skill, _), misses in zip(part, wrong.sum(1).tolist()):
@@ -324,14 +379,18 @@ class Trainer:
                 writer.writerow(row.keys())
             writer.writerow(row.values())
 
+    def over(self):
+        return self.step >= self.options.steps or 0 < self.options.seconds <= self.seconds
+
     def run(self):
         stopped = []
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
         saved_at = time.time()
-        while self.team.goes_on(0, self.step < self.options.steps and not stopped):
-            loss, balance, scale = self.run_step()
+        steps = self.data.steps_from(self.step)
+        while self.team.goes_on(0, not self.over() and not stopped):
+            loss, balance, scale = self.run_step(steps)
             if self.step % 10 == 0:
-                self.log("training_log.csv", {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds), "loss": round(loss, 4),
+                self.log("training_log.csv", {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 1), "loss": round(loss, 4),
                                               "balance": round(balance, 3), "rate": round(self.options.rate * scale, 5)})
                 print(f"{self.step} loss {loss:.4f} balance {balance:.2f} {self.tokens / self.seconds:.0f} tokens/s", flush=True)
             if self.step % self.options.check_every == 0:
@@ -352,9 +411,13 @@ def parse_options():
     add("--init", help="exported GGUF to start from when the folder holds no checkpoint")
     add("--tokenizer", default="merges.json")
     add("--seed", type=int, default=1)
-    add("--workers", type=int, default=2, help="processes of one thread each that share the work of a step")
+    add("--device", default="cpu", help="cpu or cuda")
+    add("--workers", type=int, default=2, help="processes of one thread each that share the work of a step; on a GPU one")
+    add("--drawers", type=int, default=0, help="processes that draw conversations ahead; 0: each worker draws its own")
     add("--steps", type=int, default=10**9)
     add("--decay-from", type=int, default=10**9, help="step at which the rate starts to fall to zero")
+    add("--seconds", type=float, default=0, help="end after so many seconds of training, whatever the steps; 0: no such end")
+    add("--decay-from-second", type=float, default=0, help="with --seconds: second at which the rate starts to fall to zero")
     add("--warmup", type=int, default=60)
     add("--batch", type=int, default=96, help="conversations in a step")
     add("--length", type=int, default=512, help="longer conversations are not drawn")
@@ -380,6 +443,8 @@ def parse_options():
 
 def main():
     options = parse_options()
+    if options.device != "cpu":
+        options.workers = 1
     torch.set_num_threads(1)
     trainer = Trainer(options)
     for rank in range(1, options.workers):

@@ -83,12 +83,19 @@ class WordSource:
         self._evaluation = evaluation
         self._shares = {}
 
-    def pick(self, rng, words):
+    def _from(self, rng, words):
         key = id(words)
         if key not in self._shares:
             share = [word for word in words if kept_for_evaluation(word) == self._evaluation]
             self._shares[key] = share or words
         return rng.choice(self._shares[key])
+
+    def pick(self, rng, words):
+        """One of a short list. In training any other word may stand in its place: what a passage says must be
+        copied from it, and a model that has only seen ten colors recalls one of them instead."""
+        if not self._evaluation and rng.random() < 0.3:
+            return self.word(rng)
+        return self._from(rng, words)
 
     def invented(self, rng, syllables=None):
         while True:
@@ -97,7 +104,7 @@ class WordSource:
                 return word
 
     def name(self, rng):
-        return self.pick(rng, NAMES) if rng.random() < 0.7 else self.invented(rng).capitalize()
+        return self._from(rng, NAMES) if rng.random() < 0.7 else self.invented(rng).capitalize()
 
     def names(self, rng, count):
         found = []
@@ -108,10 +115,10 @@ class WordSource:
         return found
 
     def place(self, rng):
-        return self.pick(rng, PLACES) if rng.random() < 0.7 else self.invented(rng).capitalize()
+        return self._from(rng, PLACES) if rng.random() < 0.7 else self.invented(rng).capitalize()
 
     def word(self, rng):
-        return self.pick(rng, COMMON) if rng.random() < 0.6 else self.invented(rng)
+        return self._from(rng, COMMON) if rng.random() < 0.6 else self.invented(rng)
 
 
 def plural(noun):

@@ -17,7 +17,7 @@ void WorkerService::SetState(bool serving, bool draining) {
   draining_ = draining;
 }
 
-void WorkerService::Describe(bool with_details, pb::ModelStatus* to) const {
+void WorkerService::Describe(pb::ModelStatus* to) const {
   const EncoderInfo& info = model_->encoder().info();
   to->set_name(model_->name());
   for (const std::string& alias : model_->aliases()) to->add_aliases(alias);
@@ -27,7 +27,6 @@ void WorkerService::Describe(bool with_details, pb::ModelStatus* to) const {
   to->add_capabilities("embedding");
   to->set_context_length(info.tokens_max);
   to->set_created_unix(model_->created_unix());
-  if (!with_details) return;
   pb::ModelDetails* details = to->mutable_details();
   details->set_format("safetensors");
   details->set_family(info.family);
@@ -46,7 +45,7 @@ void WorkerService::FillState(pb::WorkerState* state) const {
   state->set_epoch(epoch_);
   state->set_serving(serving_);
   state->set_draining(draining_);
-  Describe(false, state->add_models());
+  Describe(state->add_models());
   const BatcherStats stats = model_->batcher().stats();
   pb::WorkerLoad* load = state->mutable_load();
   load->set_running(stats.running);
@@ -61,9 +60,9 @@ grpc::ServerWriteReactor<pb::WorkerState>* WorkerService::Watch(
 }
 
 grpc::ServerUnaryReactor* WorkerService::ListModels(grpc::CallbackServerContext* context,
-                                                    const pb::ListModelsRequest* request,
+                                                    const pb::ListModelsRequest*,
                                                     pb::ListModelsReply* reply) {
-  Describe(request->with_details(), reply->add_models());
+  Describe(reply->add_models());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

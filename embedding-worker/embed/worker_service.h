@@ -24,7 +24,7 @@ class WorkerService final : public conclave::v1::Worker::CallbackService {
                                        conclave::v1::ListModelsReply* reply) override;
 
  private:
-  void Describe(bool with_details, conclave::v1::ModelStatus* to) const;
+  void Describe(conclave::v1::ModelStatus* to) const;
   void FillState(conclave::v1::WorkerState* state) const;
 
   ServedModel* const model_;

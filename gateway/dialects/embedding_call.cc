@@ -1,26 +1,16 @@
 #include "gateway/dialects/embedding_call.h"
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <utility>
 
 namespace conclave::gateway {
-namespace {
-
-bool Embeds(const v1::ModelStatus& model) {
-  const auto& words = model.capabilities();
-  return std::find(words.begin(), words.end(), "embedding") != words.end();
-}
-
-}  // namespace
-
 Task<absl::StatusOr<Embeddings>> EmbedInputs(const Services& services, Exchange& exchange,
                                              v1::EmbedRequest request) {
   const absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
   if (!model.ok()) co_return model.status();
-  if (services.embedding == nullptr || !Embeds(*model)) {
+  if (services.embedding == nullptr || !Can(*model, "embedding")) {
     co_return base::WithParam(
         base::InvalidArgument("the model `" + model->name() + "` does not make embeddings"),
         "model");

@@ -79,6 +79,10 @@ Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Ex
     request.set_model(services.default_model);
   }
   if (!model.ok()) co_return model.status();
+  if (!Can(*model, "completion")) {
+    co_return base::WithParam(
+        base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
+  }
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();
   running->model = model->name();
@@ -236,7 +240,45 @@ void AddToolCall(const v1::ToolCallDelta& delta, std::vector<v1::ToolCall>* call
   if (done && call.arguments().empty()) call.set_arguments("{}");
 }
 
+// CANCELLED: the client went, there is nobody to answer.
+Task<absl::StatusOr<Completion>> Collect(const Services& services, Exchange& exchange,
+                                         v1::GenerateRequest request) {
+  absl::StatusOr<std::unique_ptr<Running>> opened =
+      co_await Open(services, exchange, std::move(request));
+  if (!opened.ok()) co_return opened.status();
+  Running& running = **opened;
+  Watcher watcher(services, exchange, running.model);
+  Completion completion;
+  std::vector<v1::GenerateEvent> events;
+  absl::Status failure;
+  while (failure.ok()) {
+    const StreamGot got = co_await running.call->Next(&events, SteadyTime::max());
+    if (got == StreamGot::kEnd) break;
+    for (const v1::GenerateEvent& event : events) {
+      watcher.OnEvent(event);
+      completion.Add(event);
+      if (failure.ok()) failure = CheckFinish(event);
+    }
+    events.clear();
+  }
+  Close(services, exchange, running);
+  absl::Status status = failure.ok() ? running.call->status() : failure;
+  status = EndStatus(exchange, status);
+  if (!status.ok()) co_return status;
+  if (completion.choices.empty()) co_return base::Internal("a generation without events");
+  co_return completion;
+}
+
 }  // namespace
+
+void WriteTokenFields(base::JsonWriter& json, const v1::TokenLogprob& token) {
+  json.Field("token", token.token());
+  json.Field("logprob", static_cast<double>(token.logprob()));
+  json.Key("bytes");
+  json.BeginArray();
+  for (const char byte : token.token()) json.Int(static_cast<unsigned char>(byte));
+  json.EndArray();
+}
 
 void AddUsage(const v1::Usage& one, v1::Usage* all) {
   all->set_prompt_tokens(std::max(all->prompt_tokens(), one.prompt_tokens()));
@@ -283,32 +325,16 @@ Task<void> StreamGeneration(const Services& services, Exchange& exchange,
   services.metrics->streams.Add(-1);
 }
 
-Task<absl::StatusOr<Completion>> CollectGeneration(const Services& services, Exchange& exchange,
-                                                   v1::GenerateRequest request) {
-  absl::StatusOr<std::unique_ptr<Running>> opened =
-      co_await Open(services, exchange, std::move(request));
-  if (!opened.ok()) co_return opened.status();
-  Running& running = **opened;
-  Watcher watcher(services, exchange, running.model);
-  Completion completion;
-  std::vector<v1::GenerateEvent> events;
-  absl::Status failure;
-  while (failure.ok()) {
-    const StreamGot got = co_await running.call->Next(&events, SteadyTime::max());
-    if (got == StreamGot::kEnd) break;
-    for (const v1::GenerateEvent& event : events) {
-      watcher.OnEvent(event);
-      completion.Add(event);
-      if (failure.ok()) failure = CheckFinish(event);
-    }
-    events.clear();
+Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
+                           v1::GenerateRequest request,
+                           std::function<std::string(const Completion&)> encode, ErrorBody errors) {
+  const absl::StatusOr<Completion> completion =
+      co_await Collect(services, exchange, std::move(request));
+  if (!completion.ok()) {
+    co_await ReplyError(exchange, completion.status(), errors);
+    co_return;
   }
-  Close(services, exchange, running);
-  absl::Status status = failure.ok() ? running.call->status() : failure;
-  status = EndStatus(exchange, status);
-  if (!status.ok()) co_return status;
-  if (completion.choices.empty()) co_return base::Internal("a generation without events");
-  co_return completion;
+  co_await ReplyJson(exchange, encode(*completion));
 }
 
 Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors) {

@@ -2,11 +2,13 @@
 // admission, the call, cancellation, keep-alives, metrics. A dialect only brings the encoder.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "gateway/http/router.h"
 #include "gateway/upstream/services.h"
 
@@ -47,6 +49,9 @@ struct Completion {
   void Add(const v1::GenerateEvent& event);
 };
 
+// The members that a token's logprob has on every wire: token, logprob, bytes.
+void WriteTokenFields(base::JsonWriter& json, const v1::TokenLogprob& token);
+
 // Adds one choice's usage to the whole: the prompt counts once.
 void AddUsage(const v1::Usage& one, v1::Usage* all);
 
@@ -55,9 +60,10 @@ Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
                             ErrorBody errors);
 
-// CANCELLED: the client went, there is nobody to answer.
-Task<absl::StatusOr<Completion>> CollectGeneration(const Services& services, Exchange& exchange,
-                                                   v1::GenerateRequest request);
+// Answers in one piece, with what `encode` makes of the whole.
+Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
+                           v1::GenerateRequest request,
+                           std::function<std::string(const Completion&)> encode, ErrorBody errors);
 
 // Answers with the error, unless nobody is there to read it.
 Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors);

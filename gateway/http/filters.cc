@@ -170,7 +170,9 @@ HeaderList Filters::CorsHeaders(const RequestHead& head) const {
   if (origin.empty()) return {};
   return {{"Access-Control-Allow-Origin", std::string(origin)},
           {"Vary", "Origin"},
-          {"Access-Control-Expose-Headers", "x-request-id, retry-after, retry-after-ms"}};
+          {"Access-Control-Expose-Headers",
+           "x-request-id, retry-after, retry-after-ms, x-should-retry, openai-poll-after-ms, "
+           "openai-processing-ms"}};
 }
 
 }  // namespace conclave::gateway

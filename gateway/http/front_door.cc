@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/ids.h"
 #include "base/log.h"
 #include "gateway/http/error_response.h"
 
@@ -13,14 +12,12 @@ namespace {
 constexpr size_t kRequestIdBytesMax = 64;
 
 // A caller's own id is taken over when it is harmless in a log and a header.
-std::string RequestIdOf(const RequestHead& head) {
-  const std::string_view given = head.Find("x-request-id");
-  const bool plain = !given.empty() && given.size() <= kRequestIdBytesMax &&
-                     std::all_of(given.begin(), given.end(), [](char c) {
-                       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                              (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-                     });
-  return plain ? std::string(given) : base::NewId("req_");
+bool IsPlainId(std::string_view id) {
+  return !id.empty() && id.size() <= kRequestIdBytesMax &&
+         std::all_of(id.begin(), id.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '_' || c == '.';
+         });
 }
 
 std::string Joined(const std::vector<std::string>& words) {
@@ -56,12 +53,14 @@ std::string_view BodyMessage(int status) {
 
 }  // namespace
 
-FrontDoor::FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics)
-    : router_(*router), filters_(*filters), metrics_(*metrics) {}
+FrontDoor::FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics,
+                     base::IdSource new_id)
+    : router_(*router), filters_(*filters), metrics_(*metrics), new_id_(std::move(new_id)) {}
 
 HeadVerdict FrontDoor::OnHead(const RequestHead& head) {
   HeadVerdict verdict;
-  verdict.request_id = RequestIdOf(head);
+  const std::string_view given_id = head.Find("x-request-id");
+  verdict.request_id = IsPlainId(given_id) ? std::string(given_id) : new_id_("req_");
   const Router::Match match = router_.Find(head.method, head.path);
   verdict.refusal = RefuseHead(head, match);
   if (match.route != nullptr) {
@@ -87,7 +86,7 @@ std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Rou
   }
   ErrorInfo error;
   if (match.bad_escape) {
-    error = {400, "the path has a broken percent escape", "bad_path", "", 0};
+    error = {400, "the path has a percent escape that is broken or not UTF-8", "bad_path", "", 0};
     return refuse(error);
   }
   if (!known_path) {
@@ -135,9 +134,14 @@ Response FrontDoor::OnBodyRefused(const RequestHead& head, int status, std::stri
 
 Response FrontDoor::OnHeadRefused(const HeadRefusal& refusal) {
   metrics_.CountRejected(refusal.reason);
-  base::LogInfo("request refused", {{"reason", refusal.reason}, {"status", refusal.status}});
+  const std::string request_id = new_id_("req_");
+  base::LogInfo(
+      "request refused",
+      {{"request_id", request_id}, {"reason", refusal.reason}, {"status", refusal.status}});
   const ErrorInfo error{refusal.status, refusal.message, std::string(refusal.reason), "", 0};
-  return MakeErrorResponse(error, router_.error_family(""));
+  Response response = MakeErrorResponse(error, router_.error_family(""));
+  response.headers.emplace_back("x-request-id", request_id);
+  return response;
 }
 
 Task<void> FrontDoor::Handle(Request& request, ResponseWriter& out, AccessRecord& record) {

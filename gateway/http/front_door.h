@@ -2,6 +2,7 @@
 // what is said of each in metrics and log.
 #pragma once
 
+#include "base/ids.h"
 #include "gateway/http/filters.h"
 #include "gateway/http/front_metrics.h"
 #include "gateway/http/http_server.h"
@@ -11,8 +12,10 @@ namespace conclave::gateway {
 
 class FrontDoor final : public HttpHandler {
  public:
-  // All borrowed; they must outlive the door.
-  FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics);
+  // The pointers are borrowed and must outlive the door. `new_id` names requests that bring no
+  // X-Request-Id.
+  FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics,
+            base::IdSource new_id = base::NewId);
 
   HeadVerdict OnHead(const RequestHead& head) override;
   Response OnBodyRefused(const RequestHead& head, int status, std::string_view reason) override;
@@ -28,6 +31,7 @@ class FrontDoor final : public HttpHandler {
   const Router& router_;
   const Filters& filters_;
   FrontMetrics& metrics_;
+  const base::IdSource new_id_;
 };
 
 }  // namespace conclave::gateway

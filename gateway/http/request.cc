@@ -1,5 +1,7 @@
 #include "gateway/http/request.h"
 
+#include "base/utf8.h"
+
 namespace conclave::gateway {
 namespace {
 
@@ -29,6 +31,7 @@ std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_bla
     }
     out += c;
   }
+  if (!base::IsValidUtf8(out)) return std::nullopt;
   return out;
 }
 

@@ -29,7 +29,7 @@ struct Request {
 };
 
 // %XX decoded, and '+' as a blank when `plus_is_blank` (queries). Nothing when an escape is broken
-// or decodes to NUL.
+// or decodes to NUL, or when the whole is not UTF-8: it goes into protobuf strings.
 std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank);
 
 }  // namespace conclave::gateway

@@ -34,6 +34,15 @@ std::vector<v1::ModelStatus> FleetDirectory::List() const {
   return JoinModels(std::move(models), embedding_->fleet()->Models());
 }
 
+std::optional<v1::ModelStatus> FleetDirectory::FindLost(std::string_view name) const {
+  for (const mesh::Discovery* workers : {inference_, embedding_}) {
+    if (workers == nullptr) continue;
+    const auto fleet = workers->fleet();
+    if (const auto* model = fleet->FindLostModel(name); model != nullptr) return *model;
+  }
+  return std::nullopt;
+}
+
 std::vector<v1::ModelStatus> JoinModels(std::vector<v1::ModelStatus> inference,
                                         std::vector<v1::ModelStatus> embedding) {
   for (v1::ModelStatus& model : embedding) {

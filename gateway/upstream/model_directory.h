@@ -20,6 +20,8 @@ class FleetDirectory final : public ModelDirectory {
   Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
 
  private:
+  std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;
+
   mesh::Discovery* const inference_;
   mesh::Discovery* const embedding_;
   mesh::ModelsClient inference_models_;

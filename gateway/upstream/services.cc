@@ -8,6 +8,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kLoadingRetry{2'000};
 
+// version-trace-parent-flags of the W3C's Trace Context §3.2.2: lowercase hex in four fields.
+// Header values may hold any byte, and this one travels in a protobuf string.
+bool IsTraceparent(std::string_view text) {
+  constexpr std::string_view kShape = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+  return text.size() == kShape.size() &&
+         std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
+           const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+           return shape == 'h' ? hex : c == shape;
+         });
+}
+
 }  // namespace
 
 absl::StatusOr<v1::ModelStatus> ModelDirectory::Find(std::string_view name) const {
@@ -20,6 +31,7 @@ absl::StatusOr<v1::ModelStatus> ModelDirectory::Find(std::string_view name) cons
       if (alias == name) return std::move(model);
     }
   }
+  if (auto lost = FindLost(name); lost.has_value()) return *std::move(lost);
   return base::WithParam(
       base::WithReason(base::NotFound("The model `" + std::string(name) + "` does not exist"),
                        "model_not_found"),
@@ -43,11 +55,16 @@ absl::StatusOr<v1::ModelStatus> ModelDirectory::FindReady(std::string_view name)
   }
 }
 
+bool Can(const v1::ModelStatus& model, std::string_view capability) {
+  const auto& words = model.capabilities();
+  return std::find(words.begin(), words.end(), capability) != words.end();
+}
+
 v1::RequestMeta MetaOf(const Request& request) {
   v1::RequestMeta meta;
   meta.set_request_id(request.request_id);
   const std::string_view traceparent = request.head.Find("traceparent");
-  if (traceparent.size() <= 128) meta.set_traceparent(std::string(traceparent));
+  if (IsTraceparent(traceparent)) meta.set_traceparent(std::string(traceparent));
   return meta;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -97,12 +98,20 @@ class ModelDirectory {
   virtual Call<v1::ListModelsReply> Describe(const std::string& name,
                                              base::SteadyTime deadline) = 0;
 
-  // By name or alias, whatever its state. NOT_FOUND "model_not_found".
+  // By name or alias, whatever its state; a model whose workers are away just now, as it was when
+  // they were last heard of (the call then waits for one, or says UNAVAILABLE). NOT_FOUND
+  // "model_not_found".
   absl::StatusOr<v1::ModelStatus> Find(std::string_view name) const;
   // The same, ready to serve. UNAVAILABLE "model_loading" with retry-after, FAILED_PRECONDITION
   // "model_failed".
   absl::StatusOr<v1::ModelStatus> FindReady(std::string_view name) const;
+
+ private:
+  virtual std::optional<v1::ModelStatus> FindLost(std::string_view) const { return std::nullopt; }
 };
+
+// Whether the model says it can: "completion", "embedding", "tools", ….
+bool Can(const v1::ModelStatus& model, std::string_view capability);
 
 struct ServiceTimes {
   std::chrono::milliseconds generate{30 * 60'000};  // a whole answer
@@ -123,6 +132,8 @@ struct Services {
   const base::Clock* clock = &base::Clock::System();
   base::IdSource new_id = base::NewId;
   ServiceTimes times;
+  // Inference workers are configured, so without a model of theirs this is no gateway yet.
+  bool completion_wanted = true;
   std::string default_system_prompt;  // in front of conversations that have none; empty = none
   std::string default_model;          // for the profile llm-serving: stands for unknown names
   std::function<std::string()> metrics_text;  // exposition for /metrics

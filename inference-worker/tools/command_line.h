@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 
@@ -11,8 +12,9 @@ namespace conclave::engine {
 
 // The exit code main returns at once; nothing = go on.
 inline std::optional<int> ParseCommandLine(base::OptionSet& options, int argc,
-                                           const char* const* argv) {
-  const absl::StatusOr<base::OptionSet::Action> action = options.Parse(argc, argv);
+                                           const char* const* argv,
+                                           std::vector<std::string>* positional = nullptr) {
+  const absl::StatusOr<base::OptionSet::Action> action = options.Parse(argc, argv, {}, positional);
   if (!action.ok()) {
     std::fprintf(stderr, "%s\n", std::string(action.status().message()).c_str());
     return 2;

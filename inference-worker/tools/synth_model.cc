@@ -160,12 +160,38 @@ bool IsFloat(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
 }
 
-bool CanMake(DType dtype) {
-  return IsFloat(dtype) || dtype == DType::kQ8_0 || dtype == DType::kQ4_0 ||
-         dtype == DType::kQ4_K || dtype == DType::kQ6_K;
+// Those whose scales SetBlockScales knows.
+bool HasRandomBlocks(DType dtype) {
+  return dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_K ||
+         dtype == DType::kQ6_K;
 }
 
-// value(i) = base + scale · u(i) for floats; random blocks of that deviation for quants.
+bool CanMake(DType dtype) {
+  const QuantFormat* const format = FindFormat(dtype);
+  return format != nullptr && format->quantize_row != nullptr;
+}
+
+// Any other format: a few thousand values ±scale are quantised once, and rows are drawn from their
+// blocks.
+GgufWriter::RowFiller DrawBlocks(uint64_t tensor_seed, DType dtype, float scale) {
+  constexpr int64_t kValues = 16'384;
+  const QuantFormat& format = *FindFormat(dtype);
+  std::vector<float> values(kValues);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * UniformAt(tensor_seed, i);
+  const int64_t num_blocks = kValues / format.block_elements();
+  std::vector<std::byte> pool(static_cast<size_t>(num_blocks * format.block_bytes()));
+  format.quantize_row(values.data(), pool.data(), kValues);
+  const auto block_bytes = static_cast<size_t>(format.block_bytes());
+  return [=, pool = std::move(pool)](int64_t row, std::span<std::byte> bytes) {
+    const uint64_t row_seed = Mix(tensor_seed + static_cast<uint64_t>(row));
+    for (size_t at = 0; at < bytes.size(); at += block_bytes) {
+      const uint64_t drawn = BitsAt(row_seed, at) % static_cast<uint64_t>(num_blocks);
+      std::memcpy(bytes.data() + at, pool.data() + drawn * block_bytes, block_bytes);
+    }
+  };
+}
+
+// value(i) = base + scale · u(i) for floats; blocks of that deviation for quants.
 GgufWriter::RowFiller MakeFiller(uint64_t tensor_seed, DType dtype, int64_t cols, float base,
                                  float scale) {
   if (IsFloat(dtype)) {
@@ -178,6 +204,7 @@ GgufWriter::RowFiller MakeFiller(uint64_t tensor_seed, DType dtype, int64_t cols
       FindFormat(dtype)->quantize_row(values.data(), bytes.data(), cols);
     };
   }
+  if (!HasRandomBlocks(dtype)) return DrawBlocks(tensor_seed, dtype, scale);
   const float sigma = scale / std::sqrt(3.0f);  // of a uniform in ±scale
   return [=](int64_t row, std::span<std::byte> bytes) {
     FillRandom(Mix(tensor_seed + static_cast<uint64_t>(row)), bytes);

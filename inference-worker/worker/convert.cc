@@ -357,7 +357,7 @@ pb::GenerateEvent ToProto(backends::Event&& event, const ServedTimes& times) {
   return to;
 }
 
-void ToProto(const backends::ModelDetails& from, pb::ModelDetails* to) {
+void ToProto(const backends::ModelDetails& from, bool with_texts, pb::ModelDetails* to) {
   to->set_format(from.format);
   to->set_family(from.family);
   to->set_parameter_size(ParameterSize(from.parameters));
@@ -366,9 +366,10 @@ void ToProto(const backends::ModelDetails& from, pb::ModelDetails* to) {
   to->set_size_bytes(from.size_bytes);
   to->set_embedding_length(from.embedding_length);
   to->set_vocab_size(from.vocab_size);
+  to->set_memory_bytes(from.memory_bytes);
+  if (!with_texts) return;
   to->set_chat_template(from.chat_template);
   to->set_license(from.license);
-  to->set_memory_bytes(from.memory_bytes);
   for (const auto& [key, json] : from.metadata) (*to->mutable_metadata())[key] = json;
 }
 

@@ -23,7 +23,8 @@ struct ServedTimes {
 };
 conclave::v1::GenerateEvent ToProto(backends::Event&& event, const ServedTimes& times);
 
-void ToProto(const backends::ModelDetails& from, conclave::v1::ModelDetails* to);
+// `with_texts`: also the long parts, which no list needs: template, license, metadata.
+void ToProto(const backends::ModelDetails& from, bool with_texts, conclave::v1::ModelDetails* to);
 // Adds: a worker reports the sum over its models.
 void ToProto(const backends::Load& from, conclave::v1::WorkerLoad* to);
 

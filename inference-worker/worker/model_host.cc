@@ -87,7 +87,7 @@ absl::Status ModelHost::Add(std::string name, std::unique_ptr<backends::Backend>
   spec.backend = "added";
   spec.aliases = backend->details().aliases;
   ModelFile file;
-  file.modified_unix = base::Clock::System().UnixSeconds();
+  file.modified_unix = options_.clock->UnixSeconds();
   ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, std::move(file)));
   Settle(*model, std::move(backend));
   return absl::OkStatus();

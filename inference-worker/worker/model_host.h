@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "base/clock.h"
 #include "base/gate.h"
 #include "worker/model_file.h"
 
@@ -82,6 +83,7 @@ struct HostOptions {
   int models_max = 16;
   std::chrono::milliseconds unload_drain{30'000};
   bool digests = true;  // read every model file once, in the background
+  const base::Clock* clock = &base::Clock::System();  // dates models that have no file
 };
 
 struct LoadSpec {

@@ -44,8 +44,7 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
   const backends::ModelDetails& details = backend->details();
   to->set_context_length(details.context_length);
   for (const std::string& capability : details.capabilities) to->add_capabilities(capability);
-  if (!with_details) return;
-  ToProto(details, to->mutable_details());
+  ToProto(details, with_details, to->mutable_details());
   to->mutable_details()->set_digest(status.digest);
   to->mutable_details()->set_backend(model.backend_kind);
 }

@@ -13,13 +13,15 @@ namespace conclave::engine {
 // splitmix64: small, well mixed, defined to the bit (std distributions are not).
 class Random final {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+  explicit Random(uint64_t seed) : seed_(seed) {}
+  // Number `index` of the sequence that starts with `seed`.
+  static uint64_t At(uint64_t seed, uint64_t index) {
+    uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
   }
+  uint64_t Next() { return At(seed_, index_++); }
   // Uniform in [-1, 1), 24 bits.
   float Uniform() { return static_cast<float>(Next() >> 40) * 0x1p-23f - 1.0f; }
   std::vector<float> Floats(int64_t n, float scale = 1.0f) {
@@ -29,7 +31,8 @@ class Random final {
   }
 
  private:
-  uint64_t state_;
+  uint64_t seed_;
+  uint64_t index_ = 0;
 };
 
 // A quantised weight and the values its bytes stand for.

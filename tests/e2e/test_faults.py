@@ -22,8 +22,8 @@ def counts(tag, n):
     return " ".join(f"{tag}:{i}" for i in range(n))
 
 
-def stream_text(url, content, model=SCRIPTED_MODEL, timeout=120, **extra):
-    """(text, finish reason, saw [DONE]) of one streamed chat."""
+def stream_text(url, content, model=SCRIPTED_MODEL, timeout=120, began=None, **extra):
+    """(text, finish reason, saw [DONE]) of one streamed chat; `began` is released at its first text."""
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": content}],
             **extra}
     text, reason, done = "", None, False
@@ -38,7 +38,10 @@ def stream_text(url, content, model=SCRIPTED_MODEL, timeout=120, **extra):
             chunk = json.loads(line[6:])
             assert "error" not in chunk, chunk
             choice = chunk["choices"][0]
-            text += choice["delta"].get("content") or ""
+            piece = choice["delta"].get("content") or ""
+            if piece and not text and began is not None:
+                began.release()
+            text += piece
             reason = choice["finish_reason"] or reason
     return text, reason, done
 
@@ -105,14 +108,18 @@ def test_a_run_survives_kill_9(mesh, openai_client, service):
     message is there exactly once and whole."""
     beta = openai_client.with_options(max_retries=8).beta
     assistant = beta.assistants.create(model=SCRIPTED_MODEL)
+    interrupted = 0
     for attempt in range(10):
         tag = f"{service}-{attempt}"
         thread = beta.threads.create(
             messages=[{"role": "user", "content": f"count-steadily {tag}"}])
         run = beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
-        wait_until(
-            lambda: beta.threads.runs.retrieve(run.id, thread_id=thread.id).status == "in_progress",
-            20, "the run to start")
+
+        def begun():
+            status = beta.threads.runs.retrieve(run.id, thread_id=thread.id).status
+            return status != "queued" and status
+
+        interrupted += wait_until(begun, 20, "the run to start") == "in_progress"
         old = mesh.kill(service)
         mesh.wait_restarted(service, old)
 
@@ -127,22 +134,37 @@ def test_a_run_survives_kill_9(mesh, openai_client, service):
         assert final.status == "completed", final.last_error
         messages = [m for m in beta.threads.messages.list(thread_id=thread.id) if m.run_id]
         assert [m.content[0].text.value for m in messages] == [counts(tag, 60)]
+    assert interrupted >= 8  # the others were over before the blow fell
     mesh.wait_ready()
 
 
 def test_a_stream_survives_kill_9_of_the_worker(mesh):
     """The client sees a gap in time, not in text."""
-    result = {}
-    reader = threading.Thread(
-        target=lambda: result.update(out=stream_text(mesh.url, "count-steadily phoenix")))
-    reader.start()
-    wait_until(lambda: mesh.metric(mesh.worker_probe, "vllm:num_requests_running") > 0, 20,
-               "the stream to start")
+    began = threading.Semaphore(0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        stream = pool.submit(stream_text, mesh.url, "count-at-length phoenix", began=began)
+        assert began.acquire(timeout=20)
+        old = mesh.kill("worker")
+        mesh.wait_restarted("worker", old)
+        assert stream.result(90) == (counts("phoenix", 120), "stop", True)
+    mesh.wait_ready()
+
+
+def test_a_request_while_its_worker_restarts_never_finds_no_such_model(mesh):
+    """It waits for the worker, or is told to come again; a client that retries gets its answer."""
     old = mesh.kill("worker")
+    body = {"model": SCRIPTED_MODEL, "messages": [{"role": "user", "content": "count again"}]}
+
+    def answered():
+        reply = requests.post(mesh.url + "/v1/chat/completions", json=body, timeout=30)
+        if reply.status_code == 503:
+            assert int(reply.headers["Retry-After"]) >= 1
+            return None
+        assert reply.status_code == 200, reply.text
+        return reply.json()["choices"][0]["message"]["content"]
+
+    assert wait_until(answered, 60, "an answer") == counts("again", 40)
     mesh.wait_restarted("worker", old)
-    reader.join(90)
-    assert not reader.is_alive()
-    assert result["out"] == (counts("phoenix", 60), "stop", True)
     mesh.wait_ready()
 
 
@@ -151,19 +173,21 @@ def test_sigterm_under_load_fails_no_stream(mesh, openai_client, service):
     """Streams that run when a service is told to stop finish with their whole text."""
     beta = openai_client.beta
     assistant = beta.assistants.create(model=SCRIPTED_MODEL)
-    thread = beta.threads.create(messages=[{"role": "user", "content": "count-steadily run"}])
+    thread = beta.threads.create(messages=[{"role": "user", "content": "count-at-length run"}])
     run = beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
     tags = [f"drain-{service}-{i}" for i in range(8)]
+    began = threading.Semaphore(0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(stream_text, mesh.url, f"count-steadily {tag}") for tag in tags]
-        wait_until(lambda: mesh.metric(mesh.worker_probe, "vllm:num_requests_running") >= 4, 20,
-                   "the streams to start")
+        futures = [pool.submit(stream_text, mesh.url, f"count-at-length {tag}", began=began)
+                   for tag in tags]
+        for _ in tags:
+            assert began.acquire(timeout=20)
         mesh.kill(service, signal.SIGTERM)
         mesh.wait_stopped(service)
         mesh.up()  # starts what is down; the rest is left alone
         results = [future.result(120) for future in futures]
     for tag, result in zip(tags, results, strict=True):
-        assert result == (counts(tag, 60), "stop", True)
+        assert result == (counts(tag, 120), "stop", True)
     mesh.wait_ready()
     final = beta.threads.runs.poll(run.id, thread_id=thread.id, poll_interval_ms=100)
     assert final.status == "completed"

@@ -1,11 +1,5 @@
 // The listener as a hostile or clumsy client meets it: raw bytes over real sockets (mesh reference
 // §4.3).
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -25,6 +19,7 @@
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/http/front_door.h"
 #include "gateway/http/http_server.h"
+#include "support/raw_client.h"
 
 namespace conclave::gateway {
 namespace {
@@ -139,68 +134,9 @@ class Server final {
   std::optional<HttpServer> server_;
 };
 
-// A blocking client that sends exactly what it is given.
-class Client final {
+class Client final : public RawClient {
  public:
-  explicit Client(const Server& server) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(server.port());
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  }
-  ~Client() { Close(); }
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-
-  // False when the other side has closed.
-  bool Send(const std::string& bytes) {
-    size_t sent = 0;
-    while (sent < bytes.size()) {
-      const ssize_t n = send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
-      if (n <= 0) return false;
-      sent += static_cast<size_t>(n);
-    }
-    return true;
-  }
-  // Reads until `until(received)` holds, the end, or the end of patience.
-  template <typename Until>
-  void ReadUntil(Until until) {
-    const auto deadline = steady_clock::now() + kPatience;
-    while (!closed_ && !until(received_)) {
-      const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
-      if (left.count() <= 0) return;
-      pollfd state{fd_, POLLIN, 0};
-      if (poll(&state, 1, static_cast<int>(left.count())) <= 0) return;
-      char buffer[16 * 1024];
-      const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
-      if (n <= 0) {
-        closed_ = true;
-      } else {
-        received_.append(buffer, static_cast<size_t>(n));
-      }
-    }
-  }
-  void ReadToEnd() {
-    ReadUntil([](const std::string&) { return false; });
-  }
-  void Close() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-  // RST instead of FIN.
-  void Reset() {
-    const linger now{1, 0};
-    setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    Close();
-  }
-  const std::string& received() const { return received_; }
-  bool closed() const { return closed_; }
-
- private:
-  int fd_;
-  std::string received_;
-  bool closed_ = false;
+  explicit Client(const Server& server) : RawClient(server.port()) {}
 };
 
 int Count(const std::string& text, const std::string& what) {

@@ -20,6 +20,7 @@ worker::WorkerOptions ToWorker(const ScriptedWorkerOptions& options) {
   to.worker_id = options.worker_id;
   to.server.listen = "127.0.0.1:" + std::to_string(options.port);
   to.host.digests = false;
+  to.host.clock = options.clock;
   to.host.unload_drain = std::chrono::milliseconds(2'000);
   to.stream = options.stream;
   return to;

@@ -18,6 +18,7 @@ struct ScriptedWorkerOptions {
   std::string worker_id = "scripted-worker";
   int port = 0;  // 0 = any free one; a fixed one to start again where another worker died
   worker::StreamOptions stream;
+  const base::Clock* clock = &base::Clock::System();  // dates the models
 };
 
 class ScriptedWorker final {

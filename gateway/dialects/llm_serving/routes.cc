@@ -1,6 +1,5 @@
 #include "gateway/dialects/llm_serving/routes.h"
 
-#include <algorithm>
 #include <optional>
 
 #include "base/json.h"
@@ -18,9 +17,8 @@ std::optional<v1::ModelStatus> ServedModel(const Services& services) {
     if (model.ok()) return *std::move(model);
   }
   for (v1::ModelStatus& model : services.models->List()) {
-    const auto& words = model.capabilities();
-    const bool completes = std::find(words.begin(), words.end(), "completion") != words.end();
-    if (completes && model.state() == v1::ModelStatus::STATE_READY) return std::move(model);
+    if (Can(model, "completion") && model.state() == v1::ModelStatus::STATE_READY)
+      return std::move(model);
   }
   return std::nullopt;
 }

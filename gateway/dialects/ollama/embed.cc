@@ -6,6 +6,7 @@
 #include "gateway/dialects/ollama/errors.h"
 #include "gateway/dialects/ollama/names.h"
 #include "gateway/dialects/ollama/routes.h"
+#include "gateway/dialects/ollama/stream.h"
 
 namespace conclave::gateway::ollama {
 namespace {
@@ -85,8 +86,8 @@ std::string EncodeEmbed(const std::string& model, const Embeddings& embeddings) 
   json.BeginArray();
   for (const v1::EmbeddingVector& vector : embeddings.vectors) json.Raw(Floats(vector));
   json.EndArray();
-  json.Field("total_duration", static_cast<int64_t>(embeddings.timings.total_ms() * 1e6));
-  json.Field("load_duration", static_cast<int64_t>(embeddings.timings.load_ms() * 1e6));
+  WriteDuration(json, "total_duration", embeddings.timings.total_ms());
+  WriteDuration(json, "load_duration", embeddings.timings.load_ms());
   json.Field("prompt_eval_count", embeddings.usage.prompt_tokens());
   json.EndObject();
   return json.Take();

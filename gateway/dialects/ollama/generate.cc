@@ -1,11 +1,10 @@
 // POST /api/generate.
 #include <utility>
 
+#include "gateway/dialects/ollama/answer.h"
 #include "gateway/dialects/ollama/errors.h"
 #include "gateway/dialects/ollama/generate_request.h"
-#include "gateway/dialects/ollama/names.h"
 #include "gateway/dialects/ollama/routes.h"
-#include "gateway/dialects/ollama/stream.h"
 
 namespace conclave::gateway::ollama {
 namespace {
@@ -32,8 +31,8 @@ Task<absl::StatusOr<std::vector<int32_t>>> PromptIds(const Services& services, E
   co_return ids;
 }
 
-Task<void> Answer(const Services& services, Exchange& exchange, GenerateRequest request) {
-  ReplyShape shape{ReplyShape::Kind::kGenerate, request.common.model, services.clock};
+Task<void> Continue(const Services& services, Exchange& exchange, GenerateRequest request,
+                    ReplyShape shape) {
   absl::StatusOr<std::vector<int32_t>> ids = co_await PromptIds(services, exchange, request);
   if (!request.context.empty()) {
     // A conversation is continued: without the tokens it cannot be.
@@ -44,47 +43,26 @@ Task<void> Answer(const Services& services, Exchange& exchange, GenerateRequest 
     request.generate.mutable_token_ids()->mutable_ids()->Assign(ids->begin(), ids->end());
   }
   if (!ids.ok()) ids = std::vector<int32_t>();
-  if (request.common.stream) {
-    StreamEncoder encoder(shape);
-    encoder.set_prompt_ids(*std::move(ids));
-    co_await StreamGeneration(services, exchange, std::move(request.generate), encoder, ErrorJson);
-    co_return;
-  }
-  const absl::StatusOr<Completion> completion =
-      co_await CollectGeneration(services, exchange, std::move(request.generate));
-  if (!completion.ok()) {
-    co_await ReplyError(exchange, completion.status(), ErrorJson);
-    co_return;
-  }
-  Ending ending = EndingOf(completion->choices.front().finished, completion->usage);
-  if (!ids->empty()) {
-    ending.context = *std::move(ids);
-    const auto& generated = completion->choices.front().token_ids;
-    ending.context.insert(ending.context.end(), generated.begin(), generated.end());
-  }
-  co_await ReplyJson(exchange, EncodeLast(shape, PieceOf(*completion), ending));
+  co_await Answer(services, exchange, std::move(request.generate), std::move(shape),
+                  request.common.stream, *std::move(ids));
 }
 
 Task<void> Generate(const Services& services, Exchange& exchange) {
   absl::StatusOr<GenerateRequest> request = DecodeGenerateRequest(exchange.request.body);
   absl::Status status = request.status();
   if (status.ok()) {
-    const auto model = ResolveModel(*services.models, request->common.model);
-    status = model.status();
-    if (model.ok()) request->generate.set_model(*model);
+    status = SetModel(*services.models, request->common.model, "generate", &request->generate);
   }
   if (!status.ok()) {
     co_await ReplyError(exchange, status, ErrorJson);
     co_return;
   }
+  ReplyShape shape{ReplyShape::Kind::kGenerate, request->common.model, services.clock};
   if (request->load_only) {
-    Ending loaded;
-    loaded.done_reason = request->common.unload ? "unload" : "load";
-    const ReplyShape shape{ReplyShape::Kind::kGenerate, request->common.model, services.clock};
-    co_await ReplyJson(exchange, EncodeLast(shape, Piece(), loaded));
+    co_await ReplyLoaded(exchange, shape, request->common.unload);
     co_return;
   }
-  co_await Answer(services, exchange, *std::move(request));
+  co_await Continue(services, exchange, *std::move(request), std::move(shape));
 }
 
 }  // namespace

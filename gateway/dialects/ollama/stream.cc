@@ -10,8 +10,6 @@ namespace {
 
 using base::JsonWriter;
 
-int64_t Nanoseconds(double ms) { return static_cast<int64_t>(ms * 1e6); }
-
 // Whether the text is one JSON object: what a call's arguments must be on this wire.
 bool IsJsonObject(const std::string& text) {
   const auto document = base::JsonDocument::Parse(text);
@@ -39,12 +37,7 @@ void WriteToolCalls(JsonWriter& json, const Piece& piece) {
 
 void WriteLogprob(JsonWriter& json, const v1::TokenLogprob& token, bool with_top) {
   json.BeginObject();
-  json.Field("token", token.token());
-  json.Field("logprob", static_cast<double>(token.logprob()));
-  json.Key("bytes");
-  json.BeginArray();
-  for (const char byte : token.token()) json.Int(static_cast<unsigned char>(byte));
-  json.EndArray();
+  WriteTokenFields(json, token);
   if (with_top && !token.top().empty()) {
     json.Key("top_logprobs");
     json.BeginArray();
@@ -88,19 +81,20 @@ void WriteEnding(JsonWriter& json, const Ending& ending) {
     json.EndArray();
   }
   if (!ending.usage) return;
-  // A duration of nothing is left out, as Ollama does.
-  const auto duration = [&json](std::string_view key, double ms) {
-    if (Nanoseconds(ms) > 0) json.Field(key, Nanoseconds(ms));
-  };
-  duration("total_duration", ending.timings.total_ms());
-  duration("load_duration", ending.timings.load_ms());
+  WriteDuration(json, "total_duration", ending.timings.total_ms());
+  WriteDuration(json, "load_duration", ending.timings.load_ms());
   json.Field("prompt_eval_count", ending.usage->prompt_tokens());
-  duration("prompt_eval_duration", ending.timings.prefill_ms());
+  WriteDuration(json, "prompt_eval_duration", ending.timings.prefill_ms());
   json.Field("eval_count", ending.usage->completion_tokens());
-  duration("eval_duration", ending.timings.decode_ms());
+  WriteDuration(json, "eval_duration", ending.timings.decode_ms());
 }
 
 }  // namespace
+
+void WriteDuration(JsonWriter& json, std::string_view key, double ms) {
+  const auto nanoseconds = static_cast<int64_t>(ms * 1e6);
+  if (nanoseconds > 0) json.Field(key, nanoseconds);
+}
 
 std::string EncodePiece(const ReplyShape& shape, const Piece& piece) {
   JsonWriter json;
@@ -136,9 +130,14 @@ Piece PieceOf(const Completion& completion) {
   const Completion::Choice& choice = completion.choices.front();
   piece.text = choice.text;
   piece.thinking = choice.reasoning;
-  piece.tool_calls = choice.tool_calls;
   for (size_t i = 0; i < choice.tool_calls.size(); ++i) {
-    piece.tool_indexes.push_back(static_cast<int>(i));
+    const v1::ToolCall& call = choice.tool_calls[i];
+    if (IsJsonObject(call.arguments())) {
+      piece.tool_calls.push_back(call);
+      piece.tool_indexes.push_back(static_cast<int>(i));
+    } else {
+      piece.text += call.arguments();  // shown as text rather than lost, as in a stream
+    }
   }
   piece.logprobs = choice.logprobs;
   return piece;

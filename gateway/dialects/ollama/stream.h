@@ -38,6 +38,9 @@ struct Ending {
   std::vector<int32_t> context;  // generate only; empty = left out
 };
 
+// Nanoseconds; a duration of nothing is left out, as Ollama does.
+void WriteDuration(base::JsonWriter& json, std::string_view key, double ms);
+
 std::string EncodePiece(const ReplyShape& shape, const Piece& piece);
 // One object with everything (not streamed), or the last line of a stream (empty piece).
 std::string EncodeLast(const ReplyShape& shape, const Piece& piece, const Ending& ending);

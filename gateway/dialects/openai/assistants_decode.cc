@@ -257,6 +257,24 @@ constexpr std::string_view kRunFields[] = {"assistant_id",
                                            "parallel_tool_calls",
                                            "response_format"};
 
+constexpr std::string_view kThreadAndRunFields[] = {"assistant_id",
+                                                    "thread",
+                                                    "model",
+                                                    "reasoning_effort",
+                                                    "instructions",
+                                                    "tools",
+                                                    "tool_resources",
+                                                    "metadata",
+                                                    "temperature",
+                                                    "top_p",
+                                                    "stream",
+                                                    "max_prompt_tokens",
+                                                    "max_completion_tokens",
+                                                    "truncation_strategy",
+                                                    "tool_choice",
+                                                    "parallel_tool_calls",
+                                                    "response_format"};
+
 }  // namespace
 
 absl::StatusOr<base::JsonDocument> ParseStoredBody(std::string_view body) {
@@ -329,6 +347,7 @@ absl::StatusOr<v1::CreateRunRequest> DecodeCreateRun(JsonValue root) {
 
 absl::StatusOr<v1::CreateThreadAndRunRequest> DecodeCreateThreadAndRun(JsonValue root) {
   v1::CreateThreadAndRunRequest request;
+  RETURN_IF_ERROR(RefuseUnknown(root, kThreadAndRunFields));
   RETURN_IF_ERROR(ReadRun(root, request.mutable_run()));
   request.mutable_thread();
   const JsonValue thread = root.Get("thread");

@@ -8,13 +8,6 @@ namespace {
 using base::JsonWriter;
 using StringMap = google::protobuf::Map<std::string, std::string>;
 
-void TextOrNull(JsonWriter& json, std::string_view key, bool has, const std::string& text) {
-  if (has) {
-    json.Field(key, text);
-  } else {
-    json.NullField(key);
-  }
-}
 void TimeOrNull(JsonWriter& json, std::string_view key, bool has, int64_t seconds) {
   if (has) {
     json.Field(key, seconds);
@@ -162,17 +155,7 @@ void WriteRequiredAction(JsonWriter& json, const v1::Run& run) {
   json.BeginObject();
   json.Key("tool_calls");
   json.BeginArray();
-  for (const v1::ToolCall& call : run.required_tool_calls()) {
-    json.BeginObject();
-    json.Field("id", call.id());
-    json.Field("type", "function");
-    json.Key("function");
-    json.BeginObject();
-    json.Field("name", call.name());
-    json.Field("arguments", call.arguments());
-    json.EndObject();
-    json.EndObject();
-  }
+  for (const v1::ToolCall& call : run.required_tool_calls()) WriteToolCall(json, call);
   json.EndArray();
   json.EndObject();
   json.EndObject();

@@ -9,6 +9,7 @@
 #include "conclave/v1/assistants.pb.h"
 #include "conclave/v1/runs.pb.h"
 #include "conclave/v1/threads.pb.h"
+#include "gateway/dialects/openai/answer.h"
 
 namespace conclave::gateway::openai {
 
@@ -35,15 +36,8 @@ std::string EncodeList(const ListReply& reply) {
   json.BeginArray();
   for (const auto& object : reply.data()) Write(json, object);
   json.EndArray();
-  const auto id_or_null = [&json](std::string_view key, const std::string& id) {
-    if (id.empty()) {
-      json.NullField(key);
-    } else {
-      json.Field(key, id);
-    }
-  };
-  id_or_null("first_id", reply.page().first_id());
-  id_or_null("last_id", reply.page().last_id());
+  TextOrNull(json, "first_id", !reply.page().first_id().empty(), reply.page().first_id());
+  TextOrNull(json, "last_id", !reply.page().last_id().empty(), reply.page().last_id());
   json.Field("has_more", reply.page().has_more());
   json.EndObject();
   return json.Take();

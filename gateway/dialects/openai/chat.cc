@@ -18,22 +18,16 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
   }
   ChatRequest& request = *decoded;
   const bool with_logprobs = request.generate.has_logprobs();
-  AnswerIdentity identity;
-  identity.id = services.new_id("chatcmpl-");
-  identity.created = services.clock->UnixSeconds();
-  identity.model = request.generate.model();
+  const AnswerIdentity identity = NewAnswer(services, "chatcmpl-", request.generate);
   if (request.stream.stream) {
-    ChatStreamEncoder encoder(std::move(identity), request.stream.include_usage, with_logprobs);
+    ChatStreamEncoder encoder(identity, request.stream.include_usage, with_logprobs);
     co_await StreamGeneration(services, exchange, std::move(request.generate), encoder, ErrorJson);
     co_return;
   }
-  const absl::StatusOr<Completion> completion =
-      co_await CollectGeneration(services, exchange, std::move(request.generate));
-  if (!completion.ok()) {
-    co_await ReplyError(exchange, completion.status(), ErrorJson);
-    co_return;
-  }
-  co_await ReplyJson(exchange, EncodeChatCompletion(identity, *completion, with_logprobs));
+  const auto encode = [&identity, with_logprobs](const Completion& whole) {
+    return EncodeChatCompletion(identity, whole, with_logprobs);
+  };
+  co_await ReplyGeneration(services, exchange, std::move(request.generate), encode, ErrorJson);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <limits>
 #include <utility>
 
-#include "gateway/dialects/openai/chat_reply.h"
+#include "gateway/dialects/openai/answer.h"
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/routes.h"
 #include "gateway/dialects/openai/sampling.h"
@@ -13,6 +13,7 @@ namespace {
 using base::JsonValue;
 using base::JsonWriter;
 
+constexpr std::string_view kObject = "text_completion";
 constexpr size_t kStopMax = 16;  // lm-eval sends all the stop strings it has
 constexpr int32_t kMaxTokensDefault = 16;
 constexpr size_t kPromptTokensMax = 1u << 20;
@@ -73,87 +74,42 @@ absl::StatusOr<CompletionsRequest> Decode(std::string_view body) {
   return request;
 }
 
-// One object: a whole answer, or a chunk of a stream. `finish` "" for null.
-void WriteObject(JsonWriter& json, const AnswerIdentity& identity, const std::string& fingerprint,
-                 std::string_view text, std::string_view finish) {
-  json.BeginObject();
-  json.Field("id", identity.id);
-  json.Field("object", "text_completion");
-  json.Field("created", identity.created);
-  json.Field("model", identity.model);
-  if (!fingerprint.empty()) json.Field("system_fingerprint", fingerprint);
-  json.Key("choices");
-  json.BeginArray();
-  json.BeginObject();
+void WriteChoice(JsonWriter& json, std::string_view text, std::string_view finish) {
   json.Field("text", text);
   json.Field("index", 0);
   json.NullField("logprobs");
-  if (finish.empty()) {
-    json.NullField("finish_reason");
-  } else {
-    json.Field("finish_reason", finish);
-  }
-  json.EndObject();
-  json.EndArray();
+  WriteFinishReason(json, finish);
 }
 
-class StreamEncoder final : public GenerationEncoder {
+class StreamEncoder final : public AnswerStream {
  public:
   StreamEncoder(AnswerIdentity identity, bool include_usage)
-      : identity_(std::move(identity)), include_usage_(include_usage) {}
-
-  std::string_view content_type() const override { return "text/event-stream; charset=utf-8"; }
-  void Begin(std::string*) override {}
-  void OnEvent(const v1::GenerateEvent& event, std::string* out) override {
-    if (event.has_accepted()) fingerprint_ = FingerprintOf(event.accepted());
-    if (event.has_delta() && !event.delta().text().empty()) Chunk(event.delta().text(), "", out);
-    if (!event.has_finished()) return;
-    usage_ = event.finished().usage();
-    Chunk("", FinishReasonName(event.finished().reason()), out);
-  }
-  void End(std::string* out) override {
-    if (include_usage_) {
-      JsonWriter json;
-      json.BeginObject();
-      json.Field("id", identity_.id);
-      json.Field("object", "text_completion");
-      json.Field("created", identity_.created);
-      json.Field("model", identity_.model);
-      json.Key("choices");
-      json.BeginArray();
-      json.EndArray();
-      json.Key("usage");
-      WriteUsage(json, usage_);
-      json.EndObject();
-      AppendSse(json.Take(), out);
-    }
-    AppendSse("[DONE]", out);
-  }
-  void KeepAlive(std::string* out) override { *out += ": ping\n"; }
-  void Error(const ErrorInfo& error, std::string* out) override {
-    AppendSse(ErrorJson(error), out);
-  }
+      : AnswerStream(std::move(identity), kObject, include_usage) {}
 
  private:
-  void Chunk(std::string_view text, std::string_view finish, std::string* out) {
-    JsonWriter json;
-    WriteObject(json, identity_, fingerprint_, text, finish);
-    if (include_usage_) json.NullField("usage");
-    json.EndObject();
-    AppendSse(json.Take(), out);
+  void OnAccepted(std::string*) override {}
+  void OnDelta(const v1::Delta& delta, std::string* out) override {
+    if (!delta.text().empty()) SendText(delta.text(), "", out);
   }
-
-  const AnswerIdentity identity_;
-  const bool include_usage_;
-  std::string fingerprint_;
-  v1::Usage usage_;
+  void OnFinished(const v1::Finished& finished, std::string* out) override {
+    SendText("", FinishReasonName(finished.reason()), out);
+  }
+  void SendText(std::string_view text, std::string_view finish, std::string* out) {
+    Chunk([&](JsonWriter& json) { WriteChoice(json, text, finish); }, out);
+  }
 };
 
 std::string Encode(const AnswerIdentity& identity, const Completion& completion) {
   const Completion::Choice& choice = completion.choices.front();
   JsonWriter json;
-  WriteObject(json, identity, FingerprintOf(completion.accepted), choice.text,
-              FinishReasonName(choice.finished.reason()));
+  json.BeginObject();
+  WriteAnswerHead(json, identity, kObject, FingerprintOf(completion.accepted));
+  json.Key("choices");
+  json.BeginArray();
+  json.BeginObject();
+  WriteChoice(json, choice.text, FinishReasonName(choice.finished.reason()));
+  json.EndObject();
+  json.EndArray();
   json.Key("usage");
   WriteUsage(json, completion.usage);
   json.EndObject();
@@ -166,22 +122,14 @@ Task<void> Complete(const Services& services, Exchange& exchange) {
     co_await ReplyError(exchange, request.status(), ErrorJson);
     co_return;
   }
-  AnswerIdentity identity;
-  identity.id = services.new_id("cmpl-");
-  identity.created = services.clock->UnixSeconds();
-  identity.model = request->generate.model();
+  const AnswerIdentity identity = NewAnswer(services, "cmpl-", request->generate);
   if (request->stream.stream) {
-    StreamEncoder encoder(std::move(identity), request->stream.include_usage);
+    StreamEncoder encoder(identity, request->stream.include_usage);
     co_await StreamGeneration(services, exchange, std::move(request->generate), encoder, ErrorJson);
     co_return;
   }
-  const absl::StatusOr<Completion> completion =
-      co_await CollectGeneration(services, exchange, std::move(request->generate));
-  if (!completion.ok()) {
-    co_await ReplyError(exchange, completion.status(), ErrorJson);
-    co_return;
-  }
-  co_await ReplyJson(exchange, Encode(identity, *completion));
+  const auto encode = [&identity](const Completion& whole) { return Encode(identity, whole); };
+  co_await ReplyGeneration(services, exchange, std::move(request->generate), encode, ErrorJson);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "gateway/dialects/openai/answer.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -28,20 +29,13 @@ std::string_view TypeOf(int http_status) {
 
 std::string ErrorJson(const ErrorInfo& error) {
   base::JsonWriter json;
-  const auto text_or_null = [&json](std::string_view key, const std::string& text) {
-    if (text.empty()) {
-      json.NullField(key);
-    } else {
-      json.Field(key, text);
-    }
-  };
   json.BeginObject();
   json.Key("error");
   json.BeginObject();
   json.Field("message", error.message);
   json.Field("type", TypeOf(error.http_status));
-  text_or_null("param", error.param);
-  text_or_null("code", error.reason);
+  TextOrNull(json, "param", !error.param.empty(), error.param);
+  TextOrNull(json, "code", !error.reason.empty(), error.reason);
   json.EndObject();
   json.EndObject();
   return json.Take();

@@ -1,9 +1,9 @@
 #include "gateway/dialects/openai/models_codec.h"
 
-#include <algorithm>
 #include <string_view>
 
 #include "base/json.h"
+#include "gateway/upstream/services.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -24,10 +24,7 @@ std::string_view StateName(v1::ModelStatus::State state) {
 }
 
 bool IsEmbedding(const v1::ModelStatus& model) {
-  const auto& words = model.capabilities();
-  const bool embeds = std::find(words.begin(), words.end(), "embedding") != words.end();
-  const bool completes = std::find(words.begin(), words.end(), "completion") != words.end();
-  return embeds && !completes;
+  return Can(model, "embedding") && !Can(model, "completion");
 }
 
 void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {

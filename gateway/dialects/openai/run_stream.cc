@@ -64,11 +64,13 @@ Task<void> StreamRun(const Services& services, Exchange& exchange, const v1::Run
   base::SteadyTime last_write = steady_clock::now();
   std::vector<v1::RunEvent> events;
   std::string bytes;
+  bool told_error = false;
   while (true) {
     const StreamGot got = co_await call->Next(&events, last_write + services.times.keep_alive);
     if (got == StreamGot::kEnd) break;
     for (const v1::RunEvent& event : events) {
       NoteUsage(event, &exchange.record);
+      told_error = told_error || event.has_error();
       AppendNamed(event.event(), EncodeRunEventData(event), &bytes);
     }
     events.clear();
@@ -79,8 +81,13 @@ Task<void> StreamRun(const Services& services, Exchange& exchange, const v1::Run
   }
   exchange.out.OnCancel(nullptr);
   if (!open || exchange.out.cancel_reason() == CancelReason::kClientGone) co_return;
-  bytes = LastWords(exchange, call->status());
-  co_await exchange.out.Write(bytes);
+  // After an error there is no "done": it would say that all is well.
+  if (told_error) {
+    exchange.out.Abort();
+  } else {
+    bytes = LastWords(exchange, call->status());
+    co_await exchange.out.Write(bytes);
+  }
   co_await exchange.out.EndStream();
 }
 

@@ -122,9 +122,11 @@ absl::Status ReadPriority(JsonValue root, v1::RequestMeta* meta) {
                  [meta](int32_t v) { meta->set_priority(v); });
 }
 
+// Clients send what they leave at its default: null, false, "", [] and {} ask for nothing.
 bool IsEmptyValue(JsonValue value) {
   if (value.missing()) return true;
   if (value.is_bool()) return value.ToJson() == "false";
+  if (value.is_string()) return value.ToJson() == "\"\"";
   return (value.is_array() || value.is_object()) && value.size() == 0;
 }
 
@@ -156,9 +158,12 @@ absl::Status ReadSampling(JsonValue root, size_t stop_max, v1::GenerateRequest* 
   RETURN_IF_ERROR(ReadPriority(root, request->mutable_meta()));
   ASSIGN_OR_RETURN(const std::optional<int64_t> n, root.Get("n").OptionalInt(1, 128));
   if (n.value_or(1) != 1) return root.Get("n").Error("this server makes 1 choice per request");
-  return RefuseFields(
-      root, {"grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
-             "guided_grammar", "structured_outputs", "prompt_logprobs", "lora", "mirostat"});
+  // 0 is its "off", and llama-server's clients send it.
+  const absl::StatusOr<int64_t> mirostat = root.Get("mirostat").AsInt();
+  if (!mirostat.ok() || *mirostat != 0) RETURN_IF_ERROR(RefuseFields(root, {"mirostat"}));
+  return RefuseFields(root,
+                      {"grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
+                       "guided_grammar", "structured_outputs", "prompt_logprobs", "lora"});
 }
 
 absl::StatusOr<StreamOptions> ReadStreamOptions(JsonValue root) {

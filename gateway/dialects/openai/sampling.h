@@ -18,7 +18,7 @@ struct StreamOptions {
 };
 absl::StatusOr<StreamOptions> ReadStreamOptions(base::JsonValue root);
 
-// UNIMPLEMENTED when one of these is given and neither null, false nor empty.
+// UNIMPLEMENTED when one of these is given and neither null, false nor empty (also "").
 absl::Status RefuseFields(base::JsonValue root, std::initializer_list<std::string_view> names);
 
 }  // namespace conclave::gateway::openai

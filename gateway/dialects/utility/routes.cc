@@ -1,47 +1,17 @@
 #include "gateway/dialects/utility/routes.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/http/error_response.h"
+#include "gateway/upstream/readiness.h"
 
 namespace conclave::gateway::utility {
 namespace {
 
 constexpr std::string_view kRetrySeconds = "2";
-
-struct Readiness {
-  bool draining = false;
-  int models_ready = 0;
-  int models_loading = 0;
-  double load_progress = 0;  // of the loading model that is furthest
-  bool store_wanted = false;
-  bool store_connected = false;
-
-  bool ready() const { return !draining && models_ready > 0 && (!store_wanted || store_connected); }
-  std::string_view why() const {
-    if (draining) return "draining";
-    if (models_ready == 0) return models_loading > 0 ? "loading model" : "no model is served";
-    return "the store is not reachable";
-  }
-};
-
-Readiness ReadinessOf(const Services& services) {
-  Readiness state;
-  state.draining = services.draining();
-  for (const v1::ModelStatus& model : services.models->List()) {
-    if (model.state() == v1::ModelStatus::STATE_READY) ++state.models_ready;
-    if (model.state() != v1::ModelStatus::STATE_LOADING) continue;
-    ++state.models_loading;
-    state.load_progress = std::max(state.load_progress, model.progress());
-  }
-  state.store_wanted = services.store != nullptr;
-  state.store_connected = state.store_wanted && services.store->Connected();
-  return state;
-}
 
 Task<void> Readyz(const Services& services, Exchange& exchange) {
   const Readiness state = ReadinessOf(services);

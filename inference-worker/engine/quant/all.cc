@@ -6,7 +6,9 @@ namespace conclave::engine {
 namespace {
 
 const QuantFormat* const kFormats[] = {
-    &kF32Format, &kF16Format, &kBF16Format, &kQ4_0Format, &kQ8_0Format, &kQ4_KFormat, &kQ6_KFormat,
+    &kF32Format,  &kF16Format,    &kBF16Format,   &kQ4_0Format,  &kQ4_1Format, &kQ5_0Format,
+    &kQ5_1Format, &kQ8_0Format,   &kQ2_KFormat,   &kQ3_KFormat,  &kQ4_KFormat, &kQ5_KFormat,
+    &kQ6_KFormat, &kIQ4_NLFormat, &kIQ4_XSFormat, &kMXFP4Format,
 };
 
 }  // namespace

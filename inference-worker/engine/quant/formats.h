@@ -16,8 +16,17 @@ extern const QuantFormat kF32Format;
 extern const QuantFormat kF16Format;
 extern const QuantFormat kBF16Format;
 extern const QuantFormat kQ4_0Format;
+extern const QuantFormat kQ4_1Format;
+extern const QuantFormat kQ5_0Format;
+extern const QuantFormat kQ5_1Format;
 extern const QuantFormat kQ8_0Format;
+extern const QuantFormat kQ2_KFormat;
+extern const QuantFormat kQ3_KFormat;
 extern const QuantFormat kQ4_KFormat;
+extern const QuantFormat kQ5_KFormat;
 extern const QuantFormat kQ6_KFormat;
+extern const QuantFormat kIQ4_NLFormat;
+extern const QuantFormat kIQ4_XSFormat;
+extern const QuantFormat kMXFP4Format;
 
 }  // namespace conclave::engine

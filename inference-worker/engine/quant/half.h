@@ -50,6 +50,13 @@ inline uint16_t FloatToBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+// Half of the power of two that an E8M0 byte stands for, 2^(e − 128): GGUF keeps E2M1 values
+// doubled (https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf).
+// The two smallest are subnormal; there is no NaN.
+inline float HalfOfE8m0(uint8_t e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : (uint32_t{e} - 1) << 23);
+}
+
 template <typename T>
 T Load(const void* source) {
   T value;

@@ -1,8 +1,8 @@
 // Q4_0: 32 elements, y = d · (q − 8); byte j holds element j (low) and element j + 16 (high).
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "engine/quant/bits.h"
 #include "engine/quant/format.h"
 #include "engine/quant/formats.h"
 #include "engine/quant/half.h"
@@ -52,7 +52,6 @@ void Quantize(const float* src, void* dst, int64_t n) {
   }
 }
 
-// A block's bytes are already steps 0..3 in the low and 4..7 in the high nibbles.
 void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst) {
   const char* bytes = static_cast<const char*>(src);
   uint8_t* quants = static_cast<uint8_t*>(dst);
@@ -61,9 +60,7 @@ void Pack(const void* src, int64_t row_bytes, int rows, int64_t cols, void* dst)
   for (int r = 0; r < rows; ++r) {
     for (int64_t g = 0; g < cols / 32; ++g) {
       const Block block = Load<Block>(bytes + r * row_bytes + g * 18);
-      for (int j = 0; j < 4; ++j) {
-        std::memcpy(quants + g * 256 + j * 64 + r * 4, block.q + 4 * j, 4);
-      }
+      PutNibbles(block.q, quants + g * 256, r);
       Store(scales + (g * kPanelRows + r) * 2, block.d);
     }
   }

@@ -1,12 +1,10 @@
 // Q4_K: 256 elements in 8 groups of 32, y = d·sc·q − dmin·m with 6-bit sc and m per group. Each 32
 // bytes of q hold two groups: the low nibbles the first, the high nibbles the second.
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
 #include "engine/quant/format.h"
 #include "engine/quant/formats.h"
 #include "engine/quant/half.h"
+#include "engine/quant/k_scales.h"
+#include "engine/quant/search.h"
 
 namespace conclave::engine {
 namespace {
@@ -18,31 +16,6 @@ struct Block {
   uint8_t q[128];
 };
 static_assert(sizeof(Block) == 144);
-
-struct ScaleMin {
-  uint8_t scale;
-  uint8_t min;
-};
-
-// Groups 0..3 have theirs in the low six bits of bytes 0..3 and 4..7; groups 4..7 have four bits
-// in bytes 8..11 and the two high ones on top of the former.
-ScaleMin UnpackScale(const uint8_t* s, int group) {
-  if (group < 4)
-    return {static_cast<uint8_t>(s[group] & 63), static_cast<uint8_t>(s[group + 4] & 63)};
-  return {static_cast<uint8_t>((s[group + 4] & 15) | (s[group - 4] >> 6) << 4),
-          static_cast<uint8_t>((s[group + 4] >> 4) | (s[group] >> 6) << 4)};
-}
-
-void PackScale(uint8_t* s, int group, ScaleMin value) {
-  if (group < 4) {
-    s[group] = static_cast<uint8_t>((s[group] & 0xc0) | value.scale);
-    s[group + 4] = static_cast<uint8_t>((s[group + 4] & 0xc0) | value.min);
-    return;
-  }
-  s[group + 4] = static_cast<uint8_t>((value.scale & 15) | (value.min & 15) << 4);
-  s[group - 4] = static_cast<uint8_t>((s[group - 4] & 63) | (value.scale >> 4) << 6);
-  s[group] = static_cast<uint8_t>((s[group] & 63) | (value.min >> 4) << 6);
-}
 
 uint8_t Nibble(const Block& block, int group, int i) {
   const uint8_t byte = block.q[group / 2 * 32 + i];
@@ -68,42 +41,18 @@ void Dequantize(const void* src, float* dst, int64_t n) {
   }
 }
 
-// Plain min–max per group. Quantisers that search for better scales exist; files come from those,
-// tests and synthetic models from this.
 void Quantize(const float* src, void* dst, int64_t n) {
   char* bytes = static_cast<char*>(dst);
   for (int64_t b = 0; b < n / 256; ++b) {
-    float range[8];
-    float low[8];
-    float range_max = 0;
-    float low_max = 0;
-    for (int g = 0; g < 8; ++g) {
-      const float* x = src + b * 256 + g * 32;
-      const auto [min, max] = std::minmax_element(x, x + 32);
-      low[g] = std::max(0.0f, -*min);
-      range[g] = std::max(0.0f, *max + low[g]) / 15;
-      range_max = std::max(range_max, range[g]);
-      low_max = std::max(low_max, low[g]);
-    }
+    SuperScalesMin found;
+    FitSuperMin(src + b * 256, 15, 32, 63, found);
     Block block = {};
-    block.d = FloatToHalf(range_max / 63);
-    block.dmin = FloatToHalf(low_max / 63);
-    const float d = HalfToFloat(block.d);
-    const float dmin = HalfToFloat(block.dmin);
-    for (int g = 0; g < 8; ++g) {
-      const auto six_bits = [](float value, float unit) {
-        return static_cast<uint8_t>(unit == 0 ? 0
-                                              : std::clamp(std::round(value / unit), 0.0f, 63.0f));
-      };
-      const ScaleMin sm = {six_bits(range[g], d), six_bits(low[g], dmin)};
-      PackScale(block.scales, g, sm);
-      const float scale = d * static_cast<float>(sm.scale);
-      const float min = dmin * static_cast<float>(sm.min);
-      for (int i = 0; i < 32; ++i) {
-        const float x = src[b * 256 + g * 32 + i];
-        const float level = scale == 0 ? 0 : std::clamp(std::round((x + min) / scale), 0.0f, 15.0f);
-        block.q[g / 2 * 32 + i] |= static_cast<uint8_t>(static_cast<int>(level) << (g % 2 * 4));
-      }
+    block.d = found.d;
+    block.dmin = found.dmin;
+    for (int g = 0; g < 8; ++g) PackScale(block.scales, g, {found.scale[g], found.min[g]});
+    for (int i = 0; i < 256; ++i) {
+      const int g = i / 32;
+      block.q[g / 2 * 32 + i % 32] |= static_cast<uint8_t>(found.level[i] << (g % 2 * 4));
     }
     Store(bytes + b * 144, block);
   }

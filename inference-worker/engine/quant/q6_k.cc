@@ -1,12 +1,11 @@
 // Q6_K: 256 elements, y = d·sc·(q − 32) with an int8 sc per 16 elements. Of each half (128), four
 // runs of 32 share bytes: low nibbles of ql, then high nibbles, with two more bits each in qh.
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "engine/quant/format.h"
 #include "engine/quant/formats.h"
 #include "engine/quant/half.h"
+#include "engine/quant/search.h"
 
 namespace conclave::engine {
 namespace {
@@ -49,33 +48,15 @@ void Dequantize(const void* src, float* dst, int64_t n) {
   }
 }
 
-// The extreme of each 16 becomes −32, the extreme scale −128: plain, for tests and synthetic files.
 void Quantize(const float* src, void* dst, int64_t n) {
   char* bytes = static_cast<char*>(dst);
   for (int64_t b = 0; b < n / 256; ++b) {
-    const float* x = src + b * 256;
-    float unit[16];
-    float extreme_unit = 0;
-    for (int s = 0; s < 16; ++s) {
-      float extreme = 0;
-      for (int i = 0; i < 16; ++i) {
-        if (std::fabs(x[s * 16 + i]) > std::fabs(extreme)) extreme = x[s * 16 + i];
-      }
-      unit[s] = extreme / -32;
-      if (std::fabs(unit[s]) > std::fabs(extreme_unit)) extreme_unit = unit[s];
-    }
+    SuperScales found;
+    FitSuper(src + b * 256, Grid::Range(-32, 31), 16, Grid::Range(-128, 127), found);
     Block block = {};
-    block.d = FloatToHalf(extreme_unit / -128);
-    const float d = HalfToFloat(block.d);
-    for (int s = 0; s < 16; ++s) {
-      const float scale = d == 0 ? 0 : std::clamp(std::round(unit[s] / d), -128.0f, 127.0f);
-      block.scales[s] = static_cast<int8_t>(scale);
-      const float step = d * scale;
-      for (int i = 0; i < 16; ++i) {
-        const float value = step == 0 ? 0 : std::round(x[s * 16 + i] / step);
-        SetLevel(block, s * 16 + i, static_cast<int>(std::clamp(value, -32.0f, 31.0f)) + 32);
-      }
-    }
+    block.d = found.d;
+    std::memcpy(block.scales, found.scale, sizeof block.scales);
+    for (int i = 0; i < 256; ++i) SetLevel(block, i, found.index[i]);
     Store(bytes + b * 210, block);
   }
 }

@@ -4,9 +4,10 @@
 
 namespace conclave::engine {
 
-bool DirectorySource::AddMetadata(std::string_view key, MetadataValue value) {
+bool DirectorySource::AddMetadata(std::string_view key, MetadataValue value,
+                                  std::span<const std::byte> raw) {
   if (!metadata_index_.emplace(key, metadata_.size()).second) return false;
-  metadata_.push_back({key, std::move(value)});
+  metadata_.push_back({key, std::move(value), raw});
   return true;
 }
 

@@ -19,7 +19,7 @@ class DirectorySource final : public ModelSource {
   explicit DirectorySource(std::string path) : path_(std::move(path)) {}
 
   // False when the name was there already. The key must outlive the source.
-  bool AddMetadata(std::string_view key, MetadataValue value);
+  bool AddMetadata(std::string_view key, MetadataValue value, std::span<const std::byte> raw = {});
   bool AddTensor(std::string name, const TensorView& view);
   // Files to keep mapped; none for a source over memory.
   void AddFile(std::unique_ptr<MappedFile> file) { files_.push_back(std::move(file)); }

@@ -200,7 +200,10 @@ class Parser final {
       return Error(named + ".type", "unknown value type " + std::to_string(type), type_at);
     }
     if (!value.ok()) return value.status();
-    if (!source_.AddMetadata(key, *std::move(value))) return Error(named, "duplicate key", at);
+    const auto raw = bytes_.subspan(at, position_ - at);
+    if (!source_.AddMetadata(key, *std::move(value), raw)) {
+      return Error(named, "duplicate key", at);
+    }
     return absl::OkStatus();
   }
 

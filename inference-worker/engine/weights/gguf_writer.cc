@@ -1,5 +1,6 @@
 #include "engine/weights/gguf_writer.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -80,8 +81,29 @@ void GgufWriter::SetInts(std::string_view key, std::span<const int32_t> values) 
   for (const int32_t value : values) Append(metadata_, value);
 }
 
+void GgufWriter::CopyMetadata(const MetadataEntry& entry) {
+  CHECK(!entry.raw.empty());
+  metadata_.insert(metadata_.end(), entry.raw.begin(), entry.raw.end());
+  ++num_metadata_;
+}
+
 void GgufWriter::AddTensor(std::string_view name, DType dtype, const Shape& shape,
                            RowFiller filler) {
+  TensorView view;
+  view.dtype = dtype;
+  view.shape = shape;
+  const auto row_bytes = static_cast<size_t>(view.row_bytes());
+  AddTensorInPieces(name, dtype, shape,
+                    [filler = std::move(filler), row_bytes](int64_t row, auto bytes) {
+                      for (; !bytes.empty(); bytes = bytes.subspan(row_bytes)) {
+                        filler(row++, bytes.first(row_bytes));
+                      }
+                      return absl::OkStatus();
+                    });
+}
+
+void GgufWriter::AddTensorInPieces(std::string_view name, DType dtype, const Shape& shape,
+                                   PieceFiller filler) {
   Tensor tensor;
   tensor.name = name;
   tensor.view.dtype = dtype;
@@ -116,7 +138,7 @@ void GgufWriter::AddTensor(std::string_view name, DType dtype, const Shape& shap
   AddTensor(name, dtype, shape, std::move(bytes));
 }
 
-bool GgufWriter::Write(const Sink& sink) const {
+absl::Status GgufWriter::Write(const Sink& sink) const {
   std::vector<std::byte> head;
   for (const char c : std::string_view("GGUF")) head.push_back(static_cast<std::byte>(c));
   Append<uint32_t>(head, 3);
@@ -135,40 +157,48 @@ bool GgufWriter::Write(const Sink& sink) const {
     offset += Aligned(tensor.view.bytes());
   }
   head.resize(static_cast<size_t>(Aligned(static_cast<int64_t>(head.size()))));
-  if (!sink(head)) return false;
-  std::vector<std::byte> row;
+  RETURN_IF_ERROR(sink(head));
+  std::vector<std::byte> piece;
   for (const Tensor& tensor : tensors_) {
-    row.resize(static_cast<size_t>(tensor.view.row_bytes()));
-    for (int64_t r = 0; r < tensor.view.rows(); ++r) {
-      tensor.filler(r, row);
-      if (!sink(row)) return false;
+    const int64_t row_bytes = tensor.view.row_bytes();
+    const int64_t rows_at_once = std::max<int64_t>(1, kPieceBytes / row_bytes);
+    for (int64_t row = 0; row < tensor.view.rows(); row += rows_at_once) {
+      const int64_t rows = std::min(rows_at_once, tensor.view.rows() - row);
+      piece.resize(static_cast<size_t>(rows * row_bytes));
+      RETURN_IF_ERROR(tensor.filler(row, piece));
+      RETURN_IF_ERROR(sink(piece));
     }
     const int64_t bytes = tensor.view.bytes();
     const std::vector<std::byte> padding(static_cast<size_t>(Aligned(bytes) - bytes));
-    if (!sink(padding)) return false;
+    RETURN_IF_ERROR(sink(padding));
   }
-  return true;
+  return absl::OkStatus();
 }
 
 std::vector<std::byte> GgufWriter::Serialize() const {
   std::vector<std::byte> out;
-  Write([&out](std::span<const std::byte> bytes) {
+  const absl::Status status = Write([&out](std::span<const std::byte> bytes) {
     out.insert(out.end(), bytes.begin(), bytes.end());
-    return true;
+    return absl::OkStatus();
   });
+  CHECK(status.ok());
   return out;
 }
 
 absl::Status GgufWriter::WriteFile(const std::string& path) const {
-  std::FILE* file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr) return base::Internal(path + ": " + std::strerror(errno));
-  const bool written = Write([file](std::span<const std::byte> bytes) {
-    return bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const std::string partial = path + ".partial";
+  const auto failed = [&] { return base::Internal(path + ": " + std::strerror(errno)); };
+  std::FILE* file = std::fopen(partial.c_str(), "wb");
+  if (file == nullptr) return failed();
+  absl::Status status = Write([&](std::span<const std::byte> bytes) {
+    const bool written =
+        bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+    return written ? absl::OkStatus() : failed();
   });
-  const int error = errno;
-  const bool closed = std::fclose(file) == 0;
-  if (!written || !closed) return base::Internal(path + ": " + std::strerror(error));
-  return absl::OkStatus();
+  if (std::fclose(file) != 0 && status.ok()) status = failed();
+  if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) status = failed();
+  if (!status.ok()) std::remove(partial.c_str());
+  return status;
 }
 
 }  // namespace conclave::engine

@@ -47,6 +47,9 @@ using MetadataValue = std::variant<bool, int64_t, uint64_t, double, std::string_
 struct MetadataEntry {
   std::string_view key;
   MetadataValue value;
+  // Key, type and value as they lie in a GGUF file, for who writes them again; empty when the
+  // source is none.
+  std::span<const std::byte> raw;
 };
 
 struct TensorEntry {

@@ -156,4 +156,16 @@ TEST_CASE("the fleet's models are those of usable workers, the readiest state of
   CHECK(models[0].state() == pb::ModelStatus::STATE_READY);
 }
 
+TEST_CASE("a model is lost when every worker that had it is away") {
+  const auto a = Worker(1), b = Worker(2);
+  const Fleet fleet = Of({a, b});
+  a->health = WorkerHealth::kDead;
+  b->models[0].set_name("other");
+  b->models[0].clear_aliases();
+  REQUIRE(fleet.FindLostModel("m:latest") != nullptr);
+  CHECK(fleet.FindLostModel("m:latest")->name() == "m");
+  CHECK(fleet.FindLostModel("other") == nullptr);
+  CHECK(Picked(fleet, {.model = "m"}) == "no_worker");
+}
+
 }  // namespace conclave::mesh

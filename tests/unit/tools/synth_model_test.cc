@@ -10,9 +10,9 @@
 namespace conclave::engine {
 
 TEST_CASE("made-up matrices have the deviation of their fan-in in every type") {
-  for (const DType dtype :
-       {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K}) {
-    CAPTURE(NameOf(dtype));
+  for (const QuantFormat* format : AllFormats()) {
+    const DType dtype = format->dtype;
+    CAPTURE(format->name());
     SynthSpec spec = *TinySpec("llama");
     spec.hidden = spec.ffn = 256;
     spec.num_heads = 16;

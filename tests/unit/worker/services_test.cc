@@ -138,6 +138,20 @@ TEST_CASE("text goes to ids and back through the service") {
   CHECK(stub->Detokenize(&context, back, &text).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_CASE("what is watched has the details that lists show, not the long ones") {
+  const ScriptedWorker worker("{}");
+  const auto stub = pb::Worker::NewStub(ConnectTo(worker.address()));
+  grpc::ClientContext context;
+  const auto watch = stub->Watch(&context, pb::WatchRequest());
+  pb::WorkerState state;
+  REQUIRE(watch->Read(&state));
+  context.TryCancel();
+  REQUIRE(state.models_size() == 1);
+  CHECK(state.models(0).details().format() == "script");
+  CHECK(state.models(0).details().size_bytes() == 2);
+  CHECK(state.models(0).details().backend() == "added");
+}
+
 TEST_CASE("models are listed, refused and unloaded over the wire") {
   ScriptedWorker worker("{}");
   worker.Add("second", R"({"aliases": ["zweites"]})");

@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "engine/kernels/cuda/loader.h"
 #include "engine/kernels/cuda/panels.h"
-#include "engine/quant/format.h"
 
 namespace conclave::engine {
 namespace {
@@ -92,8 +91,8 @@ absl::StatusOr<PackedMatrix> CudaKernels::Pack(const TensorView& weight) {
 }
 
 absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
-  if (FindFormat(table.dtype) == nullptr) {
-    return base::Unimplemented("no arithmetic for " + std::string(NameOf(table.dtype)));
+  if (!HasCudaKernels(table.dtype)) {
+    return base::Unimplemented("no CUDA kernels for " + std::string(NameOf(table.dtype)));
   }
   RowTable rows{.view = table, .memory = {}};
   ASSIGN_OR_RETURN(rows.memory, memory_->Allocate(table.bytes()));

@@ -120,7 +120,8 @@ struct ConclaveCudaApi {
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
 
-#define CONCLAVE_CUDA_API_VERSION 1
+// Goes up with any change above, and of the numbers that PanelKind, DType and Activation have.
+#define CONCLAVE_CUDA_API_VERSION 2
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "engine/quant/format.h"
 #include "engine/quant/half.h"
 
@@ -21,7 +22,8 @@ void TransposeWords(const std::byte* from, int words, uint32_t flip, std::byte* 
   }
 }
 
-// From the CPU's panel of the same rows. The scales follow unchanged.
+// From the CPU's panel of the same rows, of a kind there are kernels for. The scales follow
+// unchanged.
 void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte* to) {
   for (int64_t g = 0; g < in / kGroup; ++g) {
     switch (kind) {
@@ -39,7 +41,7 @@ void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte*
         }
         break;
       default:
-        break;
+        CHECK(false);  // HasCudaKernels let a type pass whose panels nobody laid out
     }
   }
   std::memcpy(to + PanelQuantBytes(kind, in), from + PanelQuantBytes(kind, in),
@@ -59,10 +61,25 @@ void InterleaveRows(const std::byte* rows, int64_t row_bytes, int64_t count, std
 
 }  // namespace
 
+bool HasCudaKernels(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kQ4_0:
+    case DType::kQ8_0:
+    case DType::kQ4_K:
+    case DType::kQ6_K:
+      return true;
+    default:
+      return false;
+  }
+}
+
 absl::StatusOr<CudaPanels> PackCudaPanels(const TensorView& weight, ThreadPool& pool) {
   const QuantFormat* format = FindFormat(weight.dtype);
-  if (format == nullptr) {
-    return base::Unimplemented("no arithmetic for " + std::string(NameOf(weight.dtype)));
+  if (format == nullptr || !HasCudaKernels(weight.dtype)) {
+    return base::Unimplemented("no CUDA kernels for " + std::string(NameOf(weight.dtype)));
   }
   const int rank = weight.shape.rank();
   if (rank != 2 && rank != 3) {

@@ -15,11 +15,17 @@
 #include "engine/kernels/cpu/thread_pool.h"
 #include "engine/kernels/cuda/panel_bytes.h"
 #include "engine/tensor/buffer.h"
+#include "engine/tensor/dtype.h"
 #include "engine/tensor/tensor_view.h"
 
 namespace conclave::engine {
 
+// Whether the device has kernels for the type, as a matrix and as a table of rows. engine.quant
+// knows more types; what is missing here is refused, never laid out as something else.
+bool HasCudaKernels(DType dtype);
+
 // [out][in] or [matrices][out][in], in host memory; checked as Kernels::Pack promises.
+// UNIMPLEMENTED for types without kernels.
 struct CudaPanels {
   PanelKind kind = PanelKind::kF32;
   int64_t matrices = 0;

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/engine.h"
 #include "engine/kernels/kernels.h"
@@ -73,6 +75,27 @@ TEST_CASE("a model that does not fit the device is refused with both sizes") {
   // And when there is room again it opens.
   device.LimitMemory(1 << 28);
   CHECK(OpenTiny().ok());
+}
+
+TEST_CASE("a model with a type the device has no kernels for is refused by tensor and type") {
+  const Emulated device;
+  SynthSpec experts = *TinySpec("qwen3moe");
+  experts.experts = DType::kQ5_0;
+  SynthSpec embedding = *TinySpec("llama");
+  embedding.embedding = DType::kIQ4_NL;
+  const std::pair<SynthSpec, std::vector<std::string>> cases[] = {
+      {experts, {"no CUDA kernels for Q5_0", "blk.0.ffn_gate_exps"}},
+      {embedding, {"no CUDA kernels for IQ4_NL", "token_embd.weight"}}};
+  for (const auto& [spec, words] : cases) {
+    REQUIRE(Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cpu"}).ok());
+    const absl::Status status =
+        Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cuda"}).status();
+    CHECK(status.code() == absl::StatusCode::kUnimplemented);
+    for (const std::string& word : words) {
+      CAPTURE(status.message(), word);
+      CHECK(std::string(status.message()).find(word) != std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("a device that fails ends its sequences, and the engine takes no more") {

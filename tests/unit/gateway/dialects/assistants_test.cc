@@ -5,7 +5,7 @@
 #include "gateway/dialects/openai/assistants_decode.h"
 #include "gateway/dialects/openai/assistants_encode.h"
 #include "gateway/http/status_map.h"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 namespace {

@@ -5,7 +5,7 @@
 #include "gateway/dialects/embedding_call.h"
 #include "gateway/dialects/openai/embeddings_codec.h"
 #include "gateway/http/status_map.h"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 namespace {
@@ -88,8 +88,7 @@ TEST_CASE("ollama's two embedding routes") {
   const RecordingWriter answer =
       h.Call("POST", "/api/embed", R"({"model":"mini:latest","input":["a","b"],"truncate":false})");
   CHECK(answer.response.body ==
-        R"({"model":"mini:latest","embeddings":[[0.5,-0.1],[0.5,-0.1]],"total_duration":0,)"
-        R"("load_duration":0,"prompt_eval_count":4})");
+        R"({"model":"mini:latest","embeddings":[[0.5,-0.1],[0.5,-0.1]],"prompt_eval_count":4})");
   CHECK(h.embedding.requests[0].truncate() == v1::EmbedRequest::TRUNCATE_NONE);
   CHECK(h.Call("POST", "/api/embeddings", R"({"model":"mini","prompt":"a"})").response.body ==
         R"({"embedding":[0.5,-0.1]})");

@@ -4,7 +4,7 @@
 #include "catch2/catch.hpp"
 #include "gateway/dialects/ollama/errors.h"
 #include "gateway/dialects/ollama/names.h"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 namespace {

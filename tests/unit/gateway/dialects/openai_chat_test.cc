@@ -2,7 +2,7 @@
 
 #include "base/json.h"
 #include "catch2/catch.hpp"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 namespace {

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "catch2/catch.hpp"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 

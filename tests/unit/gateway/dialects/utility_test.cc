@@ -1,7 +1,7 @@
 #include <string>
 
 #include "catch2/catch.hpp"
-#include "support/harness.h"
+#include "support/gateway_harness.h"
 
 namespace conclave::gateway {
 
@@ -19,6 +19,33 @@ TEST_CASE("probes tell ready from alive") {
         R"("loading":{"models":1,"progress":0.25}})");
   CHECK(h.Call("GET", "/ping").response.status == 503);
   CHECK(h.Call("GET", "/livez").response.status == 200);
+}
+
+TEST_CASE("an embedding model alone makes ready only a gateway without inference workers") {
+  Harness h;
+  h.models.models.clear();
+  v1::ModelStatus& mini = h.models.Add("mini");
+  mini.clear_capabilities();
+  mini.add_capabilities("embedding");
+  const RecordingWriter answer = h.Call("GET", "/readyz");
+  CHECK(answer.response.status == 503);
+  CHECK(answer.response.body.find(R"("status":"no model is served")") != std::string::npos);
+  h.services.completion_wanted = false;
+  CHECK(h.Call("GET", "/readyz").response.status == 200);
+}
+
+TEST_CASE("a model whose workers are away is called all the same") {
+  Harness h;
+  h.inference.status = base::WithRetryAfter(base::Unavailable("no worker is available"),
+                                            std::chrono::milliseconds(1000));
+  h.models.lost = h.models.models;
+  h.models.models.clear();
+  const std::string body = R"({"model":"teacher","messages":[{"role":"user","content":"hi"}]})";
+  const RecordingWriter answer = h.Call("POST", "/v1/chat/completions", body);
+  CHECK(h.inference.requests.size() == 1);
+  CHECK(answer.response.status == 503);
+  h.models.lost.clear();
+  CHECK(h.Call("POST", "/v1/chat/completions", body).response.status == 404);
 }
 
 TEST_CASE("a draining gateway is alive and not ready") {

@@ -24,4 +24,11 @@ TEST_CASE("percent escapes must be whole and never NUL") {
   CHECK_FALSE(PercentDecode("%00", false).has_value());
 }
 
+TEST_CASE("what escapes spell must be UTF-8") {
+  CHECK(PercentDecode("%C3%A4", false) == "ä");
+  CHECK_FALSE(PercentDecode("%FF", false).has_value());
+  CHECK_FALSE(PercentDecode("%C3", true).has_value());
+  CHECK_FALSE(PercentDecode("%ED%A0%80", true).has_value());
+}
+
 }  // namespace conclave::gateway

@@ -125,6 +125,25 @@ CONCLAVE_INLINE F32x16 LoadInt8(const void* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(Load64(p))),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(Load64(At(p, 8))))};
 }
+template <int from>
+CONCLAVE_INLINE __m256 NibblesHalf(__m128i bytes) {
+  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(_mm256_cvtepu8_epi32(bytes), from),
+                                             _mm256_set1_epi32(15)));
+}
+template <int from>
+CONCLAVE_INLINE F32x16 LoadNibbles(const void* p) {
+  return {NibblesHalf<from>(Load64(p)), NibblesHalf<from>(Load64(At(p, 8)))};
+}
+CONCLAVE_INLINE __m256 ExponentsHalf(__m128i bytes) {
+  const __m256i e = _mm256_cvtepu8_epi32(bytes);
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  return _mm256_castsi256_ps(
+      _mm256_blendv_epi8(subnormal, normal, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1))));
+}
+CONCLAVE_INLINE F32x16 LoadExponents(const void* p) {
+  return {ExponentsHalf(Load64(p)), ExponentsHalf(Load64(At(p, 8)))};
+}
 CONCLAVE_INLINE void StoreInt8(int8_t* p, I32x16 v) {
   // packs works within 128-bit halves; the permutation puts the words back in order.
   const __m256i words =
@@ -146,24 +165,27 @@ CONCLAVE_INLINE __m256i Load256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 CONCLAVE_INLINE U8x64 LoadBytes(const void* p) { return {Load256(p), Load256(At(p, 32))}; }
-CONCLAVE_INLINE U8x64 LowNibbles(U8x64 b) {
-  const __m256i mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(b.lo, mask), _mm256_and_si256(b.hi, mask)};
+// Within words of 16 bits: what comes over from the other byte is masked away.
+template <int left, int mask>
+CONCLAVE_INLINE __m256i ShiftedAnd(__m256i v) {
+  if constexpr (left > 0) v = _mm256_slli_epi16(v, left);
+  if constexpr (left < 0) v = _mm256_srli_epi16(v, -left);
+  return _mm256_and_si256(v, _mm256_set1_epi8(mask));
 }
-CONCLAVE_INLINE U8x64 HighNibbles(U8x64 b) {
-  return LowNibbles({_mm256_srli_epi16(b.lo, 4), _mm256_srli_epi16(b.hi, 4)});
+template <int from, int bits>
+CONCLAVE_INLINE U8x64 BitsOf(U8x64 b) {
+  constexpr int kMask = (1 << bits) - 1;
+  return {ShiftedAnd<-from, kMask>(b.lo), ShiftedAnd<-from, kMask>(b.hi)};
 }
-template <int pair>
-CONCLAVE_INLINE __m256i PairOnTop(__m256i nibbles, __m256i high) {
-  __m256i moved = high;
-  if constexpr (pair == 0) moved = _mm256_slli_epi16(high, 4);
-  if constexpr (pair == 1) moved = _mm256_slli_epi16(high, 2);
-  if constexpr (pair == 3) moved = _mm256_srli_epi16(high, 2);
-  return _mm256_or_si256(_mm256_and_si256(moved, _mm256_set1_epi8(0x30)), nibbles);
+template <int from, int bits, int to>
+CONCLAVE_INLINE U8x64 WithBitsOf(U8x64 low, U8x64 high) {
+  constexpr int kMask = ((1 << bits) - 1) << to;
+  return {_mm256_or_si256(ShiftedAnd<to - from, kMask>(high.lo), low.lo),
+          _mm256_or_si256(ShiftedAnd<to - from, kMask>(high.hi), low.hi)};
 }
-template <int pair>
-CONCLAVE_INLINE U8x64 WithHighPair(U8x64 nibbles, U8x64 high) {
-  return {PairOnTop<pair>(nibbles.lo, high.lo), PairOnTop<pair>(nibbles.hi, high.hi)};
+CONCLAVE_INLINE U8x64 Lookup(const uint8_t* table, U8x64 index) {
+  const __m256i sixteen = _mm256_broadcastsi128_si256(Load128(table));
+  return {_mm256_shuffle_epi8(sixteen, index.lo), _mm256_shuffle_epi8(sixteen, index.hi)};
 }
 CONCLAVE_INLINE __m256i Broadcast(const int8_t* four) {
   int32_t bits;

@@ -77,6 +77,19 @@ CONCLAVE_INLINE F32x16 LoadUint8(const void* p) {
 CONCLAVE_INLINE F32x16 LoadInt8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
+template <int from>
+CONCLAVE_INLINE F32x16 LoadNibbles(const void* p) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return _mm512_cvtepi32_ps(
+      _mm512_and_si512(_mm512_srli_epi32(bytes, from), _mm512_set1_epi32(15)));
+}
+CONCLAVE_INLINE F32x16 LoadExponents(const void* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  const __m512i subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+  return _mm512_castsi512_ps(
+      _mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, subnormal));
+}
 CONCLAVE_INLINE void StoreInt8(int8_t* p, I32x16 v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v.v));
 }
@@ -91,18 +104,26 @@ CONCLAVE_INLINE int32_t ReduceAdd(I32x16 v) {
 
 CONCLAVE_INLINE I32x16 Set1Int(int32_t x) { return {_mm512_set1_epi32(x)}; }
 CONCLAVE_INLINE U8x64 LoadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
-CONCLAVE_INLINE U8x64 LowNibbles(U8x64 b) { return {_mm512_and_si512(b.v, _mm512_set1_epi8(15))}; }
-CONCLAVE_INLINE U8x64 HighNibbles(U8x64 b) {
-  return {_mm512_and_si512(_mm512_srli_epi16(b.v, 4), _mm512_set1_epi8(15))};
+// Within words of 16 bits: what comes over from the other byte is masked away.
+template <int left>
+CONCLAVE_INLINE __m512i ShiftLeft(__m512i v) {
+  if constexpr (left > 0) return _mm512_slli_epi16(v, left);
+  if constexpr (left < 0) return _mm512_srli_epi16(v, -left);
+  return v;
 }
-template <int pair>
-CONCLAVE_INLINE U8x64 WithHighPair(U8x64 nibbles, U8x64 high) {
-  __m512i moved = high.v;
-  if constexpr (pair == 0) moved = _mm512_slli_epi16(high.v, 4);
-  if constexpr (pair == 1) moved = _mm512_slli_epi16(high.v, 2);
-  if constexpr (pair == 3) moved = _mm512_srli_epi16(high.v, 2);
-  // (moved & 0x30) | nibbles in one instruction.
-  return {_mm512_ternarylogic_epi32(moved, _mm512_set1_epi8(0x30), nibbles.v, 0xea)};
+template <int from, int bits>
+CONCLAVE_INLINE U8x64 BitsOf(U8x64 b) {
+  return {_mm512_and_si512(ShiftLeft<-from>(b.v), _mm512_set1_epi8((1 << bits) - 1))};
+}
+template <int from, int bits, int to>
+CONCLAVE_INLINE U8x64 WithBitsOf(U8x64 low, U8x64 high) {
+  const __m512i mask = _mm512_set1_epi8(((1 << bits) - 1) << to);
+  // (moved & mask) | low in one instruction.
+  return {_mm512_ternarylogic_epi32(ShiftLeft<to - from>(high.v), mask, low.v, 0xea)};
+}
+CONCLAVE_INLINE U8x64 Lookup(const uint8_t* table, U8x64 index) {
+  const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(sixteen), index.v)};
 }
 CONCLAVE_INLINE I32x16 Dot(I32x16 sum, U8x64 u, const int8_t* four) {
   int32_t bits;

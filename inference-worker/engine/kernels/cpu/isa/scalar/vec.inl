@@ -146,6 +146,19 @@ inline F32x16 LoadInt8(const void* p) {
   FOR_LANES v.lane[i] = static_cast<float>(static_cast<const int8_t*>(p)[i]);
   return v;
 }
+// The low (from = 0) or high (4) nibbles of sixteen bytes.
+template <int from>
+inline F32x16 LoadNibbles(const void* p) {
+  F32x16 v;
+  FOR_LANES v.lane[i] = static_cast<float>((static_cast<const uint8_t*>(p)[i] >> from) & 15);
+  return v;
+}
+// 2^(e − 128) of sixteen bytes e.
+inline F32x16 LoadExponents(const void* p) {
+  F32x16 v;
+  FOR_LANES v.lane[i] = HalfOfE8m0(static_cast<const uint8_t*>(p)[i]);
+  return v;
+}
 // Each in -127..127 already.
 inline void StoreInt8(int8_t* p, const I32x16& v) {
   FOR_LANES p[i] = static_cast<int8_t>(v.lane[i]);
@@ -166,23 +179,29 @@ inline U8x64 LoadBytes(const void* p) {
   for (int i = 0; i < 64; ++i) v.byte[i] = static_cast<const uint8_t*>(p)[i];
   return v;
 }
-inline U8x64 LowNibbles(const U8x64& b) {
-  U8x64 v;
-  for (int i = 0; i < 64; ++i) v.byte[i] = b.byte[i] & 15;
-  return v;
-}
-inline U8x64 HighNibbles(const U8x64& b) {
-  U8x64 v;
-  for (int i = 0; i < 64; ++i) v.byte[i] = b.byte[i] >> 4;
-  return v;
-}
-// Puts bit pair `pair` of each byte of `high` on top of the nibbles.
-template <int pair>
-inline U8x64 WithHighPair(const U8x64& nibbles, const U8x64& high) {
+// `bits` bits of each byte, `from` the one counted by its lowest bit.
+template <int from, int bits>
+inline U8x64 BitsOf(const U8x64& b) {
   U8x64 v;
   for (int i = 0; i < 64; ++i) {
-    v.byte[i] = static_cast<uint8_t>(nibbles.byte[i] | ((high.byte[i] >> (2 * pair)) & 3) << 4);
+    v.byte[i] = static_cast<uint8_t>((b.byte[i] >> from) & ((1 << bits) - 1));
   }
+  return v;
+}
+// The same bits of `high`, put at `to` of `low`, where there are none.
+template <int from, int bits, int to>
+inline U8x64 WithBitsOf(const U8x64& low, const U8x64& high) {
+  U8x64 v;
+  for (int i = 0; i < 64; ++i) {
+    v.byte[i] =
+        static_cast<uint8_t>(low.byte[i] | ((high.byte[i] >> from) & ((1 << bits) - 1)) << to);
+  }
+  return v;
+}
+// The entry of a table of 16 for each byte, 0..15.
+inline U8x64 Lookup(const uint8_t* table, const U8x64& index) {
+  U8x64 v;
+  for (int i = 0; i < 64; ++i) v.byte[i] = table[index.byte[i]];
   return v;
 }
 // sum[lane] += Σ of four unsigned bytes of the lane times four signed activations.

@@ -1,0 +1,48 @@
+#include "gateway/dialects/ollama/answer.h"
+
+#include <utility>
+
+#include "gateway/dialects/ollama/errors.h"
+#include "gateway/dialects/ollama/names.h"
+
+namespace conclave::gateway::ollama {
+
+absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
+                      v1::GenerateRequest* request) {
+  ASSIGN_OR_RETURN(const std::string own_name, ResolveModel(models, name));
+  ASSIGN_OR_RETURN(const v1::ModelStatus model, models.Find(own_name));
+  // What is still loading has not said what it can.
+  if (model.state() == v1::ModelStatus::STATE_READY && !Can(model, "completion")) {
+    return base::InvalidArgument("\"" + name + "\" does not support " + std::string(verb));
+  }
+  request->set_model(own_name);
+  return absl::OkStatus();
+}
+
+Task<void> ReplyLoaded(Exchange& exchange, const ReplyShape& shape, bool unload) {
+  Ending loaded;
+  loaded.done_reason = unload ? "unload" : "load";
+  return ReplyJson(exchange, EncodeLast(shape, Piece(), loaded));
+}
+
+Task<void> Answer(const Services& services, Exchange& exchange, v1::GenerateRequest request,
+                  ReplyShape shape, bool stream, std::vector<int32_t> prompt_ids) {
+  if (stream) {
+    StreamEncoder encoder(std::move(shape));
+    encoder.set_prompt_ids(std::move(prompt_ids));
+    co_await StreamGeneration(services, exchange, std::move(request), encoder, ErrorJson);
+    co_return;
+  }
+  const auto encode = [&](const Completion& whole) {
+    const Completion::Choice& choice = whole.choices.front();
+    Ending ending = EndingOf(choice.finished, whole.usage);
+    if (!prompt_ids.empty()) {
+      ending.context = prompt_ids;
+      ending.context.insert(ending.context.end(), choice.token_ids.begin(), choice.token_ids.end());
+    }
+    return EncodeLast(shape, PieceOf(whole), ending);
+  };
+  co_await ReplyGeneration(services, exchange, std::move(request), encode, ErrorJson);
+}
+
+}  // namespace conclave::gateway::ollama

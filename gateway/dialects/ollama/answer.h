@@ -1,0 +1,24 @@
+// What chat and generate do alike once their requests are decoded.
+#pragma once
+
+#include <vector>
+
+#include "gateway/dialects/ollama/options.h"
+#include "gateway/dialects/ollama/stream.h"
+
+namespace conclave::gateway::ollama {
+
+// Sets the model by its own name. NOT_FOUND "model 'x' not found"; INVALID_ARGUMENT when it makes
+// no text: "\"x\" does not support <verb>".
+absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
+                      v1::GenerateRequest* request);
+
+// The answer to a request that asks for nothing but the model.
+Task<void> ReplyLoaded(Exchange& exchange, const ReplyShape& shape, bool unload);
+
+// A generation, streamed or in one piece.
+//   prompt_ids: the tokens in front of the generated ones; with them the answer has a context.
+Task<void> Answer(const Services& services, Exchange& exchange, v1::GenerateRequest request,
+                  ReplyShape shape, bool stream, std::vector<int32_t> prompt_ids);
+
+}  // namespace conclave::gateway::ollama

@@ -1,0 +1,147 @@
+#include "gateway/dialects/openai/answer.h"
+
+#include "gateway/dialects/openai/errors.h"
+
+namespace conclave::gateway::openai {
+
+using base::JsonWriter;
+
+AnswerIdentity NewAnswer(const Services& services, std::string_view id_prefix,
+                         const v1::GenerateRequest& request) {
+  AnswerIdentity identity;
+  identity.id = services.new_id(id_prefix);
+  identity.created = services.clock->UnixSeconds();
+  identity.model = request.model();
+  return identity;
+}
+
+void WriteAnswerHead(JsonWriter& json, const AnswerIdentity& identity, std::string_view object,
+                     const std::string& fingerprint) {
+  json.Field("id", identity.id);
+  json.Field("object", object);
+  json.Field("created", identity.created);
+  json.Field("model", identity.model);
+  if (!fingerprint.empty()) json.Field("system_fingerprint", fingerprint);
+}
+
+std::string FingerprintOf(const v1::Accepted& accepted) {
+  constexpr size_t kDigits = 12;
+  std::string_view revision = accepted.model_revision();
+  const size_t colon = revision.rfind(':');
+  if (colon != std::string_view::npos) revision.remove_prefix(colon + 1);
+  if (revision.empty()) return {};
+  return "fp_" + std::string(revision.substr(0, kDigits));
+}
+
+void TextOrNull(JsonWriter& json, std::string_view key, bool has, std::string_view text) {
+  if (has) {
+    json.Field(key, text);
+  } else {
+    json.NullField(key);
+  }
+}
+
+void WriteFinishReason(JsonWriter& json, std::string_view finish) {
+  TextOrNull(json, "finish_reason", !finish.empty(), finish);
+}
+
+std::string_view FinishReasonName(v1::Finished::Reason reason) {
+  switch (reason) {
+    case v1::Finished::REASON_LENGTH:
+      return "length";
+    case v1::Finished::REASON_TOOL_CALLS:
+      return "tool_calls";
+    default:
+      return "stop";
+  }
+}
+
+void WriteUsage(JsonWriter& json, const v1::Usage& usage) {
+  json.BeginObject();
+  json.Field("prompt_tokens", usage.prompt_tokens());
+  json.Field("completion_tokens", usage.completion_tokens());
+  json.Field("total_tokens", usage.prompt_tokens() + usage.completion_tokens());
+  json.Key("prompt_tokens_details");
+  json.BeginObject();
+  json.Field("cached_tokens", usage.cached_tokens());
+  json.Field("audio_tokens", 0);
+  json.EndObject();
+  json.Key("completion_tokens_details");
+  json.BeginObject();
+  json.Field("reasoning_tokens", usage.reasoning_tokens());
+  json.Field("audio_tokens", 0);
+  json.Field("accepted_prediction_tokens", 0);
+  json.Field("rejected_prediction_tokens", 0);
+  json.EndObject();
+  json.EndObject();
+}
+
+void WriteToolCall(JsonWriter& json, const v1::ToolCall& call) {
+  json.BeginObject();
+  json.Field("id", call.id());
+  json.Field("type", "function");
+  json.Key("function");
+  json.BeginObject();
+  json.Field("name", call.name());
+  json.Field("arguments", call.arguments());
+  json.EndObject();
+  json.EndObject();
+}
+
+void AppendSse(std::string_view data, std::string* out) {
+  *out += "data: ";
+  *out += data;
+  *out += "\n\n";
+}
+
+void AnswerStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
+  switch (event.event_case()) {
+    case v1::GenerateEvent::kAccepted:
+      fingerprint_ = FingerprintOf(event.accepted());
+      return OnAccepted(out);
+    case v1::GenerateEvent::kDelta:
+      return OnDelta(event.delta(), out);
+    case v1::GenerateEvent::kFinished:
+      AddUsage(event.finished().usage(), &usage_);
+      return OnFinished(event.finished(), out);
+    default:
+      return;
+  }
+}
+
+void AnswerStream::Chunk(absl::FunctionRef<void(JsonWriter&)> write_choice, std::string* out) {
+  JsonWriter json;
+  json.BeginObject();
+  WriteAnswerHead(json, identity_, object_, fingerprint_);
+  json.Key("choices");
+  json.BeginArray();
+  json.BeginObject();
+  write_choice(json);
+  json.EndObject();
+  json.EndArray();
+  if (include_usage_) json.NullField("usage");
+  json.EndObject();
+  AppendSse(json.Take(), out);
+}
+
+void AnswerStream::End(std::string* out) {
+  if (include_usage_) {
+    JsonWriter json;
+    json.BeginObject();
+    WriteAnswerHead(json, identity_, object_, fingerprint_);
+    json.Key("choices");
+    json.BeginArray();
+    json.EndArray();
+    json.Key("usage");
+    WriteUsage(json, usage_);
+    json.EndObject();
+    AppendSse(json.Take(), out);
+  }
+  AppendSse("[DONE]", out);
+}
+
+void AnswerStream::Error(const ErrorInfo& error, std::string* out) {
+  AppendSse(ErrorJson(error), out);
+}
+
+}  // namespace conclave::gateway::openai
