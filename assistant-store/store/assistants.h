@@ -31,15 +31,6 @@ class Assistants final {
   const base::IdSource new_id_;
 };
 
-// "No assistant found with id 'asst_…'."
-absl::Status NoSuchObject(std::string_view kind, std::string_view id);
-
-// Copies the fields of `from` that the mask names over to `to`: absent ones become absent.
-// INVALID_ARGUMENT for a name that is no field of the message, or is id or created_at.
-absl::Status ApplyMask(const google::protobuf::Message& from,
-                       const google::protobuf::RepeatedPtrField<std::string>& mask,
-                       google::protobuf::Message* to);
-
 // Reads one assistant inside a transaction; NOT_FOUND.
 absl::StatusOr<conclave::v1::Assistant> ReadAssistant(Transaction& tx, const std::string& tenant,
                                                       const std::string& id);

@@ -2,9 +2,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/config.h"
 #include "base/log.h"
-#include "base/shutdown.h"
 #include "mesh/probe_server.h"
 #include "mesh/process.h"
 #include "store/store.h"
@@ -22,8 +20,7 @@ int Fail(const char* what, const absl::Status& status) {
   return 1;
 }
 
-int Serve(const StoreOptions& options) {
-  conclave::base::Shutdown shutdown;
+int Serve(const StoreOptions& options, conclave::base::Shutdown& shutdown) {
   absl::StatusOr<std::unique_ptr<Store>> store =
       Store::Open(options, kDatabaseWait, [&shutdown] { return shutdown.requested(); });
   if (!store.ok()) return Fail("cannot open the store", store.status());
@@ -46,15 +43,11 @@ int Serve(const StoreOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  conclave::mesh::InitProcess();
   StoreOptions options;
   conclave::base::OptionSet set("conclave-store",
                                 "Assistants, threads, messages and runs, kept in PostgreSQL.");
   conclave::store::AddStoreOptions(set, &options);
-  if (const auto code = conclave::base::HandleOptions(set, argc, argv)) return *code;
-  conclave::base::LogLevel level = conclave::base::LogLevel::kInfo;
-  if (conclave::base::ParseLogLevel(options.log_level, &level)) {
-    conclave::base::SetLogLevel(level);
-  }
-  return Serve(options);
+  return conclave::mesh::RunProcess(
+      set, options.log_level, argc, argv,
+      [&options](conclave::base::Shutdown& shutdown) { return Serve(options, shutdown); });
 }

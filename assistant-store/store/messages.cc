@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "base/strings.h"
-#include "store/assistants.h"
+#include "store/objects.h"
 #include "store/paging.h"
 #include "store/rows.h"
 #include "store/threads.h"
@@ -126,20 +125,9 @@ absl::StatusOr<pb::ListMessagesReply> Messages::List(const pb::ListMessagesReque
   if (thread.empty()) return NoSuchObject("thread", request.thread_id());
   Params where = {tenant, request.thread_id()};
   if (!request.run_id().empty()) where.push_back(request.run_id());
-  ASSIGN_OR_RETURN(
-      const ListPage page,
-      FetchPage(database_, request.run_id().empty() ? kListMessages : kListMessagesOfRun, where,
-                request.page()));
-  pb::ListMessagesReply reply;
-  for (const int row : page.order) {
-    ASSIGN_OR_RETURN(*reply.add_data(), FromRow(page.rows, row));
-  }
-  if (!reply.data().empty()) {
-    reply.mutable_page()->set_first_id(reply.data(0).id());
-    reply.mutable_page()->set_last_id(reply.data(reply.data_size() - 1).id());
-  }
-  reply.mutable_page()->set_has_more(page.has_more);
-  return reply;
+  return ListReply<pb::ListMessagesReply>(
+      database_, request.run_id().empty() ? kListMessages : kListMessagesOfRun, where,
+      request.page(), FromRow);
 }
 
 constexpr std::string_view kSetMessageMetadata =
@@ -165,16 +153,8 @@ constexpr std::string_view kDeleteMessage =
     "DELETE FROM messages WHERE tenant_id = $1 AND thread_id = $2 AND id = $3";
 
 absl::StatusOr<pb::DeleteReply> Messages::Delete(const pb::DeleteMessageRequest& request) {
-  RETURN_IF_ERROR(database_.Transact("delete_message", [&](Transaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(
-        const Rows rows,
-        tx.Execute(kDeleteMessage, {TenantOf(request.meta()), request.thread_id(), request.id()}));
-    if (rows.affected() == 0) return NoSuchObject("message", request.id());
-    return absl::OkStatus();
-  }));
-  pb::DeleteReply reply;
-  reply.set_id(request.id());
-  return reply;
+  return DeleteObject(database_, {.op = "delete_message", .sql = kDeleteMessage, .kind = "message"},
+                      {TenantOf(request.meta()), request.thread_id()}, request.id());
 }
 
 constexpr std::string_view kReadThread =

@@ -36,6 +36,24 @@ absl::StatusOr<ListPage> FetchPage(Database& database, const ListSource& source,
                                    const Params& where_params,
                                    const conclave::v1::PageRequest& page);
 
+// The same as the reply of a list call; from_row(rows, row) makes the object of one row.
+template <typename Reply, typename FromRow>
+absl::StatusOr<Reply> ListReply(Database& database, const ListSource& source,
+                                const Params& where_params, const conclave::v1::PageRequest& page,
+                                FromRow from_row) {
+  ASSIGN_OR_RETURN(const ListPage fetched, FetchPage(database, source, where_params, page));
+  Reply reply;
+  for (const int row : fetched.order) {
+    ASSIGN_OR_RETURN(*reply.add_data(), from_row(fetched.rows, row));
+  }
+  if (!reply.data().empty()) {
+    reply.mutable_page()->set_first_id(reply.data(0).id());
+    reply.mutable_page()->set_last_id(reply.data(reply.data_size() - 1).id());
+  }
+  reply.mutable_page()->set_has_more(fetched.has_more);
+  return reply;
+}
+
 // The statement FetchPage runs; for tests. Parameters after those of `where`: limit + 1, then after
 // and before, as far as they are given.
 std::string PageSql(const ListSource& source, size_t num_where_params, bool ascending, bool after,

@@ -6,7 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
-#include "store/assistants.h"
+#include "store/objects.h"
 #include "store/rows.h"
 #include "store/threads.h"
 

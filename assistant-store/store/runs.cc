@@ -4,6 +4,7 @@
 #include "base/strings.h"
 #include "store/assistants.h"
 #include "store/messages.h"
+#include "store/objects.h"
 #include "store/paging.h"
 #include "store/rows.h"
 #include "store/run_change.h"
@@ -125,18 +126,11 @@ absl::StatusOr<pb::ListRunsReply> Runs::List(const pb::ListRunsRequest& request)
   const Params where = {TenantOf(request.meta()), request.thread_id()};
   ASSIGN_OR_RETURN(const Rows thread, database_.Query("list_runs", kThreadExists, where));
   if (thread.empty()) return NoSuchObject("thread", request.thread_id());
-  ASSIGN_OR_RETURN(const ListPage page, FetchPage(database_, source, where, request.page()));
-  pb::ListRunsReply reply;
-  for (const int row : page.order) {
-    ASSIGN_OR_RETURN(pb::Run run, RunFromRow(page.rows, row));
-    *reply.add_data() = ToldRun(std::move(run));
-  }
-  if (!reply.data().empty()) {
-    reply.mutable_page()->set_first_id(reply.data(0).id());
-    reply.mutable_page()->set_last_id(reply.data(reply.data_size() - 1).id());
-  }
-  reply.mutable_page()->set_has_more(page.has_more);
-  return reply;
+  const auto from_row = [](const Rows& rows, int row) -> absl::StatusOr<pb::Run> {
+    ASSIGN_OR_RETURN(pb::Run run, RunFromRow(rows, row));
+    return ToldRun(std::move(run));
+  };
+  return ListReply<pb::ListRunsReply>(database_, source, where, request.page(), from_row);
 }
 
 constexpr std::string_view kSetRunMetadata =
@@ -244,18 +238,8 @@ absl::StatusOr<pb::ListRunStepsReply> Runs::ListSteps(const pb::ListRunStepsRequ
                    database_.Query("list_run_steps", kRunExists,
                                    {tenant, request.thread_id(), request.run_id()}));
   if (run.empty()) return NoSuchObject("run", request.run_id());
-  ASSIGN_OR_RETURN(const ListPage page,
-                   FetchPage(database_, kListSteps, {tenant, request.run_id()}, request.page()));
-  pb::ListRunStepsReply reply;
-  for (const int row : page.order) {
-    ASSIGN_OR_RETURN(*reply.add_data(), StepFromRow(page.rows, row));
-  }
-  if (!reply.data().empty()) {
-    reply.mutable_page()->set_first_id(reply.data(0).id());
-    reply.mutable_page()->set_last_id(reply.data(reply.data_size() - 1).id());
-  }
-  reply.mutable_page()->set_has_more(page.has_more);
-  return reply;
+  return ListReply<pb::ListRunStepsReply>(database_, kListSteps, {tenant, request.run_id()},
+                                          request.page(), StepFromRow);
 }
 
 constexpr std::string_view kGetStep =

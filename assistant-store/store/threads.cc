@@ -1,9 +1,8 @@
 #include "store/threads.h"
 
 #include "absl/strings/str_cat.h"
-#include "base/strings.h"
-#include "store/assistants.h"
 #include "store/messages.h"
+#include "store/objects.h"
 #include "store/paging.h"
 #include "store/rows.h"
 #include "store/validate.h"
@@ -16,19 +15,7 @@ namespace pb = conclave::v1;
 // A whole conversation may be brought along, but not a novel: one transaction writes it.
 constexpr int kFirstMessagesMax = 1000;
 
-absl::StatusOr<pb::Thread> FromRow(const Rows& rows, int row) {
-  pb::Thread thread;
-  RETURN_IF_ERROR(FromJsonRow(rows.Text(row, 2), &thread));
-  thread.set_id(rows.String(row, 0));
-  thread.set_created_at(rows.Int(row, 1));
-  return thread;
-}
-
-std::string BodyOf(pb::Thread thread) {
-  thread.clear_id();
-  thread.clear_created_at();
-  return ToJsonRow(thread);
-}
+constexpr auto FromRow = ObjectFromRow<pb::Thread>;
 
 }  // namespace
 
@@ -53,7 +40,7 @@ absl::StatusOr<pb::Thread> InsertThread(Transaction& tx, const std::string& tena
                                         const pb::CreateThreadRequest& request,
                                         const base::IdSource& new_id) {
   ASSIGN_OR_RETURN(const Rows rows, tx.Execute(kInsertThread, {tenant, new_id("thread_"),
-                                                               BodyOf(request.thread())}));
+                                                               BodyOfObject(request.thread())}));
   ASSIGN_OR_RETURN(pb::Thread thread, FromRow(rows, 0));
   for (const pb::Message& message : request.messages()) {
     RETURN_IF_ERROR(InsertGivenMessage(tx, tenant, thread.id(), message, new_id).status());
@@ -90,18 +77,8 @@ constexpr ListSource kListThreads = {
     .key = "created_at, id"};
 
 absl::StatusOr<pb::ListThreadsReply> Threads::List(const pb::ListThreadsRequest& request) {
-  ASSIGN_OR_RETURN(const ListPage page,
-                   FetchPage(database_, kListThreads, {TenantOf(request.meta())}, request.page()));
-  pb::ListThreadsReply reply;
-  for (const int row : page.order) {
-    ASSIGN_OR_RETURN(*reply.add_data(), FromRow(page.rows, row));
-  }
-  if (!reply.data().empty()) {
-    reply.mutable_page()->set_first_id(reply.data(0).id());
-    reply.mutable_page()->set_last_id(reply.data(reply.data_size() - 1).id());
-  }
-  reply.mutable_page()->set_has_more(page.has_more);
-  return reply;
+  return ListReply<pb::ListThreadsReply>(database_, kListThreads, {TenantOf(request.meta())},
+                                         request.page(), FromRow);
 }
 
 constexpr std::string_view kLockThread =
@@ -120,7 +97,7 @@ absl::StatusOr<pb::Thread> Threads::Modify(const pb::ModifyThreadRequest& reques
     RETURN_IF_ERROR(ApplyMask(request.thread(), request.update_mask(), &modified));
     RETURN_IF_ERROR(CheckMetadata(modified.metadata()));
     RETURN_IF_ERROR(CheckToolResources(modified.tool_resources_json()));
-    return tx.Execute(kUpdateThread, {tenant, request.id(), BodyOf(modified)}).status();
+    return tx.Execute(kUpdateThread, {tenant, request.id(), BodyOfObject(modified)}).status();
   }));
   return modified;
 }
@@ -128,15 +105,8 @@ absl::StatusOr<pb::Thread> Threads::Modify(const pb::ModifyThreadRequest& reques
 constexpr std::string_view kDeleteThread = "DELETE FROM threads WHERE tenant_id = $1 AND id = $2";
 
 absl::StatusOr<pb::DeleteReply> Threads::Delete(const pb::DeleteThreadRequest& request) {
-  RETURN_IF_ERROR(database_.Transact("delete_thread", [&](Transaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(const Rows rows,
-                     tx.Execute(kDeleteThread, {TenantOf(request.meta()), request.id()}));
-    if (rows.affected() == 0) return NoSuchObject("thread", request.id());
-    return absl::OkStatus();
-  }));
-  pb::DeleteReply reply;
-  reply.set_id(request.id());
-  return reply;
+  return DeleteObject(database_, {.op = "delete_thread", .sql = kDeleteThread, .kind = "thread"},
+                      {TenantOf(request.meta())}, request.id());
 }
 
 absl::Status LockThread(Transaction& tx, const std::string& tenant, const std::string& thread_id) {

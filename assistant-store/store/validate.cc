@@ -24,6 +24,7 @@ constexpr int kAssistantToolsMax = 128;
 constexpr int kFunctionNameMax = 64;
 constexpr int kFunctionDescriptionMax = 4096;
 constexpr int kFunctionSchemaBytesMax = 256 << 10;
+constexpr int kStoredJsonBytesMax = 1 << 20;
 constexpr int kMessageTextMax = 1'000'000;
 constexpr int kContentPartsMax = 100;
 constexpr int kAttachmentsMax = 10;
@@ -41,8 +42,14 @@ absl::Status TooLongArray(std::string_view field, int count, int max) {
                                    ", but got an array with length ", count, " instead."));
 }
 
-// JSON that will be stored: no U+0000 in strings, bounded depth.
-absl::StatusOr<base::JsonDocument> ParseStored(std::string_view field, std::string_view json) {
+// JSON that will be stored as it is: bounded in size and depth, no U+0000 in strings.
+absl::StatusOr<base::JsonDocument> ParseStored(std::string_view field, std::string_view json,
+                                               size_t bytes_max = kStoredJsonBytesMax) {
+  if (json.size() > bytes_max) {
+    return InvalidField(field, "string_above_max_length",
+                        absl::StrCat("expected at most ", bytes_max, " bytes of JSON, but got ",
+                                     json.size(), " instead."));
+  }
   base::JsonLimits limits;
   limits.allow_nul_in_strings = false;
   absl::StatusOr<base::JsonDocument> document = base::JsonDocument::Parse(json, limits);
@@ -66,11 +73,8 @@ absl::Status CheckFunction(const std::string& field, const pb::FunctionTool& fun
                             kFunctionDescriptionMax));
   if (function.parameters_json().empty()) return absl::OkStatus();
   const std::string parameters = absl::StrCat(field, ".parameters");
-  if (function.parameters_json().size() > kFunctionSchemaBytesMax) {
-    return InvalidField(parameters, "string_above_max_length", "the schema is too large.");
-  }
   ASSIGN_OR_RETURN(const base::JsonDocument document,
-                   ParseStored(parameters, function.parameters_json()));
+                   ParseStored(parameters, function.parameters_json(), kFunctionSchemaBytesMax));
   if (!document.root().is_object()) {
     return InvalidField(parameters, "invalid_type", "expected an object.");
   }

@@ -12,4 +12,7 @@ size_t Utf8SequenceLength(std::string_view text);
 
 bool IsValidUtf8(std::string_view text);
 
+// The front of `text`, at most `bytes_max` long and never cut inside a character.
+std::string_view Utf8Prefix(std::string_view text, size_t bytes_max);
+
 }  // namespace conclave::base

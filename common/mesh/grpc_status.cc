@@ -6,6 +6,9 @@
 
 #include <string>
 
+#include "base/strings.h"
+#include "base/utf8.h"
+
 namespace conclave::mesh {
 namespace {
 
@@ -13,16 +16,6 @@ namespace pb = conclave::v1;
 
 // HTTP/2 header limits are 8 KB by default; a message is for a person.
 constexpr size_t kMessageBytesMax = 2048;
-
-// At most kMessageBytesMax bytes, cut between UTF-8 characters.
-std::string Shortened(absl::string_view message) {
-  size_t end = message.size();
-  if (end > kMessageBytesMax) {
-    end = kMessageBytesMax;
-    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;
-  }
-  return std::string(message.substr(0, end));
-}
 
 bool HasDetails(const absl::Status& status) {
   bool has = false;
@@ -66,7 +59,8 @@ grpc::Status ToGrpc(const absl::Status& status, grpc::ServerContextBase* context
     detail.clear_message();  // it travels in grpc-message
     context->AddTrailingMetadata(kErrorTrailer, detail.SerializeAsString());
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), Shortened(status.message()));
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(base::Utf8Prefix(base::Std(status.message()), kMessageBytesMax)));
 }
 
 absl::Status FromGrpc(const grpc::Status& status, const grpc::ClientContext* context) {

@@ -25,7 +25,8 @@ class EmbedWorker final {
 
   absl::Status Start();
   int port() const { return server_.port(); }
-  bool ready() const { return server_.ready(); }
+  // Empty, or why not.
+  std::string WhyNotReady() const { return server_.ready() ? "" : "not serving"; }
   base::Metrics& metrics() { return metrics_; }
   ServedModel& model() { return *model_; }
 

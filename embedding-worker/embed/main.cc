@@ -3,32 +3,24 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "base/config.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/shutdown.h"
 #include "base/status.h"
 #include "embed/embed_worker.h"
-#include "mesh/probe_server.h"
 #include "mesh/process.h"
 
 namespace conclave::embed {
 namespace {
-
-using std::chrono::milliseconds;
 
 struct Settings {
   std::string model;
   std::vector<std::string> aliases = {"all-minilm", "all-minilm-l6-v2"};
   std::string worker_id;
   mesh::ServerOptions server{.listen = "127.0.0.1:50052"};
-  std::string probe_listen = "127.0.0.1:9052";
-  std::string log_level = "info";
+  mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9052"};
   EncoderOptions encoder;
   BatcherOptions batcher;
-  milliseconds settle{0};
-  milliseconds drain{30'000};
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
@@ -36,16 +28,12 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("aliases", &s->aliases, "further names");
   options.Add("worker-id", &s->worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->server);
-  options.Add("probe-listen", &s->probe_listen, "address of /livez, /readyz and /metrics");
-  options.AddChoice("log-level", &s->log_level, {"debug", "info", "warning", "error"},
-                    "lines below are dropped");
+  mesh::AddProcessOptions(options, &s->process);
   options.Add("threads", &s->encoder.num_threads, "compute threads; 0 = one per usable core", 0,
               1024);
   options.Add("batch-tokens-max", &s->batcher.batch_tokens_max, "tokens of one batch", 1, 1 << 20);
   options.Add("queue-tokens-max", &s->batcher.queue_tokens_max,
               "tokens that wait; beyond it requests are refused", 1, int64_t{1} << 40);
-  options.Add("settle", &s->settle, "on SIGTERM, between not ready and draining");
-  options.Add("drain", &s->drain, "on SIGTERM, what running requests may still take");
   options.AddCheck([s] { return s->server.Validate(); });
   options.AddCheck([s]() -> absl::Status {
     if (s->model.empty()) return base::InvalidArgument("model: required");
@@ -76,32 +64,16 @@ absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
   base::LogInfo("model loaded", {{"model", model->name()}, {"revision", model->revision()}});
   EmbedWorker worker(std::move(model), s.server, s.worker_id);
   RETURN_IF_ERROR(worker.Start());
-  ASSIGN_OR_RETURN(const auto probes,
-                   mesh::ProbeServer::Start(
-                       s.probe_listen,
-                       {.live = {},
-                        .ready = [&] { return std::string(worker.ready() ? "" : "not serving"); },
-                        .metrics = [&] { return worker.metrics().Text(); }}));
-  shutdown.OnNotReady([&] { worker.NotReady(); });
-  shutdown.OnDrain([&](base::SteadyTime deadline) { worker.Drain(deadline); });
-  shutdown.OnStop([&] { worker.Stop(); });
-  return shutdown.Run({.settle = s.settle, .drain = s.drain});
+  return mesh::ServeUntilStopped(worker, s.process, shutdown);
 }
 
 int Main(int argc, char** argv) {
-  mesh::InitProcess();
-  base::Shutdown shutdown;
   Settings settings;
   base::OptionSet options("conclave-embed", "Turns texts into vectors, over gRPC.");
   AddOptions(options, &settings);
-  if (const auto code = base::HandleOptions(options, argc, argv)) return *code;
-  base::LogLevel level = base::LogLevel::kInfo;
-  base::ParseLogLevel(settings.log_level, &level);
-  base::SetLogLevel(level);
-  const absl::StatusOr<int> code = Serve(settings, shutdown);
-  if (code.ok()) return *code;
-  base::LogError("embedding worker cannot start", {{"error", code.status().ToString()}});
-  return 1;
+  return mesh::RunProcess(
+      options, settings.process.log_level, argc, argv,
+      [&settings](base::Shutdown& shutdown) { return Serve(settings, shutdown); });
 }
 
 }  // namespace

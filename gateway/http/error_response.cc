@@ -23,7 +23,8 @@ Response MakeErrorResponse(const ErrorInfo& error, ErrorBody body) {
     response.headers.emplace_back("retry-after-ms", std::to_string(wait_ms));
   }
   if (error.http_status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
-  if (error.http_status == 500 || error.http_status == 501) {
+  // Trying again may do it twice, or cannot help.
+  if (error.http_status == 500 || error.http_status == 501 || error.reason == "outcome_unknown") {
     response.headers.emplace_back("x-should-retry", "false");
   }
   return response;

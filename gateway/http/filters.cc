@@ -4,19 +4,11 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cstring>
+
+#include "gateway/http/ascii.h"
 
 namespace conclave::gateway {
 namespace {
-
-std::string Lowercase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 // "example.com:8080" → "example.com", "[::1]:80" → "[::1]".
 std::string_view WithoutPort(std::string_view host) {
@@ -46,13 +38,6 @@ ErrorInfo Refusal(int status, std::string message, std::string reason) {
   return error;
 }
 
-std::optional<unsigned char> HexByte(std::string_view two) {
-  unsigned value = 0;
-  const auto parsed = std::from_chars(two.data(), two.data() + two.size(), value, 16);
-  if (parsed.ec != std::errc() || parsed.ptr != two.data() + two.size()) return std::nullopt;
-  return static_cast<unsigned char>(value);
-}
-
 }  // namespace
 
 ApiKeys::Digest ApiKeys::DigestOf(std::string_view key) {
@@ -78,9 +63,12 @@ absl::StatusOr<ApiKeys> ApiKeys::FromTexts(const std::vector<std::string>& texts
       return base::InvalidArgument(where + "expected 64 hex digits after sha256:");
     }
     for (size_t i = 0; i < digest.size(); ++i) {
-      const auto byte = HexByte(hex.substr(2 * i, 2));
-      if (!byte) return base::InvalidArgument(where + "expected 64 hex digits after sha256:");
-      digest[i] = *byte;
+      const int high = HexDigit(hex[2 * i]);
+      const int low = HexDigit(hex[2 * i + 1]);
+      if (high < 0 || low < 0) {
+        return base::InvalidArgument(where + "expected 64 hex digits after sha256:");
+      }
+      digest[i] = static_cast<unsigned char>(high * 16 + low);
     }
     keys.digests_.push_back(digest);
   }

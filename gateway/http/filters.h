@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gateway/http/header_gate.h"
+#include "gateway/http/request.h"
 #include "gateway/http/router.h"
 #include "gateway/http/status_map.h"
 

@@ -1,22 +1,18 @@
 #include "gateway/http/header_gate.h"
 
 #include <algorithm>
-#include <charconv>
+#include <optional>
 #include <utility>
+
+#include "gateway/http/ascii.h"
 
 namespace conclave::gateway {
 namespace {
 
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n";
+// 19 digits always fit 64 bits.
+constexpr size_t kLengthDigitsMax = 19;
 
-// tchar of RFC 9110 §5.6.2.
-bool IsTokenChar(char c) {
-  if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
-  return std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), IsTokenChar);
-}
 bool IsVisibleAscii(char c) { return c > 0x20 && c < 0x7f; }
 
 // Tab, visible ASCII and opaque bytes above it; no NUL, no other control character.
@@ -25,12 +21,11 @@ bool IsFieldValueChar(char c) {
   return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
 }
 
-std::string Lowercase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
+// `lowercase` is ours, `text` is theirs.
+bool Is(std::string_view text, std::string_view lowercase) {
+  return text.size() == lowercase.size() &&
+         std::equal(text.begin(), text.end(), lowercase.begin(),
+                    [](char theirs, char ours) { return ToLower(theirs) == ours; });
 }
 
 std::string_view TrimBlanks(std::string_view text) {
@@ -39,14 +34,17 @@ std::string_view TrimBlanks(std::string_view text) {
   return text;
 }
 
+using Refusal = std::optional<HeadRefusal>;
+
 HeadRefusal Refuse(int status, std::string_view reason, std::string message) {
   return {status, reason, std::move(message)};
 }
 
 // Every LF must follow a CR, every CR must be followed by an LF, and NUL is nowhere.
-std::optional<HeadRefusal> CheckLineEnds(std::string_view input) {
+Refusal CheckLineEnds(std::string_view input) {
   for (size_t i = 0; i < input.size(); ++i) {
     const char c = input[i];
+    if (static_cast<unsigned char>(c) > '\r') continue;
     if (c == '\n' && (i == 0 || input[i - 1] != '\r')) {
       return Refuse(400, "bare_lf", "a line ends in LF without CR");
     }
@@ -68,67 +66,57 @@ bool IsHostText(std::string_view host) {
   });
 }
 
-// Calls `visit` with each comma-separated member, trimmed and lowercase.
-template <typename Visit>
-void ForEachListMember(std::string_view value, Visit visit) {
+// Tokens between commas; places may be empty.
+bool IsTokenList(std::string_view value) {
   while (true) {
     const size_t comma = value.find(',');
-    const std::string member = Lowercase(TrimBlanks(value.substr(0, comma)));
-    if (!member.empty()) visit(member);
-    if (comma == std::string_view::npos) return;
+    const std::string_view member = TrimBlanks(value.substr(0, comma));
+    if (!member.empty() && !IsToken(member)) return false;
+    if (comma == std::string_view::npos) return true;
     value.remove_prefix(comma + 1);
   }
 }
 
-class HeadParser final {
+// Goes over one complete block and remembers of it only what one line says about another.
+class HeadJudge final {
  public:
-  explicit HeadParser(const HeadLimits& limits) : limits_(limits) {}
+  explicit HeadJudge(const HeadLimits& limits) : limits_(limits) {}
 
-  std::variant<RequestHead, HeadRefusal> Parse(std::string_view block) {
-    if (auto refusal = CheckLineEnds(block)) return *std::move(refusal);
+  Refusal Judge(std::string_view block) {
+    if (auto refusal = CheckLineEnds(block)) return refusal;
     size_t end = block.find("\r\n");
-    if (auto refusal = ParseRequestLine(block.substr(0, end))) return *std::move(refusal);
+    if (auto refusal = JudgeRequestLine(block.substr(0, end))) return refusal;
     block.remove_prefix(end + 2);
     while ((end = block.find("\r\n")) != 0) {
-      if (end == std::string_view::npos) {
-        return Refuse(400, "malformed_head", "the header block has no end");
-      }
-      if (auto refusal = ParseField(block.substr(0, end))) return *std::move(refusal);
+      if (auto refusal = JudgeField(block.substr(0, end))) return refusal;
       block.remove_prefix(end + 2);
     }
-    if (auto refusal = CheckFraming()) return *std::move(refusal);
-    return std::move(head_);
+    return JudgeFraming();
   }
 
  private:
-  std::optional<HeadRefusal> ParseRequestLine(std::string_view line) {
+  Refusal JudgeRequestLine(std::string_view line) {
     const size_t first = line.find(' ');
     const size_t last = line.rfind(' ');
     if (first == std::string_view::npos || first == last) {
       return Refuse(400, "request_line", "the request line needs a method, a target and a version");
     }
-    head_.method = std::string(line.substr(0, first));
-    const std::string_view target = line.substr(first + 1, last - first - 1);
-    if (!IsToken(head_.method)) return Refuse(400, "method", "the method is not a token");
-    if (auto refusal = ParseVersion(line.substr(last + 1))) return refusal;
-    return ParseTarget(target);
+    const std::string_view method = line.substr(0, first);
+    if (!IsToken(method)) return Refuse(400, "method", "the method is not a token");
+    if (auto refusal = JudgeVersion(line.substr(last + 1))) return refusal;
+    return JudgeTarget(line.substr(first + 1, last - first - 1), method == "OPTIONS");
   }
 
-  std::optional<HeadRefusal> ParseVersion(std::string_view version) {
-    if (version == "HTTP/1.1") {
-      head_.minor_version = 1;
-    } else if (version == "HTTP/1.0") {
-      head_.minor_version = 0;
-      head_.keep_alive = false;
-    } else if (version.substr(0, 5) == "HTTP/") {
+  Refusal JudgeVersion(std::string_view version) {
+    http_1_1_ = version == "HTTP/1.1";
+    if (http_1_1_ || version == "HTTP/1.0") return std::nullopt;
+    if (version.substr(0, 5) == "HTTP/") {
       return Refuse(505, "version", "only HTTP/1.0 and HTTP/1.1 are spoken here");
-    } else {
-      return Refuse(400, "request_line", "the request line does not end in an HTTP version");
     }
-    return std::nullopt;
+    return Refuse(400, "request_line", "the request line does not end in an HTTP version");
   }
 
-  std::optional<HeadRefusal> ParseTarget(std::string_view target) {
+  Refusal JudgeTarget(std::string_view target, bool options) const {
     if (target.empty()) return Refuse(400, "target", "the request target is empty");
     if (target.size() > limits_.target_bytes_max) {
       return Refuse(414, "target_too_long", "the request target is too long");
@@ -140,18 +128,14 @@ class HeadParser final {
     if (target.find("://") != std::string_view::npos && target.front() != '/') {
       return Refuse(421, "absolute_form", "this server is not a proxy: absolute-form target");
     }
-    if (target.front() != '/' && !(target == "*" && head_.method == "OPTIONS")) {
+    if (target.front() != '/' && !(target == "*" && options)) {
       return Refuse(400, "target", "the request target must begin with '/'");
     }
-    head_.target = std::string(target);
-    const size_t question = target.find('?');
-    head_.path = std::string(target.substr(0, question));
-    if (question != std::string_view::npos) head_.query = std::string(target.substr(question + 1));
     return std::nullopt;
   }
 
-  std::optional<HeadRefusal> ParseField(std::string_view line) {
-    if (head_.fields.size() >= limits_.fields_max) {
+  Refusal JudgeField(std::string_view line) {
+    if (++num_fields_ > limits_.fields_max) {
       return Refuse(431, "too_many_fields", "too many header fields");
     }
     if (line.front() == ' ' || line.front() == '\t') {
@@ -167,124 +151,105 @@ class HeadParser final {
     if (!std::all_of(value.begin(), value.end(), IsFieldValueChar)) {
       return Refuse(400, "field_value", "a control character in a header value");
     }
-    head_.fields.push_back({Lowercase(name), std::string(value)});
-    return NoteField(head_.fields.back());
+    return JudgeMeaning(name, value);
   }
 
   // The fields that decide how the message is read.
-  std::optional<HeadRefusal> NoteField(const HeaderField& field) {
-    if (field.name == "host") return NoteHost(field.value);
-    if (field.name == "content-length") return NoteContentLength(field.value);
-    if (field.name == "transfer-encoding") return NoteTransferEncoding(field.value);
-    if (field.name == "connection") {
-      ForEachListMember(field.value, [this](const std::string& option) {
-        if (option == "close") close_ = true;
-        if (option == "keep-alive" && head_.minor_version == 0) head_.keep_alive = true;
-      });
-    } else if (field.name == "expect") {
-      if (Lowercase(field.value) != "100-continue") {
-        return Refuse(417, "expect", "the only expectation met here is 100-continue");
-      }
-      head_.expect_continue = head_.minor_version == 1;
+  Refusal JudgeMeaning(std::string_view name, std::string_view value) {
+    if (Is(name, "host")) return JudgeHost(value);
+    if (Is(name, "content-length")) return JudgeContentLength(value);
+    if (Is(name, "transfer-encoding")) return JudgeTransferEncoding(value);
+    if ((Is(name, "connection") || Is(name, "proxy-connection")) && !IsTokenList(value)) {
+      return Refuse(400, "connection", "the Connection field is not a list of words");
+    }
+    if (Is(name, "expect") && !Is(value, "100-continue")) {
+      return Refuse(417, "expect", "the only expectation met here is 100-continue");
     }
     return std::nullopt;
   }
 
-  std::optional<HeadRefusal> NoteHost(const std::string& value) {
+  Refusal JudgeHost(std::string_view value) {
     if (std::exchange(has_host_, true)) return Refuse(400, "two_hosts", "more than one Host field");
     if (!IsHostText(value)) return Refuse(400, "host", "the Host field is not a host name");
-    head_.host = Lowercase(value);
     return std::nullopt;
   }
 
-  std::optional<HeadRefusal> NoteContentLength(const std::string& value) {
-    if (head_.content_length) {
+  Refusal JudgeContentLength(std::string_view value) {
+    if (std::exchange(has_length_, true)) {
       return Refuse(400, "two_content_lengths", "more than one Content-Length field");
     }
-    // Digits and nothing else: no sign, no list. 19 digits always fit 64 bits.
+    // Digits and nothing else: no sign, no list.
     const bool digits =
         std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (value.empty() || !digits || value.size() > 19) {
+    if (value.empty() || !digits || value.size() > kLengthDigitsMax) {
       return Refuse(400, "content_length", "Content-Length is not a number of bytes");
     }
-    uint64_t length = 0;
-    std::from_chars(value.data(), value.data() + value.size(), length);
-    head_.content_length = length;
     return std::nullopt;
   }
 
-  std::optional<HeadRefusal> NoteTransferEncoding(const std::string& value) {
-    if (head_.minor_version == 0) {
+  Refusal JudgeTransferEncoding(std::string_view value) {
+    if (!http_1_1_) {
       return Refuse(400, "transfer_encoding", "Transfer-Encoding in an HTTP/1.0 request");
     }
-    if (head_.chunked || Lowercase(value) != "chunked") {
+    if (std::exchange(chunked_, true) || !Is(value, "chunked")) {
       return Refuse(400, "transfer_encoding",
                     "the only transfer coding understood is chunked, once");
     }
-    head_.chunked = true;
     return std::nullopt;
   }
 
   // What only the whole head shows.
-  std::optional<HeadRefusal> CheckFraming() {
-    if (head_.chunked && head_.content_length) {
+  Refusal JudgeFraming() const {
+    if (chunked_ && has_length_) {
       return Refuse(400, "length_and_chunked", "both Content-Length and Transfer-Encoding");
     }
-    if (!has_host_ && head_.minor_version == 1) {
-      return Refuse(400, "no_host", "HTTP/1.1 needs a Host field");
-    }
-    if (close_) head_.keep_alive = false;
+    if (!has_host_ && http_1_1_) return Refuse(400, "no_host", "HTTP/1.1 needs a Host field");
     return std::nullopt;
   }
 
   const HeadLimits& limits_;
-  RequestHead head_;
+  size_t num_fields_ = 0;
+  bool http_1_1_ = false;
   bool has_host_ = false;
-  bool close_ = false;
+  bool has_length_ = false;
+  bool chunked_ = false;
 };
+
+// What can be told before the end of the block has come, or when it never will.
+Refusal JudgeIncomplete(std::string_view head, const HeadLimits& limits) {
+  if (auto refusal = CheckLineEnds(head.substr(0, limits.block_bytes_max))) return refusal;
+  if (head.size() + 4 <= limits.block_bytes_max) return std::nullopt;
+  if (head.find("\r\n") > limits.target_bytes_max) {
+    return Refuse(414, "target_too_long", "the request target is too long");
+  }
+  return Refuse(431, "head_too_large", "the header block is too large");
+}
 
 }  // namespace
 
-std::string_view RequestHead::Find(std::string_view name) const {
-  for (const HeaderField& field : fields) {
-    if (field.name == name) return field.value;
-  }
-  return {};
-}
-
-HeadScan ScanHead(std::string_view input, const HeadLimits& limits) {
-  HeadScan scan;
-  const auto refuse = [&scan](HeadRefusal refusal) {
-    scan.state = HeadScan::State::kRefused;
-    scan.refusal = std::move(refusal);
-    return scan;
-  };
-  if (input.empty()) return scan;
-  if (input.front() == 0x16) return refuse(Refuse(400, "tls", "TLS on the plain-text port"));
-  if (input.substr(0, kHttp2Preface.size()) == kHttp2Preface) {
-    return refuse(Refuse(400, "http2", "HTTP/2 is not spoken on this port"));
-  }
+HeadJudgement JudgeHead(std::string_view input, const HeadLimits& limits) {
+  HeadJudgement judgement;
+  if (input.empty()) return judgement;
+  Refusal refusal;
   const size_t end = input.find("\r\n\r\n");
-  const std::string_view head = input.substr(0, end);
-  if (end != std::string_view::npos && end + 4 <= limits.block_bytes_max) {
-    scan.state = HeadScan::State::kComplete;
-    scan.bytes = end + 4;
-    return scan;
+  const bool complete = end != std::string_view::npos && end + 4 <= limits.block_bytes_max;
+  if (input.front() == 0x16) {
+    refusal = Refuse(400, "tls", "TLS on the plain-text port");
+  } else if (input.substr(0, kHttp2Preface.size()) == kHttp2Preface) {
+    refusal = Refuse(400, "http2", "HTTP/2 is not spoken on this port");
+  } else if (complete) {
+    refusal = HeadJudge(limits).Judge(input.substr(0, end + 4));
+  } else {
+    refusal = JudgeIncomplete(input.substr(0, end), limits);
   }
-  if (auto refusal = CheckLineEnds(head.substr(0, limits.block_bytes_max))) {
-    return refuse(*std::move(refusal));
+  if (refusal) {
+    judgement.state = HeadJudgement::State::kRefused;
+    judgement.refusal = *std::move(refusal);
+  } else if (complete) {
+    judgement.state = HeadJudgement::State::kAccepted;
+    judgement.bytes = end + 4;
   }
-  if (head.size() + 4 > limits.block_bytes_max) {
-    const bool in_first_line = head.find("\r\n") > limits.target_bytes_max;
-    if (in_first_line)
-      return refuse(Refuse(414, "target_too_long", "the request target is too long"));
-    return refuse(Refuse(431, "head_too_large", "the header block is too large"));
-  }
-  return scan;
-}
-
-std::variant<RequestHead, HeadRefusal> ParseHead(std::string_view block, const HeadLimits& limits) {
-  return HeadParser(limits).Parse(block);
+  return judgement;
 }
 
 }  // namespace conclave::gateway

@@ -1,41 +1,15 @@
-// The first reader of every byte that comes from outside: it takes the raw header block apart and
+// The first reader of every byte that comes from outside: it judges the raw header block and
 // refuses whatever two HTTP parsers could read differently, so nothing can be smuggled through an
-// ingress in front of us (mesh reference H1, H2, H7). There is no second parser behind it: what the
-// gate returns is what the gateway acts on.
+// ingress in front of us (mesh reference H1, H2, H7). It hands out no fields: Beast
+// (request_reader.h) takes the block apart, and of the blocks that pass here it has exactly one
+// reading, which the tests hold against a strict one of their own.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
-#include <vector>
 
 namespace conclave::gateway {
-
-struct HeaderField {
-  std::string name;   // lowercase
-  std::string value;  // without surrounding blanks
-};
-
-struct RequestHead {
-  std::string method;  // as sent: methods are case-sensitive
-  std::string target;  // origin form, "/v1/models?limit=2", or "*"
-  std::string path;    // of the target, still percent-encoded
-  std::string query;   // of the target, without '?'
-  std::string host;    // empty only for HTTP/1.0
-  std::vector<HeaderField> fields;
-  int minor_version = 1;
-  bool keep_alive = true;
-  bool expect_continue = false;
-  bool chunked = false;
-  std::optional<uint64_t> content_length;
-
-  // The value of the first field of this lowercase name; empty when there is none.
-  std::string_view Find(std::string_view name) const;
-  bool has_body() const { return chunked || content_length.value_or(0) > 0; }
-};
 
 struct HeadLimits {
   size_t block_bytes_max = 16 * 1024;
@@ -50,16 +24,14 @@ struct HeadRefusal {
   std::string message;
 };
 
-// How far `input`, read from the start of a request, has come.
-struct HeadScan {
-  enum class State { kIncomplete, kComplete, kRefused };
+struct HeadJudgement {
+  enum class State { kIncomplete, kAccepted, kRefused };
   State state = State::kIncomplete;
-  size_t bytes = 0;     // of the block with its blank line, when complete
+  size_t bytes = 0;     // of the block with its blank line, when accepted
   HeadRefusal refusal;  // when refused; everything that can be told early is told early
 };
-HeadScan ScanHead(std::string_view input, const HeadLimits& limits);
 
-// Takes a complete block apart: request line, fields, blank line, each ending in CR LF.
-std::variant<RequestHead, HeadRefusal> ParseHead(std::string_view block, const HeadLimits& limits);
+// `input` begins with a request and may go on beyond its head.
+HeadJudgement JudgeHead(std::string_view input, const HeadLimits& limits);
 
 }  // namespace conclave::gateway

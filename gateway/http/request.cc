@@ -1,18 +1,16 @@
 #include "gateway/http/request.h"
 
 #include "base/utf8.h"
+#include "gateway/http/ascii.h"
 
 namespace conclave::gateway {
-namespace {
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+std::string_view RequestHead::Find(std::string_view name) const {
+  for (const HeaderField& field : fields) {
+    if (field.name == name) return field.value;
+  }
+  return {};
 }
-
-}  // namespace
 
 std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank) {
   std::string out;

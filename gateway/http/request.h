@@ -1,6 +1,8 @@
-// A request that passed the gate and the filters, with its whole body.
+// A request: its head as Beast took it apart (request_reader.h) behind the gate, and its whole
+// body.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,9 +10,31 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "gateway/http/header_gate.h"
 
 namespace conclave::gateway {
+
+struct HeaderField {
+  std::string name;   // lowercase
+  std::string value;  // without surrounding blanks
+};
+
+struct RequestHead {
+  std::string method;  // as sent: methods are case-sensitive
+  std::string target;  // origin form, "/v1/models?limit=2", or "*"
+  std::string path;    // of the target, still percent-encoded
+  std::string query;   // of the target, without '?'
+  std::string host;    // lowercase; empty only for HTTP/1.0
+  std::vector<HeaderField> fields;
+  int minor_version = 1;
+  bool keep_alive = true;
+  bool expect_continue = false;
+  bool chunked = false;
+  std::optional<uint64_t> content_length;
+
+  // The value of the first field of this lowercase name; empty when there is none.
+  std::string_view Find(std::string_view name) const;
+  bool has_body() const { return chunked || content_length.value_or(0) > 0; }
+};
 
 struct Request {
   RequestHead head;

@@ -9,15 +9,12 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <charconv>
-#include <ctime>
 #include <exception>
 #include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
-#include "gateway/http/chunked_decoder.h"
-#include "gateway/http/status_map.h"
+#include "gateway/http/response_bytes.h"
 
 namespace conclave::gateway {
 namespace {
@@ -30,27 +27,12 @@ constexpr auto kTuple = net::as_tuple(net::use_awaitable);
 // Unread input above this stops the reading: pipelined requests wait in the kernel.
 constexpr size_t kInputBytesMax = 64 * 1024;
 constexpr size_t kReadBytes = 64 * 1024;
+constexpr size_t kIdleBytesMax = 4 * 1024;
 constexpr std::chrono::seconds kHangupPoll{1};
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 // A body that was refused is read to its end when it is small; else the connection closes.
 constexpr size_t kDiscardBytesMax = 64 * 1024;
 constexpr size_t kLingerBytesMax = 4u << 20;
-
-std::string HttpDate() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  std::array<char, 40> text{};
-  // The C locale is in force: nobody calls setlocale.
-  const size_t n = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  return std::string(text.data(), n);
-}
-
-std::string Hex(size_t value) {
-  std::array<char, 16> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value, 16).ptr;
-  return std::string(text.data(), end);
-}
 
 }  // namespace
 
@@ -188,7 +170,8 @@ void Session::OnCancel(std::function<void()> listener) {
   late();
 }
 
-Task<Session::Got> Session::ReadHead(RequestHead* head, HeadRefusal* refusal) {
+Task<Session::Got> Session::ReadHead(RequestReader& reader, RequestHead* head,
+                                     HeadRefusal* refusal) {
   const SteadyTime idle_until = steady_clock::now() + limits_.idle_timeout;
   SteadyTime head_until = SteadyTime::max();
   while (true) {
@@ -198,63 +181,48 @@ Task<Session::Got> Session::ReadHead(RequestHead* head, HeadRefusal* refusal) {
     if (!input_.empty() && head_until == SteadyTime::max()) {
       head_until = steady_clock::now() + limits_.head_timeout;
     }
-    HeadScan scan = ScanHead(input_, limits_.head);
-    if (scan.state == HeadScan::State::kRefused) {
-      *refusal = std::move(scan.refusal);
+    HeadJudgement judgement = JudgeHead(input_, limits_.head);
+    if (judgement.state == HeadJudgement::State::kRefused) {
+      *refusal = std::move(judgement.refusal);
       co_return Got::kRefused;
     }
-    if (scan.state == HeadScan::State::kComplete) {
-      auto parsed = ParseHead(std::string_view(input_).substr(0, scan.bytes), limits_.head);
-      if (auto* refused = std::get_if<HeadRefusal>(&parsed)) {
-        *refusal = std::move(*refused);
+    if (judgement.state == HeadJudgement::State::kAccepted) {
+      if (!reader.ReadHead(std::string_view(input_).substr(0, judgement.bytes), head)) {
+        *refusal = {400, "unreadable", "the request head is malformed"};
         co_return Got::kRefused;
       }
-      *head = std::get<RequestHead>(std::move(parsed));
-      input_.erase(0, scan.bytes);
+      input_.erase(0, judgement.bytes);
       co_return Got::kYes;
     }
     if (eof_) co_return Got::kClosed;
     if (draining_ && input_.empty()) co_return Got::kClosed;
     idle_ = input_.empty();
+    // What a large request needed is not kept for the wait for the next one.
+    if (idle_ && input_.capacity() > kIdleBytesMax) std::string().swap(input_);
     const bool arrived = co_await AwaitInput(seen, std::min(idle_until, head_until));
     idle_ = false;
     if (!arrived) co_return input_.empty() ? Got::kClosed : Got::kTimeout;
   }
 }
 
-Task<std::optional<Session::BodyRefusal>> Session::ReadBody(const RequestHead& head,
+Task<std::optional<Session::BodyRefusal>> Session::ReadBody(RequestReader& reader,
+                                                            const RequestHead& head,
                                                             size_t bytes_max, std::string* body) {
+  using State = RequestReader::State;
   if (!head.has_body()) co_return std::nullopt;
-  if (head.content_length.value_or(0) > bytes_max) {
-    co_return BodyRefusal{413, "body_too_large"};
-  }
-  if (head.expect_continue && input_.empty()) {
+  reader.LimitBody(bytes_max);
+  if (head.expect_continue && input_.empty() && reader.state() == State::kMore) {
     const bool sent = co_await WriteAll(kContinue);
     if (!sent) co_return BodyRefusal{400, "client_gone"};
   }
-  ChunkedDecoder decoder(bytes_max);
-  const size_t expected = static_cast<size_t>(head.content_length.value_or(0));
-  // The length is only a claim: memory follows the bytes that come.
-  body->reserve(std::min<size_t>(expected, 1u << 20));
   SteadyTime window_until = steady_clock::now() + limits_.body_window;
   size_t window_from = 0;
   while (true) {
     const uint64_t seen = input_generation_;
-    if (head.chunked) {
-      input_.erase(0, decoder.Feed(input_, body));
-      if (decoder.state() == ChunkedDecoder::State::kDone) co_return std::nullopt;
-      if (decoder.state() == ChunkedDecoder::State::kTooLarge) {
-        co_return BodyRefusal{413, "body_too_large"};
-      }
-      if (decoder.state() == ChunkedDecoder::State::kMalformed) {
-        co_return BodyRefusal{400, decoder.reason()};
-      }
-    } else {
-      const size_t take = std::min(expected - body->size(), input_.size());
-      body->append(input_, 0, take);
-      input_.erase(0, take);
-      if (body->size() == expected) co_return std::nullopt;
-    }
+    input_.erase(0, reader.ReadBody(input_, body));
+    if (reader.state() == State::kDone) co_return std::nullopt;
+    if (reader.state() == State::kTooLarge) co_return BodyRefusal{413, "body_too_large"};
+    if (reader.state() == State::kMalformed) co_return BodyRefusal{400, reader.reason()};
     if (eof_) co_return BodyRefusal{400, "client_gone"};
     if (steady_clock::now() >= window_until) {
       if (body->size() - window_from < limits_.body_bytes_min) {
@@ -269,6 +237,7 @@ Task<std::optional<Session::BodyRefusal>> Session::ReadBody(const RequestHead& h
 
 Task<bool> Session::ServeOne() {
   Request request;
+  RequestReader reader;
   HeadRefusal head_refusal;
   answer_started_ = answer_ended_ = chunked_ = no_body_ = false;
   cancel_reason_ = CancelReason::kNone;
@@ -279,7 +248,7 @@ Task<bool> Session::ServeOne() {
   AccessRecord record;
   record_ = &record;
 
-  const Got got = co_await ReadHead(&request.head, &head_refusal);
+  const Got got = co_await ReadHead(reader, &request.head, &head_refusal);
   if (got == Got::kClosed) co_return false;
   request_began_ = steady_clock::now();
   if (got == Got::kTimeout) head_refusal = {408, "slow_head", "the request head took too long"};
@@ -308,13 +277,13 @@ Task<bool> Session::ServeOne() {
     if (head.expect_continue || head.content_length.value_or(0) > kDiscardBytesMax) {
       keep_alive_ = keep_alive_ && !head.has_body();
     } else if (head.has_body()) {
-      const auto bad = co_await ReadBody(head, kDiscardBytesMax, &discarded);
+      const auto bad = co_await ReadBody(reader, head, kDiscardBytesMax, &discarded);
       if (bad) keep_alive_ = false;
     }
     co_await Reply(*std::move(verdict.refusal));
     go_on = keep_alive_;
   } else {
-    const auto bad_body = co_await ReadBody(head, verdict.body_bytes_max, &request.body);
+    const auto bad_body = co_await ReadBody(reader, head, verdict.body_bytes_max, &request.body);
     if (bad_body) {
       co_await Refuse(handler_->OnBodyRefused(head, bad_body->status, bad_body->reason));
     } else {
@@ -366,53 +335,39 @@ Task<void> Session::Linger() {
   }
 }
 
-std::string Session::HeadBytes(int status, std::string_view content_type, const HeaderList& headers,
-                               std::optional<size_t> content_length) {
-  if (draining_) keep_alive_ = false;
-  std::string text = "HTTP/1.1 " + std::to_string(status) + " ";
-  text += ReasonPhrase(status);
-  const auto add = [&text](std::string_view name, std::string_view value) {
-    text += "\r\n";
-    text += name;
-    text += ": ";
-    text += value;
-  };
-  add("Date", HttpDate());
-  if (!content_type.empty()) add("Content-Type", content_type);
-  if (content_length && status != 204) add("Content-Length", std::to_string(*content_length));
-  if (!content_length && minor_version_ == 1) add("Transfer-Encoding", "chunked");
-  if (!content_length && minor_version_ == 0) keep_alive_ = false;
-  if (!keep_alive_) {
-    add("Connection", "close");
-  } else if (minor_version_ == 0) {
-    add("Connection", "keep-alive");
-  }
-  if (!request_id_.empty()) add("x-request-id", request_id_);
+std::string Session::BeginAnswer(int status, std::string_view content_type,
+                                 const HeaderList& headers, std::optional<size_t> content_length) {
+  DCHECK(!answer_started_);
+  answer_started_ = true;
+  if (record_ != nullptr) record_->status = status;
+  chunked_ = !content_length && minor_version_ == 1;
+  const bool ends_with_connection = !content_length && minor_version_ == 0;
+  if (draining_ || ends_with_connection) keep_alive_ = false;
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - request_began_);
-  add("openai-processing-ms", std::to_string(took.count()));
-  for (const auto& [name, value] : extra_headers_) add(name, value);
-  for (const auto& [name, value] : headers) add(name, value);
-  text += "\r\n\r\n";
-  return text;
+  const std::string took_ms = std::to_string(took.count());
+  ResponseHead head;
+  head.status = status;
+  head.request_minor_version = minor_version_;
+  head.keep_alive = keep_alive_;
+  head.content_length = content_length;
+  if (!content_type.empty()) head.fields.emplace_back("Content-Type", content_type);
+  if (!request_id_.empty()) head.fields.emplace_back("x-request-id", request_id_);
+  head.fields.emplace_back("openai-processing-ms", took_ms);
+  for (const auto& [name, value] : extra_headers_) head.fields.emplace_back(name, value);
+  for (const auto& [name, value] : headers) head.fields.emplace_back(name, value);
+  return HeadBytes(head);
 }
 
 Task<void> Session::Reply(Response response) {
-  DCHECK(!answer_started_);
-  answer_started_ = true;
-  if (record_ != nullptr) record_->status = response.status;
   std::string bytes =
-      HeadBytes(response.status, response.content_type, response.headers, response.body.size());
+      BeginAnswer(response.status, response.content_type, response.headers, response.body.size());
   if (!no_body_) bytes += response.body;
   answer_ended_ = co_await WriteAll(bytes);
 }
 
 Task<bool> Session::BeginStream(int status, std::string_view content_type, HeaderList headers) {
-  DCHECK(!answer_started_);
-  answer_started_ = true;
-  chunked_ = minor_version_ == 1;
-  if (record_ != nullptr) record_->status = status;
-  const std::string bytes = HeadBytes(status, content_type, headers, std::nullopt);
+  const std::string bytes = BeginAnswer(status, content_type, headers, std::nullopt);
   co_return co_await WriteAll(bytes);
 }
 
@@ -420,17 +375,16 @@ Task<bool> Session::Write(std::string_view bytes) {
   DCHECK(answer_started_ && !answer_ended_);
   if (bytes.empty() || no_body_) co_return !broken_;
   if (!chunked_) co_return co_await WriteAll(bytes);
-  std::string chunk = Hex(bytes.size());
-  chunk += "\r\n";
-  chunk += bytes;
-  chunk += "\r\n";
+  const std::string chunk = ChunkBytes(bytes);
   co_return co_await WriteAll(chunk);
 }
 
 Task<void> Session::EndStream() {
   DCHECK(answer_started_ && !answer_ended_);
   answer_ended_ = true;
-  if (chunked_ && !no_body_) answer_ended_ = co_await WriteAll("0\r\n\r\n");
+  if (!chunked_ || no_body_) co_return;
+  const std::string last = LastChunkBytes();
+  answer_ended_ = co_await WriteAll(last);
 }
 
 void Session::Abort() { keep_alive_ = false; }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "gateway/http/http_server.h"
+#include "gateway/http/request_reader.h"
 
 namespace conclave::gateway {
 
@@ -52,9 +53,9 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
 
   Task<void> Run();
   Task<bool> ServeOne();  // false: no further request on this connection
-  Task<Got> ReadHead(RequestHead* head, HeadRefusal* refusal);
-  Task<std::optional<BodyRefusal>> ReadBody(const RequestHead& head, size_t bytes_max,
-                                            std::string* body);
+  Task<Got> ReadHead(RequestReader& reader, RequestHead* head, HeadRefusal* refusal);
+  Task<std::optional<BodyRefusal>> ReadBody(RequestReader& reader, const RequestHead& head,
+                                            size_t bytes_max, std::string* body);
   Task<bool> Handle(Request& request, AccessRecord& record);
   Task<void> Refuse(Response response);
   Task<void> Linger();
@@ -65,8 +66,9 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   void OnReadable(bool failed);
   void WatchForHangup();
   void TellCancelled(CancelReason reason);
-  std::string HeadBytes(int status, std::string_view content_type, const HeaderList& headers,
-                        std::optional<size_t> content_length);
+  // The head of the answer; without a length a stream follows.
+  std::string BeginAnswer(int status, std::string_view content_type, const HeaderList& headers,
+                          std::optional<size_t> content_length);
   Task<bool> WriteAll(std::string_view bytes);
   void CloseNow();
 

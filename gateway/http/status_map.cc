@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/strings.h"
+#include "base/utf8.h"
 
 namespace conclave::gateway {
 namespace {
@@ -29,37 +30,9 @@ constexpr std::array kCodes = {
     CodeRow{absl::StatusCode::kDeadlineExceeded, 504},
 };
 
-struct PhraseRow {
-  int http_status;
-  std::string_view phrase;
-};
-constexpr std::array kPhrases = {
-    PhraseRow{100, "Continue"},
-    PhraseRow{200, "OK"},
-    PhraseRow{201, "Created"},
-    PhraseRow{204, "No Content"},
-    PhraseRow{400, "Bad Request"},
-    PhraseRow{401, "Unauthorized"},
-    PhraseRow{403, "Forbidden"},
-    PhraseRow{404, "Not Found"},
-    PhraseRow{405, "Method Not Allowed"},
-    PhraseRow{408, "Request Timeout"},
-    PhraseRow{409, "Conflict"},
-    PhraseRow{413, "Content Too Large"},
-    PhraseRow{414, "URI Too Long"},
-    PhraseRow{415, "Unsupported Media Type"},
-    PhraseRow{417, "Expectation Failed"},
-    PhraseRow{421, "Misdirected Request"},
-    PhraseRow{422, "Unprocessable Content"},
-    PhraseRow{429, "Too Many Requests"},
-    PhraseRow{431, "Request Header Fields Too Large"},
-    PhraseRow{499, "Client Closed Request"},
-    PhraseRow{500, "Internal Server Error"},
-    PhraseRow{501, "Not Implemented"},
-    PhraseRow{503, "Service Unavailable"},
-    PhraseRow{504, "Gateway Timeout"},
-    PhraseRow{505, "HTTP Version Not Supported"},
-};
+// What a caller sent may be in the message and in the path; it need not all come back.
+constexpr size_t kMessageBytesMax = 2048;
+constexpr size_t kParamBytesMax = 256;
 
 // The field path in front of "<path>: <what>": letters, digits, '_', '.', '[n]'.
 std::string_view FieldPathOf(std::string_view message) {
@@ -82,21 +55,16 @@ int HttpStatusOf(absl::StatusCode code) {
   return 500;
 }
 
-std::string_view ReasonPhrase(int http_status) {
-  for (const PhraseRow& row : kPhrases) {
-    if (row.http_status == http_status) return row.phrase;
-  }
-  return "Unknown";
-}
-
 ErrorInfo ErrorInfoOf(const absl::Status& status) {
   ErrorInfo info;
   info.http_status = HttpStatusOf(status.code());
-  info.message = std::string(base::Std(status.message()));
+  info.message = base::Utf8Prefix(base::Std(status.message()), kMessageBytesMax);
   info.reason = base::ReasonOf(status);
-  info.param = base::ParamOf(status);
+  info.param = base::Utf8Prefix(base::ParamOf(status), kParamBytesMax);
   info.retry_after_ms = base::RetryAfterOf(status).count();
-  if (info.param.empty() && info.http_status == 400) info.param = FieldPathOf(info.message);
+  if (info.param.empty() && info.http_status == 400) {
+    info.param = base::Utf8Prefix(FieldPathOf(info.message), kParamBytesMax);
+  }
   if (info.http_status == 500) info.message = "internal error; the request id finds it in the log";
   // Without a reason it comes from the transport and names our addresses.
   if (info.http_status == 503 && info.reason.empty()) {

@@ -11,7 +11,6 @@ namespace conclave::gateway {
 
 // 499 for CANCELLED: it is logged, never sent.
 int HttpStatusOf(absl::StatusCode code);
-std::string_view ReasonPhrase(int http_status);
 
 // An error on its way to a client, before a dialect has dressed it.
 struct ErrorInfo {

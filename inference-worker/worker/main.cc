@@ -2,29 +2,21 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "base/config.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/shutdown.h"
 #include "base/status.h"
-#include "mesh/probe_server.h"
 #include "mesh/process.h"
 #include "worker/worker.h"
 
 namespace conclave::worker {
 namespace {
 
-using std::chrono::milliseconds;
-
 struct Settings {
   WorkerOptions worker;
-  std::string probe_listen = "127.0.0.1:9051";
-  std::string log_level = "info";
+  mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9051"};
   std::vector<std::string> models;   // [name=]path
   std::vector<std::string> scripts;  // [name=]path
-  milliseconds settle{0};
-  milliseconds drain{30'000};
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
@@ -36,9 +28,7 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("digests", &s->worker.host.digests, "compute each file's sha256 in the background");
   options.Add("worker-id", &s->worker.worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->worker.server);
-  options.Add("probe-listen", &s->probe_listen, "address of /livez, /readyz and /metrics");
-  options.AddChoice("log-level", &s->log_level, {"debug", "info", "warning", "error"},
-                    "lines below are dropped");
+  mesh::AddProcessOptions(options, &s->process);
   engine::EngineOptions& e = s->worker.host.engine;
   options.Add("threads", &e.num_threads, "compute threads per model; 0 = one per usable core", 0,
               1024);
@@ -56,9 +46,7 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("unload-drain", &s->worker.host.unload_drain,
               "what the streams of a model being unloaded may still take");
   options.Add("write-stall-max", &s->worker.stream.write_stall_max,
-              "cut off a caller that has not read for this long", milliseconds(100));
-  options.Add("settle", &s->settle, "on SIGTERM, between not ready and draining");
-  options.Add("drain", &s->drain, "on SIGTERM, what running streams may still take");
+              "cut off a caller that has not read for this long", std::chrono::milliseconds(100));
   options.AddCheck([s] { return s->worker.server.Validate(); });
   options.AddCheck([s] { return s->worker.host.engine.Validate(); });
 }
@@ -90,31 +78,16 @@ absl::StatusOr<int> Serve(const Settings& settings, base::Shutdown& shutdown) {
   // have none.
   RETURN_IF_ERROR(StartModels(settings, worker.host()));
   RETURN_IF_ERROR(worker.Start());
-  ASSIGN_OR_RETURN(const auto probes,
-                   mesh::ProbeServer::Start(settings.probe_listen,
-                                            {.live = {},
-                                             .ready = [&] { return worker.WhyNotReady(); },
-                                             .metrics = [&] { return worker.metrics().Text(); }}));
-  shutdown.OnNotReady([&] { worker.NotReady(); });
-  shutdown.OnDrain([&](base::SteadyTime deadline) { worker.Drain(deadline); });
-  shutdown.OnStop([&] { worker.Stop(); });
-  return shutdown.Run({.settle = settings.settle, .drain = settings.drain});
+  return mesh::ServeUntilStopped(worker, settings.process, shutdown);
 }
 
 int Main(int argc, char** argv) {
-  mesh::InitProcess();
-  base::Shutdown shutdown;
   Settings settings;
   base::OptionSet options("conclave-worker", "Serves language models over gRPC.");
   AddOptions(options, &settings);
-  if (const auto code = base::HandleOptions(options, argc, argv)) return *code;
-  base::LogLevel level = base::LogLevel::kInfo;
-  base::ParseLogLevel(settings.log_level, &level);
-  base::SetLogLevel(level);
-  const absl::StatusOr<int> code = Serve(settings, shutdown);
-  if (code.ok()) return *code;
-  base::LogError("worker cannot start", {{"error", code.status().ToString()}});
-  return 1;
+  return mesh::RunProcess(
+      options, settings.process.log_level, argc, argv,
+      [&settings](base::Shutdown& shutdown) { return Serve(settings, shutdown); });
 }
 
 }  // namespace

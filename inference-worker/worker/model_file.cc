@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "engine/weights/gguf_split.h"
 
 namespace conclave::worker {
 namespace {
@@ -48,6 +49,24 @@ bool IsInside(const fs::path& path, const fs::path& folder) {
   return end == folder.end();
 }
 
+// Links and dots resolved. A shard keeps its own name, by which the others are found: a download
+// cache has links to files named by their hash.
+fs::path Resolve(const fs::path& path, std::error_code& error) {
+  const fs::path canonical = fs::canonical(path, error);
+  if (error || engine::ShardPaths(path.string()).size() == 1) return canonical;
+  return fs::canonical(fs::absolute(path).parent_path(), error) / path.filename();
+}
+
+// This file and the others that opening it opens.
+bool ShardsAreInside(const std::string& path, const fs::path& root) {
+  const std::vector<std::string> shards = engine::ShardPaths(path);
+  return std::all_of(shards.begin(), shards.end(), [&](const std::string& shard) {
+    std::error_code missing;
+    const fs::path resolved = fs::canonical(shard, missing);
+    return missing || IsInside(resolved, root);
+  });
+}
+
 // Adds up to `size` bytes from `offset` on.
 void AddRange(std::ifstream& file, int64_t offset, int64_t size, std::string* buffer,
               Sha256* hash) {
@@ -73,6 +92,10 @@ bool IsModelName(std::string_view name) {
 
 std::string ModelNameOf(const std::string& path) {
   fs::path p(path);
+  if (engine::ShardPaths(path).size() > 1) {
+    const std::string stem = p.stem().string();
+    return stem.substr(0, stem.size() - std::string_view("-00001-of-00003").size());
+  }
   if (!p.has_filename()) p = p.parent_path();
   return p.extension() == ".gguf" || p.extension() == ".json" ? p.stem().string()
                                                               : p.filename().string();
@@ -80,7 +103,7 @@ std::string ModelNameOf(const std::string& path) {
 
 absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
   std::error_code error;
-  const fs::path canonical = fs::canonical(path, error);
+  const fs::path canonical = Resolve(path, error);
   if (error) return base::NotFound(absl::StrCat("path: ", path, ": ", error.message()));
   fs::path file = canonical;
   if (fs::is_directory(canonical, error)) file = canonical / "config.json";
@@ -89,8 +112,13 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
     return base::InvalidArgument(
         absl::StrCat("path: ", path, ": neither a regular file nor a model folder"));
   }
-  return ModelFile{
-      .path = canonical.string(), .size_bytes = info.st_size, .modified_unix = info.st_mtim.tv_sec};
+  ModelFile model{.path = canonical.string(), .modified_unix = info.st_mtim.tv_sec};
+  for (const std::string& shard : engine::ShardPaths(file.string())) {
+    // A missing one is the reader's to name.
+    const auto bytes = static_cast<int64_t>(fs::file_size(shard, error));
+    if (!error) model.size_bytes += bytes;
+  }
+  return model;
 }
 
 absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
@@ -103,7 +131,7 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
     std::error_code error;
     const fs::path root = fs::canonical(folder, error);
     if (error) continue;
-    const fs::path resolved = fs::canonical(root / path, error);  // an absolute path stays itself
+    const fs::path resolved = Resolve(root / path, error);  // an absolute path stays itself
     if (error) {
       // Whether a file exists is told for paths inside the folder only.
       const fs::path lexical = (root / path).lexically_normal();
@@ -111,38 +139,44 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
         missing = base::NotFound("path: no such file in the model folder");
       continue;
     }
-    if (IsInside(resolved, root)) return CheckModelFile(resolved.string());
+    if (IsInside(resolved, root) && ShardsAreInside(resolved.string(), root)) {
+      return CheckModelFile(resolved.string());
+    }
   }
   return missing;
 }
 
 absl::StatusOr<std::string> Fingerprint(const std::string& path) {
   std::error_code error;
-  fs::path file_path = path;
-  if (fs::is_directory(file_path, error)) file_path /= "config.json";
-  std::ifstream file(file_path, std::ios::binary);
-  const auto size = static_cast<int64_t>(fs::file_size(file_path, error));
-  if (error || !file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
+  const std::string head =
+      fs::is_directory(path, error) ? (fs::path(path) / "config.json").string() : path;
   Sha256 hash;
-  hash.Add(&size, sizeof size);
   std::string buffer;
-  AddRange(file, 0, std::min(size, kHeadBytes), &buffer, &hash);
-  const int64_t rest = size - kHeadBytes;
-  for (int64_t i = 0; i < kSamples && rest > 0; ++i) {
-    AddRange(file, kHeadBytes + rest / kSamples * i, kSampleBytes, &buffer, &hash);
+  for (const std::string& name : engine::ShardPaths(head)) {
+    std::ifstream file(name, std::ios::binary);
+    const auto size = static_cast<int64_t>(fs::file_size(name, error));
+    if (error || !file) return base::NotFound(absl::StrCat(name, ": cannot be read"));
+    hash.Add(&size, sizeof size);
+    AddRange(file, 0, std::min(size, kHeadBytes), &buffer, &hash);
+    const int64_t rest = size - kHeadBytes;
+    for (int64_t i = 0; i < kSamples && rest > 0; ++i) {
+      AddRange(file, kHeadBytes + rest / kSamples * i, kSampleBytes, &buffer, &hash);
+    }
   }
   return hash.Hex().substr(0, 16);
 }
 
 absl::StatusOr<std::string> Sha256Digest(const std::string& path, const std::stop_token& stop) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
   Sha256 hash;
   std::string buffer(kReadBytes, '\0');
-  while (file) {
-    if (stop.stop_requested()) return absl::CancelledError("stopped");
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    hash.Add(buffer.data(), static_cast<size_t>(file.gcount()));
+  for (const std::string& name : engine::ShardPaths(path)) {
+    std::ifstream file(name, std::ios::binary);
+    if (!file) return base::NotFound(absl::StrCat(name, ": cannot be read"));
+    while (file) {
+      if (stop.stop_requested()) return absl::CancelledError("stopped");
+      file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+      hash.Add(buffer.data(), static_cast<size_t>(file.gcount()));
+    }
   }
   return absl::StrCat("sha256:", hash.Hex());
 }

@@ -15,9 +15,11 @@ namespace conclave::worker {
 // Letters, digits and "._:/-", 1 to 128 of them, the first a letter or digit.
 bool IsModelName(std::string_view name);
 
-// The name a file gets when nobody gave one: its stem.
+// The name a file gets when nobody gave one: its stem, less the number of a shard.
 std::string ModelNameOf(const std::string& path);
 
+// A model in several GGUF files goes by any one of them; sizes, fingerprints and digests are those
+// of all, in order.
 struct ModelFile {
   std::string path;  // canonical
   int64_t size_bytes = 0;
@@ -28,7 +30,8 @@ struct ModelFile {
 // a regular file (or a folder that holds a config.json).
 absl::StatusOr<ModelFile> CheckModelFile(const std::string& path);
 // A path from a request: besides, PERMISSION_DENIED unless it lies inside one of `folders` after
-// links and dots are resolved. Relative paths are looked up in each folder.
+// links and dots are resolved, and with it all shards of the same model. Relative paths are looked
+// up in each folder.
 absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
                                          const std::vector<std::string>& folders);
 

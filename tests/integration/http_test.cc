@@ -199,6 +199,10 @@ std::vector<RawCase> RawCases() {
        Post("Transfer-Encoding: chunked\r\n",
             "3;" + std::string(1 << 20, 'a') + "\r\nabc\r\n0\r\n\r\n"),
        400, false},
+      {"a quoted extension that has no end",
+       Post("Transfer-Encoding: chunked\r\n", "3;a=\"\r\nabc\r\n0\r\n\r\n"), 400, false},
+      {"1 KB of zeros", Post("Transfer-Encoding: chunked\r\n", std::string(1024, '0') + "\r\n\r\n"),
+       400, false},
       {"chunk size overflow",
        Post("Transfer-Encoding: chunked\r\n", std::string(17, 'F') + "\r\nabc\r\n0\r\n\r\n"), 400,
        false},
@@ -211,6 +215,7 @@ std::vector<RawCase> RawCases() {
       // Headers.
       {"obs-fold", get + "X-A: b\r\n c\r\n\r\n", 400, false},
       {"bare LF", "GET /hello HTTP/1.1\nHost: localhost\n\n", 400, false},
+      {"a Connection that is no list", get + "Connection: close now\r\n\r\n", 400, false},
       {"no Host", "GET /hello HTTP/1.1\r\n\r\n", 400, false},
       {"two Hosts", get + "Host: localhost\r\n\r\n", 400, false},
       {"NUL", get + std::string("X-A: b\0c\r\n\r\n", 12), 400, false},

@@ -241,6 +241,17 @@ TEST_CASE("a failing model fails the run, and says so in the last events") {
   CHECK(w.messages().Create(message).ok());
 }
 
+TEST_CASE("what the transport says of our addresses is not told to callers") {
+  RunWorld w(R"({"rules": [{"refuse":
+      {"code": "UNAVAILABLE", "message": "ipv4:10.0.0.7:50051: connection refused"}}]})");
+  auto replica = w.NewReplica(milliseconds(50));
+  const pb::Run done = w.Await(w.Ask(replica->runs(), "go"));
+  CHECK(done.status() == pb::RUN_STATUS_FAILED);
+  CHECK(done.last_error().code() == "server_error");
+  CHECK_FALSE(done.last_error().message().empty());
+  CHECK(done.last_error().message().find("10.0.0.7") == std::string::npos);
+}
+
 TEST_CASE("a run of an unknown model fails and does not hang") {
   RunWorld w(kEcho);
   auto replica = w.NewReplica();

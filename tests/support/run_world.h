@@ -28,7 +28,8 @@ namespace pb = conclave::v1;
 class Replica final {
  public:
   Replica(const std::string& conninfo, const std::vector<std::string>& workers,
-          std::chrono::milliseconds lease, std::chrono::seconds expiry = std::chrono::seconds(600))
+          std::chrono::milliseconds lease, std::chrono::seconds expiry = std::chrono::seconds(600),
+          std::chrono::milliseconds worker_patience = std::chrono::milliseconds(20'000))
       : database_({.pool = {.conninfo = conninfo, .size = 8}}),
         runs_(database_, signals_, {.expires_after = expiry}),
         discovery_(*mesh::Discovery::Start({.targets = workers})),
@@ -39,7 +40,7 @@ class Replica final {
                .lease = lease,
                .poll_every = std::chrono::milliseconds(50),
                .executor = {.flush_every = std::chrono::milliseconds(5),
-                            .worker_patience = std::chrono::milliseconds(20'000)}},
+                            .worker_patience = worker_patience}},
               nullptr) {
     REQUIRE(discovery_->WaitFor([](const mesh::Fleet& f) { return f.num_usable() > 0; },
                                 std::chrono::seconds(10)));
@@ -69,9 +70,10 @@ class RunWorld final {
     assistant_ = assistants_.Create(request)->id();
   }
 
-  std::unique_ptr<Replica> NewReplica() {
+  std::unique_ptr<Replica> NewReplica(
+      std::chrono::milliseconds worker_patience = std::chrono::milliseconds(20'000)) {
     return std::make_unique<Replica>(db_.conninfo(), std::vector{worker_->address()}, lease_,
-                                     expiry_);
+                                     expiry_, worker_patience);
   }
 
   // A thread that says `text`, and a run of it. `change` may alter the request.

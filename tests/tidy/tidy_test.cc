@@ -217,7 +217,8 @@ TEST_CASE("banned words have a replacement") {
 TEST_CASE("Boost.Beast, libpq and yaml-cpp stay where they are wrapped") {
   const auto allowed = [](const std::string& path, const std::string& line) {
     if (line.find("<boost/beast") != std::string::npos) {
-      return StartsWith(path, "common/mesh/probe_server");
+      return StartsWith(path, "common/mesh/probe_server") ||
+             path == "gateway/http/request_reader.cc" || path == "gateway/http/response_bytes.cc";
     }
     if (line.find("libpq-fe.h") != std::string::npos) {
       return StartsWith(path, "assistant-store/store/db/");

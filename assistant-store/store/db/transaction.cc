@@ -106,7 +106,9 @@ absl::Status Database::AskOutcome(const std::string& transaction_id) {
     if (rows->Text(0, 0) == "committed") return absl::OkStatus();
     if (rows->Text(0, 0) == "aborted") return absl::AbortedError("database: the commit was lost");
   }
-  return base::Unavailable("database: connection lost during commit, outcome unknown");
+  return base::WithReason(
+      base::Unavailable("database: connection lost during commit, outcome unknown"),
+      "outcome_unknown");
 }
 
 absl::StatusOr<Rows> Database::Query(std::string_view op, std::string_view sql,

@@ -237,8 +237,10 @@ absl::Status RunExecutor::Settle(const Result& result) {
 absl::Status RunExecutor::Fail(const absl::Status& error) {
   pb::RunError told;
   told.set_code(std::string(ErrorCode(error.code())));
-  // What went wrong inside is for the log; a caller can do nothing with it.
-  const bool internal = absl::IsInternal(error);
+  // What went wrong inside is for the log; a caller can do nothing with it. Without a reason
+  // UNAVAILABLE comes from the transport and names our addresses.
+  const bool internal = absl::IsInternal(error) || absl::IsUnknown(error) ||
+                        (absl::IsUnavailable(error) && base::ReasonOf(error).empty());
   told.set_message(internal ? "Sorry, something went wrong." : std::string(error.message()));
   base::LogWarning("run failed", {{"run", recorder_.history().run.id()},
                                   {"code", absl::StatusCodeToString(error.code())},

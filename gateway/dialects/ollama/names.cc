@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "gateway/http/ascii.h"
+
 namespace conclave::gateway::ollama {
 namespace {
 
@@ -13,11 +15,7 @@ std::string Normal(std::string_view name) {
   if (name.size() > kLatest.size() && name.substr(name.size() - kLatest.size()) == kLatest) {
     name.remove_suffix(kLatest.size());
   }
-  std::string lower(name);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
+  return Lowercase(name);
 }
 
 }  // namespace

@@ -66,6 +66,11 @@ absl::Status CheckStore(const Services& services) {
   return base::Unimplemented("this server runs without a store: nothing stateful is served");
 }
 
+bool Gives(const Exchange& exchange, std::string_view field) {
+  const auto document = ParseStoredBody(exchange.request.body);
+  return !document.ok() || document->root().Get(field).present();
+}
+
 void AddAssistantRoutes(Router& router, const Services& services) {
   const auto add = [&](std::string_view method, std::string_view path, auto handle) {
     AddBoth(router, method, path,

@@ -179,10 +179,14 @@ absl::Status ReadMessages(JsonValue messages, Add add) {
   return absl::OkStatus();
 }
 
-absl::Status RefuseUnknown(JsonValue root, std::span<const std::string_view> known) {
+absl::Status RefuseUnknown(JsonValue root, std::span<const std::string_view> known,
+                           std::span<const std::string_view> more) {
   absl::Status status;
+  const auto has = [](std::span<const std::string_view> names, std::string_view key) {
+    return std::find(names.begin(), names.end(), key) != names.end();
+  };
   root.ForEachMember([&](std::string_view key, JsonValue value) {
-    if (status.ok() && std::find(known.begin(), known.end(), key) == known.end()) {
+    if (status.ok() && !has(known, key) && !has(more, key)) {
       status = value.Error("unknown parameter");
     }
   });
@@ -243,8 +247,6 @@ constexpr std::string_view kRunFields[] = {"assistant_id",
                                            "model",
                                            "reasoning_effort",
                                            "instructions",
-                                           "additional_instructions",
-                                           "additional_messages",
                                            "tools",
                                            "metadata",
                                            "temperature",
@@ -256,24 +258,9 @@ constexpr std::string_view kRunFields[] = {"assistant_id",
                                            "tool_choice",
                                            "parallel_tool_calls",
                                            "response_format"};
-
-constexpr std::string_view kThreadAndRunFields[] = {"assistant_id",
-                                                    "thread",
-                                                    "model",
-                                                    "reasoning_effort",
-                                                    "instructions",
-                                                    "tools",
-                                                    "tool_resources",
-                                                    "metadata",
-                                                    "temperature",
-                                                    "top_p",
-                                                    "stream",
-                                                    "max_prompt_tokens",
-                                                    "max_completion_tokens",
-                                                    "truncation_strategy",
-                                                    "tool_choice",
-                                                    "parallel_tool_calls",
-                                                    "response_format"};
+// What only one of the two ways to create a run takes.
+constexpr std::string_view kRunOnly[] = {"additional_instructions", "additional_messages"};
+constexpr std::string_view kThreadAndRunOnly[] = {"thread", "tool_resources"};
 
 }  // namespace
 
@@ -335,7 +322,7 @@ absl::StatusOr<v1::ModifyMessageRequest> DecodeModifyMessage(JsonValue root) {
 
 absl::StatusOr<v1::CreateRunRequest> DecodeCreateRun(JsonValue root) {
   v1::CreateRunRequest request;
-  RETURN_IF_ERROR(RefuseUnknown(root, kRunFields));
+  RETURN_IF_ERROR(RefuseUnknown(root, kRunFields, kRunOnly));
   RETURN_IF_ERROR(ReadRun(root, &request));
   RETURN_IF_ERROR(ReadText(root.Get("additional_instructions"), [&request](std::string text) {
     request.set_additional_instructions(std::move(text));
@@ -347,7 +334,7 @@ absl::StatusOr<v1::CreateRunRequest> DecodeCreateRun(JsonValue root) {
 
 absl::StatusOr<v1::CreateThreadAndRunRequest> DecodeCreateThreadAndRun(JsonValue root) {
   v1::CreateThreadAndRunRequest request;
-  RETURN_IF_ERROR(RefuseUnknown(root, kThreadAndRunFields));
+  RETURN_IF_ERROR(RefuseUnknown(root, kRunFields, kThreadAndRunOnly));
   RETURN_IF_ERROR(ReadRun(root, request.mutable_run()));
   request.mutable_thread();
   const JsonValue thread = root.Get("thread");

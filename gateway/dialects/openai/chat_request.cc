@@ -136,6 +136,54 @@ bool HasTool(const v1::ChatPrompt& chat, const std::string& name) {
                      [&](const v1::Tool& tool) { return tool.name() == name; });
 }
 
+absl::Status ReadChoiceMode(JsonValue choice, v1::ChatPrompt* chat) {
+  v1::ToolChoice* out = chat->mutable_tool_choice();
+  ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
+  if (mode == "none") {
+    out->set_mode(v1::ToolChoice::MODE_NONE);
+  } else if (mode == "auto") {
+    out->set_mode(v1::ToolChoice::MODE_AUTO);
+  } else if (mode == "required") {
+    out->set_mode(v1::ToolChoice::MODE_REQUIRED);
+  } else {
+    return choice.Error("expected none, auto, required or an object");
+  }
+  const bool needs_tools = mode == "required";
+  if (needs_tools && chat->tools().empty())
+    return choice.Error("there are no tools to choose from");
+  return absl::OkStatus();
+}
+
+// The name in {"type":"function","function":{"name"}}; it must be one of the tools.
+absl::StatusOr<std::string> ReadChosenTool(JsonValue choice, const v1::ChatPrompt& chat) {
+  const JsonValue name = choice.Get("function").Get("name");
+  ASSIGN_OR_RETURN(std::string tool, name.AsString());
+  if (!HasTool(chat, tool)) return name.Error("no tool of this name is given");
+  return tool;
+}
+
+// {"mode":"auto"|"required","tools":[…]}: the model is shown these of the tools only, which is the
+// one way to be sure that it calls no other.
+absl::Status ReadAllowedTools(JsonValue allowed, v1::ChatPrompt* chat) {
+  RETURN_IF_ERROR(allowed.ExpectObject());
+  const JsonValue tools = allowed.Get("tools");
+  RETURN_IF_ERROR(tools.ExpectArray());
+  if (tools.size() == 0) return tools.Error("must not be empty");
+  std::vector<std::string> names;
+  for (size_t i = 0; i < tools.size(); ++i) {
+    ASSIGN_OR_RETURN(std::string name, ReadChosenTool(tools.At(i), *chat));
+    names.push_back(std::move(name));
+  }
+  auto* shown = chat->mutable_tools();
+  shown->erase(std::remove_if(shown->begin(), shown->end(),
+                              [&names](const v1::Tool& tool) {
+                                return std::find(names.begin(), names.end(), tool.name()) ==
+                                       names.end();
+                              }),
+               shown->end());
+  return ReadChoiceMode(allowed.Get("mode"), chat);
+}
+
 absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
   auto& variables = *chat->mutable_template_variables();
   ASSIGN_OR_RETURN(const std::optional<std::string> effort,
@@ -275,31 +323,16 @@ absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
 
 absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
   if (choice.missing()) return absl::OkStatus();
-  v1::ToolChoice* out = chat->mutable_tool_choice();
-  if (choice.is_string()) {
-    ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
-    if (mode == "none") {
-      out->set_mode(v1::ToolChoice::MODE_NONE);
-    } else if (mode == "auto") {
-      out->set_mode(v1::ToolChoice::MODE_AUTO);
-    } else if (mode == "required") {
-      out->set_mode(v1::ToolChoice::MODE_REQUIRED);
-    } else {
-      return choice.Error("expected none, auto, required or an object");
-    }
-    const bool needs_tools = mode == "required";
-    if (needs_tools && chat->tools().empty())
-      return choice.Error("there are no tools to choose from");
-    return absl::OkStatus();
-  }
+  if (choice.is_string()) return ReadChoiceMode(choice, chat);
   if (!choice.is_object()) return choice.Error("expected string or object");
   ASSIGN_OR_RETURN(const std::string type, choice.Get("type").AsString());
-  if (type != "function") return choice.Get("type").Error("only \"function\" is supported");
-  const JsonValue name = choice.Get("function").Get("name");
-  ASSIGN_OR_RETURN(const std::string tool, name.AsString());
-  if (!HasTool(*chat, tool)) return name.Error("no tool of this name is given");
-  out->set_mode(v1::ToolChoice::MODE_NAMED);
-  out->set_name(tool);
+  if (type == "allowed_tools") return ReadAllowedTools(choice.Get("allowed_tools"), chat);
+  if (type != "function") {
+    return choice.Get("type").Error("only \"function\" and \"allowed_tools\" are supported");
+  }
+  ASSIGN_OR_RETURN(const std::string tool, ReadChosenTool(choice, *chat));
+  chat->mutable_tool_choice()->set_mode(v1::ToolChoice::MODE_NAMED);
+  chat->mutable_tool_choice()->set_name(tool);
   return absl::OkStatus();
 }
 

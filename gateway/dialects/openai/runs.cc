@@ -135,6 +135,8 @@ Task<void> ListRuns(const Services& services, Exchange& exchange) {
 }
 
 Task<void> ModifyRun(const Services& services, Exchange& exchange) {
+  // Metadata is all that can be modified, and what is not given stays.
+  if (!Gives(exchange, "metadata")) return GetRun(services, exchange);
   return CallStore<v1::ModifyRunRequest, v1::Run>(
       services, exchange, &StoreUpstream::ModifyRun,
       [](Exchange& e) -> absl::StatusOr<v1::ModifyRunRequest> {

@@ -47,6 +47,10 @@ auto DecodeBody(const Exchange& exchange, Decode decode)
   return decode(document.root());
 }
 
+// Whether the body names the field; true as well when the body cannot be read, so that its reader
+// complains.
+bool Gives(const Exchange& exchange, std::string_view field);
+
 void AddAssistantRoutes(Router& router, const Services& services);
 void AddThreadRoutes(Router& router, const Services& services);
 void AddRunRoutes(Router& router, const Services& services);

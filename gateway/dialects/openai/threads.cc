@@ -100,6 +100,8 @@ Task<void> GetMessage(const Services& services, Exchange& exchange) {
 }
 
 Task<void> ModifyMessage(const Services& services, Exchange& exchange) {
+  // Metadata is all that can be modified, and what is not given stays.
+  if (!Gives(exchange, "metadata")) return GetMessage(services, exchange);
   return CallStore<v1::ModifyMessageRequest, v1::Message>(
       services, exchange, &StoreUpstream::ModifyMessage,
       [](Exchange& e) -> absl::StatusOr<v1::ModifyMessageRequest> {

@@ -142,27 +142,10 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParseCondition() {
 }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseOr() {
-  ASSIGN_OR_RETURN(ExprPtr left, ParseAnd());
-  while (IsName("or")) {
-    auto expr = NewExpr(ExprKind::kOr, line());
-    Next();
-    expr->left = std::move(left);
-    ASSIGN_OR_RETURN(expr->right, ParseAnd());
-    ASSIGN_OR_RETURN(left, Finish(std::move(expr)));
-  }
-  return left;
+  return ParseLeftAssociative(ExprKind::kOr, {"or"}, &ExpressionParser::ParseAnd);
 }
-
 absl::StatusOr<ExprPtr> ExpressionParser::ParseAnd() {
-  ASSIGN_OR_RETURN(ExprPtr left, ParseNot());
-  while (IsName("and")) {
-    auto expr = NewExpr(ExprKind::kAnd, line());
-    Next();
-    expr->left = std::move(left);
-    ASSIGN_OR_RETURN(expr->right, ParseNot());
-    ASSIGN_OR_RETURN(left, Finish(std::move(expr)));
-  }
-  return left;
+  return ParseLeftAssociative(ExprKind::kAnd, {"and"}, &ExpressionParser::ParseNot);
 }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseNot() {
@@ -200,45 +183,40 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParseCompare() {
 }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseLeftAssociative(
-    std::initializer_list<std::string_view> operators,
+    ExprKind kind, std::initializer_list<std::string_view> operators,
     absl::StatusOr<ExprPtr> (ExpressionParser::*next)()) {
   ASSIGN_OR_RETURN(ExprPtr left, (this->*next)());
   for (;;) {
+    // "and" and "or" are names to the lexer.
     const auto* op =
-        std::find_if(operators.begin(), operators.end(),
-                     [&](std::string_view candidate) { return IsOperator(candidate); });
+        std::find_if(operators.begin(), operators.end(), [&](std::string_view candidate) {
+          return kind == ExprKind::kBinary ? IsOperator(candidate) : IsName(candidate);
+        });
     if (op == operators.end()) return left;
-    auto binary = NewExpr(ExprKind::kBinary, line());
+    auto expr = NewExpr(kind, line());
     Next();
-    binary->name = *op;
-    binary->left = std::move(left);
-    ASSIGN_OR_RETURN(binary->right, (this->*next)());
-    ASSIGN_OR_RETURN(left, Finish(std::move(binary)));
+    if (kind == ExprKind::kBinary) expr->name = *op;
+    expr->left = std::move(left);
+    ASSIGN_OR_RETURN(expr->right, (this->*next)());
+    ASSIGN_OR_RETURN(left, Finish(std::move(expr)));
   }
 }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseSum() {
-  return ParseLeftAssociative({"+", "-"}, &ExpressionParser::ParseConcat);
+  return ParseLeftAssociative(ExprKind::kBinary, {"+", "-"}, &ExpressionParser::ParseConcat);
 }
 absl::StatusOr<ExprPtr> ExpressionParser::ParseConcat() {
-  return ParseLeftAssociative({"~"}, &ExpressionParser::ParseProduct);
+  return ParseLeftAssociative(ExprKind::kBinary, {"~"}, &ExpressionParser::ParseProduct);
 }
 absl::StatusOr<ExprPtr> ExpressionParser::ParseProduct() {
-  return ParseLeftAssociative({"*", "/", "//", "%"}, &ExpressionParser::ParsePower);
+  return ParseLeftAssociative(ExprKind::kBinary, {"*", "/", "//", "%"},
+                              &ExpressionParser::ParsePower);
+}
+absl::StatusOr<ExprPtr> ExpressionParser::ParsePower() {
+  return ParseLeftAssociative(ExprKind::kBinary, {"**"}, &ExpressionParser::ParseOperand);
 }
 
-absl::StatusOr<ExprPtr> ExpressionParser::ParsePower() {
-  ASSIGN_OR_RETURN(ExprPtr left, ParseUnary(true));
-  while (IsOperator("**")) {
-    auto binary = NewExpr(ExprKind::kBinary, line());
-    Next();
-    binary->name = "**";
-    binary->left = std::move(left);
-    ASSIGN_OR_RETURN(binary->right, ParseUnary(true));
-    ASSIGN_OR_RETURN(left, Finish(std::move(binary)));
-  }
-  return left;
-}
+absl::StatusOr<ExprPtr> ExpressionParser::ParseOperand() { return ParseUnary(true); }
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseUnary(bool with_filter) {
   const Nesting nesting(*this);
@@ -347,10 +325,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParsePostfix(ExprPtr left) {
     } else if (IsOperator("[")) {
       ASSIGN_OR_RETURN(left, ParseSubscript(std::move(left)));
     } else if (IsOperator("(")) {
-      auto call = NewExpr(ExprKind::kCall, at);
-      call->left = std::move(left);
-      ASSIGN_OR_RETURN(call->call, ParseCallArguments());
-      ASSIGN_OR_RETURN(left, Finish(std::move(call)));
+      ASSIGN_OR_RETURN(left, ParseCall(std::move(left)));
     } else {
       return left;
     }
@@ -385,6 +360,13 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParseSubscript(ExprPtr left) {
   return Finish(std::move(item));
 }
 
+absl::StatusOr<ExprPtr> ExpressionParser::ParseCall(ExprPtr callee) {
+  auto call = NewExpr(ExprKind::kCall, line());
+  call->left = std::move(callee);
+  ASSIGN_OR_RETURN(call->call, ParseCallArguments());
+  return Finish(std::move(call));
+}
+
 absl::StatusOr<CallNode> ExpressionParser::ParseCallArguments() {
   CallNode call;
   RETURN_IF_ERROR(ExpectOperator("("));
@@ -413,16 +395,12 @@ absl::StatusOr<CallNode> ExpressionParser::ParseCallArguments() {
 
 absl::StatusOr<ExprPtr> ExpressionParser::ParseFiltersAndTests(ExprPtr left) {
   for (;;) {
-    const int at = line();
     if (IsOperator("|")) {
       ASSIGN_OR_RETURN(left, ParseOneFilter(std::move(left)));
     } else if (IsName("is")) {
       ASSIGN_OR_RETURN(left, ParseOneTest(std::move(left)));
     } else if (IsOperator("(")) {
-      auto call = NewExpr(ExprKind::kCall, at);
-      call->left = std::move(left);
-      ASSIGN_OR_RETURN(call->call, ParseCallArguments());
-      ASSIGN_OR_RETURN(left, Finish(std::move(call)));
+      ASSIGN_OR_RETURN(left, ParseCall(std::move(left)));
     } else {
       return left;
     }

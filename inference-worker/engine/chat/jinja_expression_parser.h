@@ -59,7 +59,9 @@ class ExpressionParser {
   absl::StatusOr<ExprPtr> ParseConcat();
   absl::StatusOr<ExprPtr> ParseProduct();
   absl::StatusOr<ExprPtr> ParsePower();
+  absl::StatusOr<ExprPtr> ParseOperand();
   absl::StatusOr<ExprPtr> ParseUnary(bool with_filter);
+  absl::StatusOr<ExprPtr> ParseCall(ExprPtr callee);
   absl::StatusOr<ExprPtr> ParsePrimary();
   absl::StatusOr<ExprPtr> ParseParenthesized();
   absl::StatusOr<ExprPtr> ParseList();
@@ -70,8 +72,10 @@ class ExpressionParser {
   absl::StatusOr<ExprPtr> ParseOneFilter(ExprPtr left);
   absl::StatusOr<ExprPtr> ParseOneTest(ExprPtr left);
   bool StartsTestArgument() const;
-  // Binary operators of one level of precedence, joined from the left.
-  absl::StatusOr<ExprPtr> ParseLeftAssociative(std::initializer_list<std::string_view> operators,
+  // The operators of one level of precedence, joined from the left: kBinary, kAnd or kOr. `next` is
+  // the level that binds tighter.
+  absl::StatusOr<ExprPtr> ParseLeftAssociative(ExprKind kind,
+                                               std::initializer_list<std::string_view> operators,
                                                absl::StatusOr<ExprPtr> (ExpressionParser::*next)());
 
   std::vector<Token> tokens_;

@@ -83,9 +83,9 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
   RETURN_IF_ERROR(CheckTokens("resumed", request.resumed, vocab_size));
   if (request.stop_ids.size() > kStopIdsMax) {
     return base::InvalidArgument(
-        absl::StrCat("stop_ids: ", request.stop_ids.size(), ", at most ", kStopIdsMax));
+        absl::StrCat("stop_token_ids: ", request.stop_ids.size(), ", at most ", kStopIdsMax));
   }
-  RETURN_IF_ERROR(CheckTokens("stop_ids", request.stop_ids, vocab_size));
+  RETURN_IF_ERROR(CheckTokens("stop_token_ids", request.stop_ids, vocab_size));
   if (request.max_tokens < 0) {
     return base::InvalidArgument(absl::StrCat("max_tokens: ", request.max_tokens, " is below 0"));
   }

@@ -2,10 +2,13 @@
 // by name from then on.
 #pragma once
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/weights/mapped_file.h"
@@ -23,6 +26,11 @@ class DirectorySource final : public ModelSource {
   bool AddTensor(std::string name, const TensorView& view);
   // Files to keep mapped; none for a source over memory.
   void AddFile(std::unique_ptr<MappedFile> file) { files_.push_back(std::move(file)); }
+  void AddFiles(std::vector<std::unique_ptr<MappedFile>> files) {
+    std::move(files.begin(), files.end(), std::back_inserter(files_));
+  }
+  // Gives the files to another source, which takes over what refers to them.
+  std::vector<std::unique_ptr<MappedFile>> TakeFiles() { return std::exchange(files_, {}); }
   // Keeps text that metadata refers to but no file holds.
   std::string_view Keep(std::string text);
 

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "engine/weights/directory.h"
+#include "engine/weights/gguf_split.h"
+#include "engine/weights/gguf_types.h"
 #include "engine/weights/mapped_file.h"
 
 namespace conclave::engine {
@@ -22,21 +24,7 @@ constexpr uint64_t kMaxAlignment = 65'536;
 constexpr uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
-enum ValueType : uint32_t {
-  kUint8 = 0,
-  kInt8 = 1,
-  kUint16 = 2,
-  kInt16 = 3,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-  kFloat64 = 12,
-};
+using enum GgufValue::Type;
 
 // The bytes of a scalar of the type; 0 for strings, arrays and unknown types.
 uint64_t ScalarBytes(uint32_t type) {
@@ -108,7 +96,6 @@ class Parser final {
     RETURN_IF_ERROR(ReadHeader());
     for (uint64_t i = 0; i < num_metadata_; ++i) RETURN_IF_ERROR(ReadMetadata(i));
     RETURN_IF_ERROR(ReadAlignment());
-    RETURN_IF_ERROR(CheckSplit());
     pending_.reserve(num_tensors_);
     for (uint64_t i = 0; i < num_tensors_; ++i) RETURN_IF_ERROR(ReadTensorInfo(i));
     return PlaceTensors();
@@ -302,13 +289,6 @@ class Parser final {
     return absl::OkStatus();
   }
 
-  absl::Status CheckSplit() const {
-    ASSIGN_OR_RETURN(const int64_t parts, source_.GetInt("split.count", 0, 65'535, 1));
-    if (parts <= 1) return absl::OkStatus();
-    return base::Unimplemented(std::string(source_.path()) + ": gguf: split.count: one of " +
-                               std::to_string(parts) + " parts; join them into one file");
-  }
-
   absl::Status ReadTensorInfo(uint64_t i) {
     PendingTensor tensor;
     tensor.field = "tensor[" + std::to_string(i) + "]";
@@ -420,21 +400,59 @@ class Parser final {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGguf(const std::string& path) {
+namespace {
+
+absl::StatusOr<std::shared_ptr<DirectorySource>> OpenShard(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, MappedFile::Open(path));
   auto source = std::make_shared<DirectorySource>(path);
   const MappedFile& mapped = *file;
   source->AddFile(std::move(file));
   RETURN_IF_ERROR(Parser(mapped.bytes(), *source).Parse());
   RETURN_IF_ERROR(source->Health());
-  return std::shared_ptr<const ModelSource>(std::move(source));
+  return source;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGguf(const std::string& path) {
+  ASSIGN_OR_RETURN(std::shared_ptr<DirectorySource> given, OpenShard(path));
+  ASSIGN_OR_RETURN(const GgufSplit split, ReadSplit(*given));
+  if (split.count == 1) return given;
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, ShardPaths(path, split));
+  std::vector<std::shared_ptr<DirectorySource>> shards;
+  for (const std::string& shard : paths) {
+    if (shard == path) {
+      shards.push_back(std::move(given));
+      continue;
+    }
+    absl::StatusOr<std::shared_ptr<DirectorySource>> opened = OpenShard(shard);
+    if (!opened.ok()) {
+      return base::Annotate(opened.status(), "while opening the shards of " + path);
+    }
+    shards.push_back(*std::move(opened));
+  }
+  return JoinShards(path, std::move(shards));
 }
 
 absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGgufBytes(std::span<const std::byte> bytes,
                                                                  const std::string& name) {
-  auto source = std::make_shared<DirectorySource>(name);
-  RETURN_IF_ERROR(Parser(bytes, *source).Parse());
-  return std::shared_ptr<const ModelSource>(std::move(source));
+  const GgufBytes only = {bytes, name};
+  return OpenGgufShards({&only, 1});
+}
+
+absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGgufShards(
+    std::span<const GgufBytes> shards) {
+  std::vector<std::shared_ptr<DirectorySource>> parsed;
+  for (const GgufBytes& shard : shards) {
+    parsed.push_back(std::make_shared<DirectorySource>(shard.name));
+    RETURN_IF_ERROR(Parser(shard.bytes, *parsed.back()).Parse());
+  }
+  if (parsed.size() == 1) {
+    ASSIGN_OR_RETURN(const GgufSplit split, ReadSplit(*parsed[0]));
+    if (split.count == 1) return parsed[0];
+  }
+  const std::string name(parsed.front()->path());
+  return JoinShards(name, std::move(parsed));
 }
 
 }  // namespace conclave::engine

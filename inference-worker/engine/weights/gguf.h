@@ -15,12 +15,20 @@
 
 namespace conclave::engine {
 
-// Maps the file. INVALID_ARGUMENT for a broken file; UNIMPLEMENTED for one part of a split model;
-// else as MappedFile::Open.
+// Maps the file and, when it is a shard of a split model (gguf_split.h), all the others beside it.
+// INVALID_ARGUMENT for a broken file or a shard that does not belong; else as MappedFile::Open,
+// NOT_FOUND for a missing shard among it.
 absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGguf(const std::string& path);
 
 // The same over bytes in memory that outlive the source; `name` stands for the path.
+struct GgufBytes {
+  std::span<const std::byte> bytes;
+  std::string name;
+};
 absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGgufBytes(std::span<const std::byte> bytes,
                                                                  const std::string& name);
+// All shards of a model, in order; at least one.
+absl::StatusOr<std::shared_ptr<const ModelSource>> OpenGgufShards(
+    std::span<const GgufBytes> shards);
 
 }  // namespace conclave::engine

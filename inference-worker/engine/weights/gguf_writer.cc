@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "base/check.h"
@@ -13,16 +14,20 @@
 namespace conclave::engine {
 namespace {
 
+using enum GgufValue::Type;
+
 constexpr int64_t kAlignment = 32;
 
 template <typename T>
+  requires std::is_arithmetic_v<T>
 void Append(std::vector<std::byte>& out, T value) {
   const size_t at = out.size();
   out.resize(at + sizeof(T));
   std::memcpy(out.data() + at, &value, sizeof(T));
 }
 
-void AppendString(std::vector<std::byte>& out, std::string_view text) {
+// A string is its length and its bytes.
+void Append(std::vector<std::byte>& out, std::string_view text) {
   Append<uint64_t>(out, text.size());
   const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
   out.insert(out.end(), bytes, bytes + text.size());
@@ -32,53 +37,43 @@ int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 
 }  // namespace
 
-void GgufWriter::Key(std::string_view key, uint32_t type) {
-  AppendString(metadata_, key);
+void GgufWriter::Key(std::string_view key, GgufValue::Type type) {
+  Append(metadata_, key);
   Append<uint32_t>(metadata_, type);
   ++num_metadata_;
 }
 
+template <typename T>
+void GgufWriter::Scalar(std::string_view key, GgufValue::Type type, T value) {
+  Key(key, type);
+  Append(metadata_, value);
+}
+template <typename T>
+void GgufWriter::Array(std::string_view key, GgufValue::Type type, std::span<const T> values) {
+  Key(key, kArray);
+  Append<uint32_t>(metadata_, type);
+  Append<uint64_t>(metadata_, values.size());
+  for (const T& value : values) Append(metadata_, value);
+}
+
 void GgufWriter::SetString(std::string_view key, std::string_view value) {
-  Key(key, 8);
-  AppendString(metadata_, value);
+  Scalar(key, kString, value);
 }
-void GgufWriter::SetUint32(std::string_view key, uint32_t value) {
-  Key(key, 4);
-  Append(metadata_, value);
-}
-void GgufWriter::SetUint64(std::string_view key, uint64_t value) {
-  Key(key, 10);
-  Append(metadata_, value);
-}
-void GgufWriter::SetInt32(std::string_view key, int32_t value) {
-  Key(key, 5);
-  Append(metadata_, value);
-}
-void GgufWriter::SetFloat(std::string_view key, float value) {
-  Key(key, 6);
-  Append(metadata_, value);
-}
+void GgufWriter::SetUint32(std::string_view key, uint32_t value) { Scalar(key, kUint32, value); }
+void GgufWriter::SetUint64(std::string_view key, uint64_t value) { Scalar(key, kUint64, value); }
+void GgufWriter::SetInt32(std::string_view key, int32_t value) { Scalar(key, kInt32, value); }
+void GgufWriter::SetFloat(std::string_view key, float value) { Scalar(key, kFloat32, value); }
 void GgufWriter::SetBool(std::string_view key, bool value) {
-  Key(key, 7);
-  Append<uint8_t>(metadata_, value ? 1 : 0);
+  Scalar<uint8_t>(key, kBool, value ? 1 : 0);
 }
 void GgufWriter::SetStrings(std::string_view key, std::span<const std::string> values) {
-  Key(key, 9);
-  Append<uint32_t>(metadata_, 8);
-  Append<uint64_t>(metadata_, values.size());
-  for (const std::string& value : values) AppendString(metadata_, value);
+  Array(key, kString, values);
 }
 void GgufWriter::SetFloats(std::string_view key, std::span<const float> values) {
-  Key(key, 9);
-  Append<uint32_t>(metadata_, 6);
-  Append<uint64_t>(metadata_, values.size());
-  for (const float value : values) Append(metadata_, value);
+  Array(key, kFloat32, values);
 }
 void GgufWriter::SetInts(std::string_view key, std::span<const int32_t> values) {
-  Key(key, 9);
-  Append<uint32_t>(metadata_, 5);
-  Append<uint64_t>(metadata_, values.size());
-  for (const int32_t value : values) Append(metadata_, value);
+  Array(key, kInt32, values);
 }
 
 void GgufWriter::CopyMetadata(const MetadataEntry& entry) {
@@ -147,7 +142,7 @@ absl::Status GgufWriter::Write(const Sink& sink) const {
   head.insert(head.end(), metadata_.begin(), metadata_.end());
   int64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
-    AppendString(head, tensor.name);
+    Append(head, std::string_view(tensor.name));
     Append<uint32_t>(head, static_cast<uint32_t>(tensor.view.shape.rank()));
     for (int d = tensor.view.shape.rank() - 1; d >= 0; --d) {
       Append<uint64_t>(head, static_cast<uint64_t>(tensor.view.shape[d]));

@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 #include "engine/tensor/tensor_view.h"
+#include "engine/weights/gguf_types.h"
 #include "engine/weights/source.h"
 
 namespace conclave::engine {
@@ -69,7 +70,11 @@ class GgufWriter final {
   };
   using Sink = std::function<absl::Status(std::span<const std::byte>)>;
 
-  void Key(std::string_view key, uint32_t type);
+  void Key(std::string_view key, GgufValue::Type type);
+  template <typename T>
+  void Scalar(std::string_view key, GgufValue::Type type, T value);
+  template <typename T>
+  void Array(std::string_view key, GgufValue::Type type, std::span<const T> values);
   absl::Status Write(const Sink& sink) const;
 
   uint64_t num_metadata_ = 0;

@@ -23,4 +23,12 @@ TEST_CASE("text is UTF-8 or it is not") {
   CHECK_FALSE(IsValidUtf8("a\xF0\x9F\x98"));     // cut off
 }
 
+TEST_CASE("a prefix ends between characters") {
+  CHECK(Utf8Prefix("abc", 3) == "abc");
+  CHECK(Utf8Prefix("abc", 2) == "ab");
+  CHECK(Utf8Prefix("a\xE2\x82\xAC", 4) == "a\xE2\x82\xAC");
+  CHECK(Utf8Prefix("a\xE2\x82\xAC", 3) == "a");
+  CHECK(Utf8Prefix("\xE2\x82\xAC", 2).empty());
+}
+
 }  // namespace conclave::base

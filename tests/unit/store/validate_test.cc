@@ -128,6 +128,18 @@ TEST_CASE("tool resources name at most one vector store, in one of two ways") {
   CHECK_FALSE(CheckToolResources("{").ok());
 }
 
+TEST_CASE("JSON that is stored as it is has a size limit, named with its field") {
+  const std::string megabyte = Repeat("x", 1 << 20);
+  const std::string large = R"({"x": ")" + megabyte + R"("})";
+  CHECK(ParamOf(CheckToolResources(large)) == "tool_resources");
+  CHECK(ReasonOf(CheckToolResources(large)) == "string_above_max_length");
+  CHECK(ParamOf(CheckResponseFormat(large)) == "response_format");
+  CHECK(ParamOf(CheckToolChoice(large, {})) == "tool_choice");
+  pb::Message message = Text("a");
+  message.set_attachments_json("[\"" + megabyte + "\"]");
+  CHECK(ParamOf(CheckMessage("", message)) == "attachments");
+}
+
 TEST_CASE("a response format is auto or an object of a known type") {
   CHECK(CheckResponseFormat("\"auto\"").ok());
   CHECK(CheckResponseFormat(R"({"type": "json_object"})").ok());

@@ -57,6 +57,36 @@ TEST_CASE("a request reaches regular files inside the folders and nothing else")
   CHECK(CheckModelFile("a.gguf", {}).status().code() == absl::StatusCode::kPermissionDenied);
 }
 
+TEST_CASE("the shards of a model are one model, and all of them lie inside the folder") {
+  const Folder folder;
+  const Folder outside;
+  const std::string first = folder.Write("m-00001-of-00002.gguf", "first");
+  const std::string second = folder.Write("m-00002-of-00002.gguf", "second");
+  const std::vector<std::string> allowed = {folder.path()};
+  CHECK(ModelNameOf(second) == "m");
+  REQUIRE(CheckModelFile("m-00001-of-00002.gguf", allowed).ok());
+  CHECK(CheckModelFile("m-00001-of-00002.gguf", allowed)->size_bytes == 11);
+  CHECK(*Fingerprint(first) == *Fingerprint(second));
+  CHECK(*Sha256Digest(first, {}) == *Sha256Digest(folder.Write("whole.gguf", "firstsecond"), {}));
+  const std::string before = *Fingerprint(first);
+  folder.Write("m-00002-of-00002.gguf", "Second");
+  CHECK(*Fingerprint(first) != before);
+  // Links to files of other names, as download caches have them, are followed but not renamed.
+  const std::string link = folder / "links/m-00001-of-00002.gguf";
+  fs::create_directories(folder / "links");
+  fs::create_symlink(first, link);
+  fs::create_symlink(second, folder / "links/m-00002-of-00002.gguf");
+  CHECK(CheckModelFile(link, allowed)->path ==
+        fs::canonical(folder / "links") / "m-00001-of-00002.gguf");
+  CHECK(CheckModelFile(link, allowed)->size_bytes == 11);
+  CHECK(CheckModelFile("links/../links/m-00001-of-00002.gguf", allowed).ok());
+  fs::remove(second);
+  CHECK(Fingerprint(first).status().code() == absl::StatusCode::kNotFound);
+  fs::create_symlink(outside.Write("secret", "s"), second);
+  CHECK(CheckModelFile("m-00001-of-00002.gguf", allowed).status().code() ==
+        absl::StatusCode::kPermissionDenied);
+}
+
 TEST_CASE("special files are no models, even from the command line") {
   const Folder folder;
   CHECK_FALSE(CheckModelFile("/dev/zero").ok());

@@ -301,7 +301,7 @@ TEST_CASE("requests out of range are refused by field and the sink stays silent"
        }},
       {"prompt[0]", [](auto& r) { r.prompt = {-1}; }},
       {"resumed[0]", [](auto& r) { r.resumed = {500}; }},
-      {"stop_ids[0]", [](auto& r) { r.stop_ids = {-3}; }},
+      {"stop_token_ids[0]", [](auto& r) { r.stop_ids = {-3}; }},
       {"max_tokens", [](auto& r) { r.max_tokens = -1; }},
       {"num_logprobs", [](auto& r) { r.num_logprobs = 1000; }},
       {"num_logprobs", [](auto& r) { r.num_logprobs = -2; }},

@@ -128,11 +128,4 @@ TEST_CASE("alignment other than the default moves the data") {
   CHECK((data - bytes.data()) % 16 == 0);
 }
 
-TEST_CASE("one part of a split model is refused with the reason") {
-  GgufWriter writer;
-  writer.SetUint32("split.count", 3);
-  const auto bytes = writer.Serialize();
-  CHECK(OpenGgufBytes(bytes, "m").status().code() == absl::StatusCode::kUnimplemented);
-}
-
 }  // namespace conclave::engine

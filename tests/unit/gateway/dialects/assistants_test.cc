@@ -60,6 +60,21 @@ TEST_CASE("modifying names exactly the given fields") {
   CHECK_FALSE(Has(request, R"(update_mask: "model")"));
 }
 
+TEST_CASE("modifying a message or a run without metadata leaves it") {
+  Harness h;
+  h.store.replies["GetMessage"] = R"(id: "msg_1")";
+  h.store.replies["GetRun"] = R"(id: "run_1")";
+  h.store.replies["ModifyMessage"] = R"(id: "msg_1")";
+  CHECK(h.Call("POST", "/v1/threads/t/messages/msg_1", "{}").response.status == 200);
+  LastRequest(h, "GetMessage");
+  CHECK(h.Call("POST", "/v1/threads/t/runs/run_1", "").response.status == 200);
+  LastRequest(h, "GetRun");
+  // null is a value: it clears.
+  h.Call("POST", "/v1/threads/t/messages/msg_1", R"({"metadata":null})");
+  LastRequest(h, "ModifyMessage");
+  CHECK(h.Call("POST", "/v1/threads/t/messages/msg_1", "{").response.status == 400);
+}
+
 TEST_CASE("lists carry their page, empty ones nulls") {
   Harness h;
   h.store.replies["ListMessages"] = "";

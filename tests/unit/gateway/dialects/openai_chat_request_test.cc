@@ -144,6 +144,10 @@ TEST_CASE("refusals name the field") {
       {With(R"("tools":[{"type":"web_search"}])"), 400, "tools[0].type"},
       {With(R"("tools":[{"type":"function","function":{"name":"a b"}}])"), 400,
        "tools[0].function.name"},
+      {With(R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":
+           {"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[
+             {"type":"function","function":{"name":"g"}}]}})"),
+       400, "tool_choice.allowed_tools.tools[0].function.name"},
       {With(R"("tool_choice":"required")"), 400, "tool_choice"},
       {With(R"("tool_choice":{"type":"function","function":{"name":"g"}})"), 400,
        "tool_choice.function.name"},
@@ -179,6 +183,19 @@ TEST_CASE("unknown and unused fields are ignored, empty refusable ones too") {
       "guided_json":null,"functions":[],"web_search_options":{})"),
                           "")
             .ok());
+}
+
+TEST_CASE("allowed tools are the ones that are left") {
+  const v1::GenerateRequest request = Decoded(With(R"("tools":[
+      {"type":"function","function":{"name":"a"}}, {"type":"function","function":{"name":"b"}},
+      {"type":"function","function":{"name":"c"}}],
+      "tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[
+          {"type":"function","function":{"name":"c"}},
+          {"type":"function","function":{"name":"a"}}]}})"));
+  REQUIRE(request.chat().tools_size() == 2);
+  CHECK(request.chat().tools(0).name() == "a");
+  CHECK(request.chat().tools(1).name() == "c");
+  CHECK(request.chat().tool_choice().mode() == v1::ToolChoice::MODE_REQUIRED);
 }
 
 }  // namespace conclave::gateway::openai

@@ -14,58 +14,19 @@ std::string Head(const std::string& fields, const std::string& line = "GET / HTT
   return line + "\r\n" + fields + "\r\n";
 }
 
-// As a connection would: scan, and parse what is complete.
-std::variant<RequestHead, HeadRefusal> Read(const std::string& input) {
-  HeadScan scan = ScanHead(input, kLimits);
-  if (scan.state == HeadScan::State::kRefused) return scan.refusal;
-  REQUIRE(scan.state == HeadScan::State::kComplete);
-  return ParseHead(std::string_view(input).substr(0, scan.bytes), kLimits);
+HeadRefusal RefusalOf(const std::string& input) {
+  HeadJudgement judgement = JudgeHead(input, kLimits);
+  REQUIRE(judgement.state != HeadJudgement::State::kIncomplete);
+  return judgement.state == HeadJudgement::State::kRefused ? judgement.refusal
+                                                           : HeadRefusal{200, "", ""};
 }
 
-int StatusOf(const std::string& input) {
-  const auto read = Read(input);
-  const auto* refusal = std::get_if<HeadRefusal>(&read);
-  return refusal == nullptr ? 200 : refusal->status;
-}
-
-std::string ReasonOf(const std::string& input) {
-  const auto read = Read(input);
-  const auto* refusal = std::get_if<HeadRefusal>(&read);
-  return refusal == nullptr ? "" : std::string(refusal->reason);
-}
+int StatusOf(const std::string& input) { return RefusalOf(input).status; }
+std::string ReasonOf(const std::string& input) { return std::string(RefusalOf(input).reason); }
 
 const std::string kHost = "Host: localhost\r\n";
 
 }  // namespace
-
-TEST_CASE("a plain head is taken apart") {
-  const auto read =
-      Read(Head("Host: LocalHost:8080\r\nContent-Length:  27 \r\nX-A: b\r\nX-A: c\r\n",
-                "POST /v1/models?limit=2&x HTTP/1.1"));
-  const RequestHead& head = std::get<RequestHead>(read);
-  CHECK(head.method == "POST");
-  CHECK(head.target == "/v1/models?limit=2&x");
-  CHECK(head.path == "/v1/models");
-  CHECK(head.query == "limit=2&x");
-  CHECK(head.host == "localhost:8080");
-  CHECK(head.content_length == 27u);
-  CHECK_FALSE(head.chunked);
-  CHECK(head.keep_alive);
-  CHECK(head.Find("x-a") == "b");
-  CHECK(head.Find("x-b").empty());
-  CHECK(head.fields.size() == 4);
-}
-
-TEST_CASE("connection options decide keep-alive") {
-  const auto keep = [](const std::string& line, const std::string& fields) {
-    return std::get<RequestHead>(Read(Head(kHost + fields, line))).keep_alive;
-  };
-  CHECK(keep("GET / HTTP/1.1", ""));
-  CHECK_FALSE(keep("GET / HTTP/1.1", "Connection: Close\r\n"));
-  CHECK_FALSE(keep("GET / HTTP/1.1", "Connection: keep-alive, close\r\n"));
-  CHECK_FALSE(keep("GET / HTTP/1.0", ""));
-  CHECK(keep("GET / HTTP/1.0", "Connection: Keep-Alive\r\n"));
-}
 
 TEST_CASE("what two parsers could read differently is refused") {
   struct Case {
@@ -129,6 +90,8 @@ TEST_CASE("what two parsers could read differently is refused") {
       {"absolute form", Head(kHost, "GET http://localhost/ HTTP/1.1"), 421, "absolute_form"},
       {"authority form", Head(kHost, "CONNECT localhost:80 HTTP/1.1"), 400, "target"},
       {"a fragment", Head(kHost, "GET /a#b HTTP/1.1"), 400, "target"},
+      {"a Connection that is no list", Head(kHost + "Connection: close now\r\n"), 400,
+       "connection"},
       {"another expectation", Head(kHost + "Expect: 200-maybe\r\n", post), 417, "expect"},
       {"a long target", Head(kHost, "GET /" + std::string(9000, 'a') + " HTTP/1.1"), 414,
        "target_too_long"},
@@ -158,9 +121,9 @@ TEST_CASE("controls pass") {
 }
 
 TEST_CASE("an incomplete head is refused as soon as it can be told") {
-  const auto state = [](const std::string& input) { return ScanHead(input, kLimits); };
-  CHECK(state("").state == HeadScan::State::kIncomplete);
-  CHECK(state("GET / HTTP/1.1\r\nHost: x\r").state == HeadScan::State::kIncomplete);
+  const auto state = [](const std::string& input) { return JudgeHead(input, kLimits); };
+  CHECK(state("").state == HeadJudgement::State::kIncomplete);
+  CHECK(state("GET / HTTP/1.1\r\nHost: x\r").state == HeadJudgement::State::kIncomplete);
   CHECK(state("\x16\x03\x01").refusal.reason == "tls");
   CHECK(state("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").refusal.reason == "http2");
   CHECK(state("GET / HTTP/1.1\nHost: x\n").refusal.reason == "bare_lf");
@@ -171,11 +134,11 @@ TEST_CASE("an incomplete head is refused as soon as it can be told") {
         431);
 }
 
-TEST_CASE("the scan gives the bytes of one head and leaves the next alone") {
+TEST_CASE("the gate gives the bytes of one head and leaves the next alone") {
   const std::string one = Head(kHost);
-  const HeadScan scan = ScanHead(one + one, kLimits);
-  CHECK(scan.state == HeadScan::State::kComplete);
-  CHECK(scan.bytes == one.size());
+  const HeadJudgement judgement = JudgeHead(one + one, kLimits);
+  CHECK(judgement.state == HeadJudgement::State::kAccepted);
+  CHECK(judgement.bytes == one.size());
 }
 
 }  // namespace conclave::gateway

@@ -1,6 +1,7 @@
 #include "gateway/http/status_map.h"
 
 #include "catch2/catch.hpp"
+#include "gateway/http/error_response.h"
 
 namespace conclave::gateway {
 
@@ -21,6 +22,28 @@ TEST_CASE("the field path of a message becomes the param") {
   CHECK(ErrorInfoOf(base::InvalidArgument("the thread has an active run")).param.empty());
   CHECK(ErrorInfoOf(base::InvalidArgument("invalid JSON at byte 3: oops")).param.empty());
   CHECK(ErrorInfoOf(base::WithParam(base::InvalidArgument("a: b"), "model")).param == "model");
+}
+
+TEST_CASE("who might do it twice by trying again is told not to") {
+  const auto retry_word = [](const absl::Status& status) {
+    const Response response =
+        MakeErrorResponse(ErrorInfoOf(status), [](const ErrorInfo&) { return std::string(); });
+    for (const auto& [name, value] : response.headers) {
+      if (name == "x-should-retry") return value;
+    }
+    return std::string();
+  };
+  CHECK(retry_word(base::WithReason(base::Unavailable("lost"), "outcome_unknown")) == "false");
+  CHECK(retry_word(base::Internal("broken")) == "false");
+  CHECK(retry_word(base::Unavailable("away")).empty());
+}
+
+TEST_CASE("what a caller sent comes back in part only") {
+  const std::string key(100'000, 'k');
+  const ErrorInfo told = ErrorInfoOf(base::InvalidArgument(key + ": unknown parameter"));
+  CHECK(told.message.size() == 2048);
+  CHECK(told.param.size() <= 256);
+  CHECK(ErrorInfoOf(base::WithParam(base::InvalidArgument("no"), key)).param.size() == 256);
 }
 
 TEST_CASE("internal messages stay inside") {
