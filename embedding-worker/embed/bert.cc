@@ -148,9 +148,9 @@ class Bert final : public Encoder {
   std::unique_ptr<engine::Tokenizer> tokenizer_;
   std::shared_ptr<const engine::ModelSource> source_;  // holds the embedding tables
   std::unique_ptr<Kernels> kernels_;
-  TensorView words_;          // [vocab][hidden]
-  TensorView positions_;      // [positions][hidden]
-  std::vector<float> type0_;  // [hidden]: one segment, so always the first type
+  engine::RowTable words_;      // [vocab][hidden]
+  engine::RowTable positions_;  // [positions][hidden]
+  std::vector<float> type0_;    // [hidden]: one segment, so always the first type
   Norm embedding_norm_;
   std::vector<Layer> layers_;
 
@@ -178,8 +178,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> Bert::Open(ModelFolder folder,
         absl::StrCat(folder.path, ": the tokenizer has no [CLS] or [SEP]"));
   }
   ASSIGN_OR_RETURN(bert->source_, engine::OpenSafetensors(folder.path));
-  ASSIGN_OR_RETURN(bert->kernels_,
-                   engine::CreateKernels({.num_threads = options.num_threads, .isa = {}}));
+  ASSIGN_OR_RETURN(bert->kernels_, engine::CreateCpuKernels({.num_threads = options.num_threads}));
   bert->Describe(folder);
   bert->tokenizer_ = std::move(folder.tokenizer);
   RETURN_IF_ERROR(bert->Load());
@@ -202,14 +201,18 @@ void Bert::Describe(const ModelFolder& folder) {
 absl::Status Bert::Load() {
   const Config& c = config_;
   Loader loader(*source_, *kernels_);
-  ASSIGN_OR_RETURN(words_, loader.Table("embeddings.word_embeddings.weight", c.vocab, c.hidden));
-  ASSIGN_OR_RETURN(positions_,
+  ASSIGN_OR_RETURN(const TensorView words,
+                   loader.Table("embeddings.word_embeddings.weight", c.vocab, c.hidden));
+  ASSIGN_OR_RETURN(const TensorView positions,
                    loader.Table("embeddings.position_embeddings.weight", c.positions, c.hidden));
   ASSIGN_OR_RETURN(const TensorView types,
                    loader.Table("embeddings.token_type_embeddings.weight", c.types, c.hidden));
+  ASSIGN_OR_RETURN(words_, kernels_->PackRows(words));
+  ASSIGN_OR_RETURN(positions_, kernels_->PackRows(positions));
   type0_.resize(static_cast<size_t>(c.hidden));
   const int32_t first = 0;
-  kernels_->EmbedRows(types, {&first, 1}, type0_.data(), c.hidden);
+  ASSIGN_OR_RETURN(const engine::RowTable type_rows, kernels_->PackRows(types));
+  kernels_->EmbedRows(type_rows, {&first, 1}, type0_.data(), c.hidden);
   ASSIGN_OR_RETURN(embedding_norm_, loader.LayerNorm("embeddings.LayerNorm", c.hidden));
   for (int32_t i = 0; i < c.layers; ++i) {
     ASSIGN_OR_RETURN(Layer layer, LoadLayer(loader, c, i));

@@ -196,7 +196,7 @@ class Native final : public Backend {
                                      const TokenizeOptions& options) const override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const override;
   Load load() const override;
-  absl::Status health() const override { return source_->Health(); }
+  absl::Status health() const override { return engine_->Health(); }
   const ModelDetails& details() const override { return details_; }
   void Drain(milliseconds timeout) override { engine_->Drain(timeout); }
 

@@ -32,6 +32,7 @@ class LoopEngine final : public Engine {
   void Resume(std::string_view id) override { loop_.Resume(id); }
   EngineStats Stats() const override { return loop_.Stats(); }
   const ModelInfo& info() const override { return info_; }
+  absl::Status Health() const override { return loop_.Health(); }
   void Drain(std::chrono::milliseconds timeout) override { loop_.Drain(timeout); }
 
  private:
@@ -80,21 +81,27 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   RETURN_IF_ERROR(options.Validate());
   StepLoopConfig config{.options = options};
   ASSIGN_OR_RETURN(config.model_stop_ids, ModelStopIds(*source));
-  ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
-                   CreateKernels({.num_threads = options.num_threads, .isa = options.isa}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Kernels> kernels,
+      CreateKernels(
+          {.device = options.device, .num_threads = options.num_threads, .isa = options.isa}));
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(*source, *kernels));
 
   const HParams& hparams = model->hparams();
   const KvLayout layout = model->kv_layout(options.kv_type == "f32" ? KvType::kF32 : KvType::kF16);
+  RETURN_IF_ERROR(kernels->CheckAttention(layout, hparams.num_heads));
   ASSIGN_OR_RETURN(
       const KvPlan plan,
       PlanKv(options, {.model_context = hparams.context_length,
                        .bytes_per_block = KvStore::BytesPerBlock(layout, hparams.num_layers),
                        .block_tokens = KvLayout::kBlockTokens,
-                       .available_bytes = AvailableMemoryBytes()}));
-  ASSIGN_OR_RETURN(KvStore kv, KvStore::Create(layout, hparams.num_layers, plan.num_blocks));
+                       .available_bytes =
+                           kernels->memory().available_bytes().value_or(AvailableMemoryBytes())}));
+  ASSIGN_OR_RETURN(KvStore kv,
+                   KvStore::Create(layout, hparams.num_layers, plan.num_blocks, kernels->memory()));
 
   ModelInfo info = DescribeModel(*source, hparams);
+  info.device = std::string(kernels->name());
   info.context_length = plan.context_length;
   info.active_bytes_per_token = model->active_bytes_per_token();
   info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
@@ -106,7 +113,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor,
                    Executor::Create(std::move(kernels), std::move(model), std::move(kv), max_rows,
                                     options.max_sequences));
-  WarmUp(*executor);
+  RETURN_IF_ERROR(base::Annotate(WarmUp(*executor), "the first step"));
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
   return std::make_unique<LoopEngine>(std::move(info), std::move(config), std::move(executor),
                                       std::move(source));

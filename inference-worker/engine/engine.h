@@ -55,6 +55,7 @@ struct ModelInfo {
   int64_t kv_bytes_per_token = 0;
   int64_t active_bytes_per_token = 0;  // of weights, as packed: what decoding one token reads
   std::string quantization;            // "Q8_0": the most frequent format by bytes
+  std::string device;                  // "cpu/avx512", "cuda/NVIDIA H100"
 };
 
 // Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model
@@ -82,6 +83,9 @@ class Engine {
 
   virtual EngineStats Stats() const = 0;
   virtual const ModelInfo& info() const = 0;
+  // OK; FAILED_PRECONDITION when the model file changed under the engine; UNAVAILABLE when the
+  // device has failed. What is not OK stays so: open the model again.
+  virtual absl::Status Health() const = 0;
 
   // Refuses new requests and waits for the running ones; what is left at the deadline is cancelled.
   virtual void Drain(std::chrono::milliseconds timeout) = 0;

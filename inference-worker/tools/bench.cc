@@ -43,6 +43,7 @@ struct Options {
   int step_tokens = 512;
   bool probe = true;
   bool json = false;
+  std::string device;
   std::string isa;
   std::string kv_type = "f16";
 };
@@ -172,7 +173,8 @@ void PrintTable(const Report& report) {
               static_cast<double>(report.model.parameters) * 1e-9,
               static_cast<double>(report.model.weight_bytes) / (1 << 30),
               static_cast<double>(report.model.active_bytes_per_token) * 1e-6);
-  std::printf("%d threads, opened in %.0f ms", report.threads, report.open_ms);
+  std::printf("%s, %d threads, opened in %.0f ms", report.model.device.c_str(), report.threads,
+              report.open_ms);
   if (report.read_gbps > 0) std::printf(", machine reads %.1f GB/s", report.read_gbps);
   std::printf("\n\n%-12s %12s %12s %12s %10s %8s\n", "test", "tokens/s", "lowest", "highest",
               "GB/s", "of read");
@@ -195,6 +197,7 @@ void PrintJson(const Report& report) {
   json.Field("parameters", report.model.parameters);
   json.Field("weight_bytes", report.model.weight_bytes);
   json.Field("active_bytes_per_token", report.model.active_bytes_per_token);
+  json.Field("device", report.model.device);
   json.Field("threads", report.threads);
   json.Field("open_ms", report.open_ms);
   json.Field("read_gbps", report.read_gbps);
@@ -232,6 +235,7 @@ absl::Status Run(const Options& o) {
                                          .step_token_budget = o.step_tokens,
                                          .kv_type = o.kv_type,
                                          .prefix_cache = false,
+                                         .device = o.device,
                                          .isa = o.isa}));
   report.open_ms = base::MillisBetween(start, base::Clock::System().Now());
   report.model = engine->info();
@@ -259,6 +263,7 @@ int Main(int argc, char** argv) {
   options.Add("step-tokens", &o.step_tokens, "tokens of one step", 16, 1 << 16);
   options.Add("probe", &o.probe, "measure the machine's reading speed first");
   options.Add("json", &o.json, "print JSON instead of a table");
+  options.Add("device", &o.device, "auto, cpu or cuda; empty = CONCLAVE_DEVICE or cpu");
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;

@@ -33,6 +33,7 @@ struct Options {
   int64_t seed = 0;
   int threads = 0;
   int context = 0;
+  std::string device;
   std::string isa;
 };
 
@@ -83,6 +84,7 @@ absl::Status Generate(const Options& o) {
                    Engine::Open(source, {.num_threads = o.threads,
                                          .context_length = o.context,
                                          .max_sequences = 1,
+                                         .device = o.device,
                                          .isa = o.isa}));
   std::unique_ptr<IncrementalDecoder> decoder;
   if (tokenizer != nullptr) decoder = std::make_unique<IncrementalDecoder>(*tokenizer);
@@ -117,6 +119,7 @@ int Main(int argc, char** argv) {
   options.Add("seed", &o.seed, "of the draws");
   options.Add("threads", &o.threads, "0 = one per usable core", 0, 1024);
   options.Add("context", &o.context, "tokens of prompt and output; 0 = the model's", 0);
+  options.Add("device", &o.device, "auto, cpu or cuda; empty = CONCLAVE_DEVICE or cpu");
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::Status status = Generate(o);

@@ -41,6 +41,7 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.AddBytes("kv-bytes", &e.kv_bytes, "memory of the KV cache; 0 = chosen");
   options.AddChoice("kv-type", &e.kv_type, {"f16", "f32"}, "how keys and values are stored");
   options.Add("prefix-cache", &e.prefix_cache, "share the KV of equal prompt beginnings");
+  options.Add("device", &e.device, "auto, cpu or cuda; empty = cpu");
   options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");
   options.Add("unload-drain", &s->worker.host.unload_drain,
               "what the streams of a model being unloaded may still take");

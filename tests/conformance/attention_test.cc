@@ -107,12 +107,12 @@ std::vector<std::vector<float>> Run(Kernels& kernels, const Shape_& s, KvType ty
       k.insert(k.end(), seq.k.begin() + done * k_width, seq.k.begin() + (done + count) * k_width);
       v.insert(v.end(), seq.v.begin() + done * v_width, seq.v.begin() + (done + count) * v_width);
     }
-    kernels.StoreKv(layout, kv.data(), spans, k.data(), k_width, v.data(), v_width);
+    kernels.BeginStep(spans);
+    kernels.StoreKv(layout, kv.data(), k.data(), k_width, v.data(), v_width);
     std::vector<float> y(static_cast<size_t>(rows * out_width), NAN);
     AttentionArgs args;
     args.layout = layout;
     args.kv = kv.data();
-    args.spans = spans;
     args.num_heads = s.heads;
     args.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
     args.q = q.data();

@@ -47,10 +47,13 @@ std::vector<TokenId> TinyPrompt(uint64_t which, int32_t count, int32_t vocab_siz
 
 ModelRig::ModelRig(std::shared_ptr<const ModelSource> source, const RigOptions& options)
     : source_(std::move(source)),
-      kernels_(Take(CreateKernels({.num_threads = options.num_threads, .isa = options.isa}))),
+      kernels_(Take(
+          CreateKernels({.device = {}, .num_threads = options.num_threads, .isa = options.isa}))),
       model_(Take(OpenModel(*source_, *kernels_))),
-      kv_(std::make_unique<KvStore>(Take(KvStore::Create(
-          model_->kv_layout(options.kv_type), hparams().num_layers, options.num_blocks)))) {}
+      kv_(std::make_unique<KvStore>(
+          Take(KvStore::Create(model_->kv_layout(options.kv_type), hparams().num_layers,
+                               options.num_blocks, kernels_->memory())))),
+      arena_(kernels_->memory()) {}
 
 std::vector<float> ModelRig::Step(const std::vector<Piece>& pieces) {
   std::vector<TokenId> tokens;
@@ -68,7 +71,8 @@ std::vector<float> ModelRig::Step(const std::vector<Piece>& pieces) {
   }
   std::vector<int32_t> logit_rows(tokens.size());
   std::iota(logit_rows.begin(), logit_rows.end(), 0);
-  std::vector<float> logits(tokens.size() * static_cast<size_t>(hparams().vocab_size));
+  const int64_t num_logits = static_cast<int64_t>(tokens.size()) * hparams().vocab_size;
+  Buffer logits = Take(kernels_->memory().Allocate(num_logits * 4));
   CHECK(arena_.Reserve(model_->ScratchBytes(static_cast<int64_t>(tokens.size()))).ok());
   model_->Forward({.kernels = *kernels_,
                    .kv = *kv_,
@@ -77,8 +81,9 @@ std::vector<float> ModelRig::Step(const std::vector<Piece>& pieces) {
                    .positions = positions,
                    .spans = spans,
                    .logit_rows = logit_rows,
-                   .logits = logits.data()});
-  return logits;
+                   .logits = logits.as<float>()});
+  const float* const view = Take(kernels_->HostView(logits.as<float>(), num_logits));
+  return {view, view + num_logits};
 }
 
 std::vector<float> ModelRig::Prefill(std::span<const TokenId> tokens, std::vector<int32_t> chunks,

@@ -32,7 +32,7 @@ struct RigOptions {
   int32_t num_blocks = 128;
 };
 
-// One model with its KV memory, driven row by row.
+// One model with its KV memory, driven row by row on the device CONCLAVE_DEVICE names.
 class ModelRig final {
  public:
   explicit ModelRig(std::shared_ptr<const ModelSource> source, const RigOptions& options = {});

@@ -1,8 +1,8 @@
-// The array of instruction sets, worst first, and the choice among them. A further device is a
-// further row here and a folder beside cpu/.
+// The choice of a device, and for the processors the array of instruction sets, worst first.
 #include <cstdlib>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
+#include "engine/kernels/cuda/cuda_kernels.h"
 #include "engine/kernels/kernels.h"
 
 namespace conclave::engine {
@@ -27,7 +27,7 @@ std::string Names() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& options) {
+absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& options) {
   if (options.num_threads < 0 || options.num_threads > 1024) {
     return base::InvalidArgument("num_threads: expected 0..1024, found " +
                                  std::to_string(options.num_threads));
@@ -48,6 +48,22 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& opti
     return base::FailedPrecondition("isa: this machine cannot run " + wanted);
   }
   return std::unique_ptr<Kernels>(std::make_unique<CpuKernels>(*chosen, options.num_threads));
+}
+
+absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& options) {
+  std::string device = options.device;
+  if (device.empty()) {
+    const char* from_environment = std::getenv("CONCLAVE_DEVICE");
+    device = from_environment != nullptr ? from_environment : "cpu";
+  }
+  // A device that was named must be there; "auto" stays with the processors until the GPU's figures
+  // are known on more than one card.
+  if (device == "cuda") return CreateCudaKernels(options);
+  if (device != "cpu" && device != "auto") {
+    return base::InvalidArgument("device: unknown name \"" + device +
+                                 "\"; known are auto, cpu, cuda");
+  }
+  return CreateCpuKernels(options);
 }
 
 std::vector<std::string> BuiltIsas() {

@@ -11,6 +11,11 @@
 //    are bitwise the same for every instruction set too.
 //  - Rows of x and y are `stride` floats apart; y may alias x only where said.
 //  - Shapes are the caller's promise (the binder checked the file); a broken one is our mistake.
+//  - Pointers are into memory(), the device's own; what the host hands over (ids, spans, positions,
+//    row numbers) comes as spans and is read before the call returns. Operations may run later, in
+//    the order they were asked for: HostView waits for them.
+//  - A device that fails (its driver says so) does nothing from then on; HostView and status()
+//  tell.
 //  - Weights in F32, F16, BF16 multiply fp32 activations; quantised weights multiply activations
 //    rounded to int8 in groups of 32 (quant/int8_rows.h).
 #pragma once
@@ -27,6 +32,7 @@
 #include "engine/kernels/kv_layout.h"
 #include "engine/kernels/packed_matrix.h"
 #include "engine/kernels/types.h"
+#include "engine/tensor/memory.h"
 #include "engine/tensor/tensor_view.h"
 
 namespace conclave::engine {
@@ -60,7 +66,6 @@ struct ExpertRouting {
 struct AttentionArgs {
   KvLayout layout;
   const void* kv = nullptr;  // this layer's memory, KvLayout::block_bytes() per block
-  std::span<const AttentionSpan> spans;
   int32_t num_heads = 0;     // a multiple of num_kv_heads
   float scale = 0;           // usually 1/sqrt(head_dim)
   const float* q = nullptr;  // [row][head][head_dim]
@@ -84,6 +89,15 @@ struct DenseAttentionArgs {
   int64_t out_stride = 0;
 };
 
+// A table whose rows are looked up by number. `view` says what the rows are and where the device
+// reads them; `memory` holds them where that is not the model file itself.
+struct RowTable {
+  TensorView view;
+  Buffer memory;
+};
+
+class RopeTable;
+
 // Owned by one caller at a time (the step loop, an encoder's thread): it keeps scratch between
 // calls. Everything returned by Pack may be shared by several.
 class Kernels {
@@ -93,10 +107,22 @@ class Kernels {
   virtual std::string_view name() const = 0;  // "cpu/avx512"
   virtual int num_threads() const = 0;
 
+  // Where activations, keys and values must lie for the operations below.
+  virtual Memory& memory() = 0;
+  // OK, or UNAVAILABLE with the driver's word once the device has failed; it stays failed.
+  virtual absl::Status status() const = 0;
+
   // --- at load ---
   // [out][in] or [experts][out][in]. UNIMPLEMENTED for a type without arithmetic;
   // INVALID_ARGUMENT when `in` is no multiple of the block; RESOURCE_EXHAUSTED without memory.
   virtual absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) = 0;
+
+  // Token embeddings. RESOURCE_EXHAUSTED without memory, UNIMPLEMENTED as Pack.
+  virtual absl::StatusOr<RowTable> PackRows(const TensorView& table) = 0;
+  // A vector that operations read: norm weights, biases.
+  absl::StatusOr<Buffer> PackVector(std::span<const float> values);
+  // UNIMPLEMENTED when StoreKv and Attention cannot do this shape.
+  virtual absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const = 0;
 
   // --- linear ---
   // Several matrices over the same x (q, k, v; a router beside them): x is quantised once.
@@ -132,16 +158,22 @@ class Kernels {
   virtual void Softmax(float* x, int64_t stride, int64_t rows, int64_t n) = 0;
 
   // --- positions ---
-  // Rotates the first rope_dim elements of every head of every row. `cos_sin` is the rows' part of
-  // a table made once per step by RopeTable::Fill: [rows][rope_dim/2][cos, sin].
+  // The rows' cos and sin (RopeTable::Fill), [rows][rope_dim/2][cos, sin].
+  virtual void RopeAngles(const RopeTable& table, std::span<const int32_t> positions,
+                          float magnitude, float* cos_sin) = 0;
+  // Rotates the first rope_dim elements of every head of every row. `cos_sin` is what
+  // RopeAngles wrote for these rows, once per step.
   virtual void Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, int32_t num_heads,
                     int32_t head_dim, int32_t rope_dim, const float* cos_sin) = 0;
 
   // --- attention ---
+  // The spans that StoreKv and Attention work on until the next call; they and the block lists they
+  // point to live until then.
+  virtual void BeginStep(std::span<const AttentionSpan> spans) = 0;
   // Writes the rows' new keys [row][kv_head][head_dim] and values [row][kv_head][value_dim] into
   // the blocks of their spans. fp16 storage saturates at ±65504.
-  virtual void StoreKv(const KvLayout& layout, void* kv, std::span<const AttentionSpan> spans,
-                       const float* k, int64_t k_stride, const float* v, int64_t v_stride) = 0;
+  virtual void StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride,
+                       const float* v, int64_t v_stride) = 0;
   // Causal: the row at position p sees positions 0..p, all of which StoreKv has written. Prefill
   // in chunks of any size and decode give the same bits.
   virtual void Attention(const AttentionArgs& args) = 0;
@@ -149,12 +181,21 @@ class Kernels {
 
   // --- lookups ---
   // out[i] = row ids[i] of the table, dequantised. Ids are within the table.
-  virtual void EmbedRows(const TensorView& table, std::span<const int32_t> ids, float* out,
+  virtual void EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
                          int64_t out_stride) = 0;
+  // y[i] = x[rows[i]], rows of n; y and x do not overlap.
+  virtual void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows,
+                          int64_t n, float* y, int64_t y_stride) = 0;
   // The top_k largest logits of each row (ties: the lower id first), descending, and their softmax
   // over all experts; with `renormalize` the top_k weights are divided by their sum.
   virtual void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
                          int32_t top_k, bool renormalize, int32_t* ids, float* weights) = 0;
+
+  // --- the way back ---
+  // Waits for every operation so far; gives x[0..n) where the host can read and change it: x itself
+  // on a CPU, a copy that lives until the next call on a device. n may be 0. UNAVAILABLE when the
+  // device has failed: then what the operations since the last call wrote is lost.
+  virtual absl::StatusOr<float*> HostView(float* x, int64_t n) = 0;
 
   // The threads, for a caller's own loops over rows.
   virtual ThreadPool& pool() = 0;
@@ -168,6 +209,7 @@ class RopeTable final {
             std::span<const float> factors = {});
 
   int32_t rope_dim() const { return rope_dim_; }
+  std::span<const float> inverse_frequency() const { return inverse_frequency_; }
   // Writes cos and sin for each position, [rows][rope_dim/2][2], times `magnitude` (YaRN's).
   void Fill(std::span<const int32_t> positions, float* cos_sin, float magnitude = 1.0f) const;
 
@@ -177,15 +219,21 @@ class RopeTable final {
 };
 
 struct KernelOptions {
+  // "cpu", "cuda" or "auto" (docs/operations.md); empty takes CONCLAVE_DEVICE from the environment,
+  // and without it "cpu".
+  std::string device;
   int num_threads = 0;  // 0 = UsableCores()
   // "scalar", "avx2", "avx512"; empty takes CONCLAVE_ISA from the environment, and without it the
   // best this machine supports.
   std::string isa;
 };
 
-// The CPU device. INVALID_ARGUMENT for an unknown name, naming the known ones; FAILED_PRECONDITION
-// when the machine lacks the instruction set.
+// Makes the kernels of a device. INVALID_ARGUMENT for an unknown name, naming the known ones;
+// FAILED_PRECONDITION when the machine lacks the instruction set, the GPU or its driver; NOT_FOUND
+// when this build has no CUDA module.
 absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& options);
+// Of this machine's processors, whatever the environment says of devices.
+absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& options);
 
 // Names of the instruction sets this build has, worst first, and of those this machine can run.
 std::vector<std::string> BuiltIsas();

@@ -1,5 +1,6 @@
-// A weight matrix, or a stack of them (the experts of a layer), in panels (quant/panel.h): made
-// once when a model is opened, read by every matmul.
+// A weight matrix, or a stack of them (the experts of a layer), in panels: made once when a model
+// is opened, read by every matmul. On CPUs the panels are those of quant/panel.h; another device
+// lays them out as it likes, in its own memory.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,7 @@ class PackedMatrix final {
   int64_t panels() const { return (out_ + kPanelRows - 1) / kPanelRows; }  // of one matrix
   int64_t panel_bytes() const { return panel_bytes_; }
   int64_t bytes() const { return data_.size(); }
+  const std::byte* data() const { return data_.data(); }
   const std::byte* panel(int64_t matrix, int64_t index) const {
     return data_.data() + (matrix * panels() + index) * panel_bytes_;
   }

@@ -5,6 +5,13 @@
 
 namespace conclave::engine {
 
+absl::StatusOr<Buffer> Kernels::PackVector(std::span<const float> values) {
+  const auto bytes = static_cast<int64_t>(values.size_bytes());
+  ASSIGN_OR_RETURN(Buffer buffer, memory().Allocate(bytes));
+  if (bytes > 0) RETURN_IF_ERROR(memory().Upload(values.data(), bytes, buffer.data()));
+  return buffer;
+}
+
 RopeTable::RopeTable(int32_t rope_dim, double base, double frequency_scale,
                      std::span<const float> factors)
     : rope_dim_(rope_dim) {

@@ -8,9 +8,9 @@
 namespace conclave::engine {
 
 absl::StatusOr<KvStore> KvStore::Create(const KvLayout& layout, int32_t num_layers,
-                                        int32_t num_blocks) {
+                                        int32_t num_blocks, Memory& device) {
   const int64_t bytes = BytesPerBlock(layout, num_layers) * num_blocks;
-  absl::StatusOr<Buffer> memory = Buffer::Allocate(bytes);
+  absl::StatusOr<Buffer> memory = device.Allocate(bytes);
   if (!memory.ok()) {
     return base::Annotate(memory.status(), absl::StrCat("kv: ", num_blocks, " blocks of ",
                                                         KvLayout::kBlockTokens, " tokens"));

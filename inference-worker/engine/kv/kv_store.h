@@ -7,16 +7,17 @@
 
 #include "base/status.h"
 #include "engine/kernels/kv_layout.h"
-#include "engine/tensor/buffer.h"
+#include "engine/tensor/memory.h"
 
 namespace conclave::engine {
 
 // Owned by the step loop; the kernels write through layer().
 class KvStore final {
  public:
-  // RESOURCE_EXHAUSTED names the size that could not be had. Pages are touched when first written.
+  // In `memory`, that of the kernels which will write it. RESOURCE_EXHAUSTED names the size that
+  // could not be had. Pages of the host are touched when first written.
   static absl::StatusOr<KvStore> Create(const KvLayout& layout, int32_t num_layers,
-                                        int32_t num_blocks);
+                                        int32_t num_blocks, Memory& memory = HostMemory());
 
   const KvLayout& layout() const { return layout_; }
   int32_t num_layers() const { return num_layers_; }

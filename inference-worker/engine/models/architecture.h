@@ -25,7 +25,7 @@ struct StepContext {
   std::span<const int32_t> positions;    // [rows]
   std::span<const AttentionSpan> spans;  // cover all rows in order
   std::span<const int32_t> logit_rows;   // ascending rows whose logits are wanted
-  float* logits = nullptr;               // [logit_rows.size()][vocab_size]
+  float* logits = nullptr;               // [logit_rows.size()][vocab_size], in the kernels' memory
 };
 
 class Model {

@@ -15,12 +15,12 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(std::unique_ptr<Kerne
   RETURN_IF_ERROR(base::Annotate(executor->arena_.Reserve(executor->model_->ScratchBytes(max_rows)),
                                  "activations of a step"));
   const int64_t logits = int64_t{max_logit_rows} * executor->hparams().vocab_size;
-  ASSIGN_OR_RETURN(executor->logits_,
-                   Buffer::Allocate(logits * static_cast<int64_t>(sizeof(float))));
+  ASSIGN_OR_RETURN(executor->logits_, executor->kernels_->memory().Allocate(
+                                          logits * static_cast<int64_t>(sizeof(float))));
   return executor;
 }
 
-std::span<float> Executor::Run(const Batch& batch) {
+absl::StatusOr<std::span<float>> Executor::Run(const Batch& batch) {
   inputs_.Fill(batch);
   const size_t count = inputs_.logit_rows().size() * static_cast<size_t>(hparams().vocab_size);
   CHECK(static_cast<int64_t>(count * sizeof(float)) <= logits_.size());
@@ -32,7 +32,9 @@ std::span<float> Executor::Run(const Batch& batch) {
                    .spans = inputs_.spans(),
                    .logit_rows = inputs_.logit_rows(),
                    .logits = logits_.as<float>()});
-  return {logits_.as<float>(), count};
+  ASSIGN_OR_RETURN(float* const logits,
+                   kernels_->HostView(logits_.as<float>(), static_cast<int64_t>(count)));
+  return std::span(logits, count);
 }
 
 }  // namespace conclave::engine

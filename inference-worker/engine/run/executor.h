@@ -25,14 +25,18 @@ class Executor final {
 
   // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th part that wants
   // logits; valid, and the caller's to change, until the next call.
-  std::span<float> Run(const Batch& batch);
+  // UNAVAILABLE when the device failed: nothing of this batch may be used, nor of any later one.
+  absl::StatusOr<std::span<float>> Run(const Batch& batch);
 
   const HParams& hparams() const { return model_->hparams(); }
   Kernels& kernels() { return *kernels_; }
 
  private:
   Executor(std::unique_ptr<Kernels> kernels, std::unique_ptr<Model> model, KvStore kv)
-      : kernels_(std::move(kernels)), model_(std::move(model)), kv_(std::move(kv)) {}
+      : kernels_(std::move(kernels)),
+        model_(std::move(model)),
+        kv_(std::move(kv)),
+        arena_(kernels_->memory()) {}
 
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Model> model_;

@@ -109,6 +109,7 @@ absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink
   sequence->submitted_at = clock_.Now();
   {
     const std::lock_guard lock(mutex_);
+    if (!failure_.ok()) return failure_;
     if (draining_) return base::Unavailable("the engine is draining");
     if (num_queued_ >= config_.options.max_queued) {
       return base::ResourceExhausted(absl::StrCat("the queue is full: ", num_queued_, " waiting"));
@@ -145,6 +146,14 @@ void StepLoop::Post(Message message) {
     inbox_.push_back(std::move(message));
   }
   inbox_ready_.notify_one();
+}
+
+absl::Status StepLoop::Health() const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_.ok()) return failure_;
+  }
+  return source_ == nullptr ? absl::OkStatus() : source_->Health();
 }
 
 EngineStats StepLoop::Stats() const {
@@ -206,11 +215,7 @@ void StepLoop::Handle(Message& message) {
 }
 
 bool StepLoop::Step() {
-  if (source_ != nullptr) {
-    if (const absl::Status health = source_->Health(); !health.ok()) {
-      FinishAll(FinishReason::kError, health);
-    }
-  }
+  if (const absl::Status health = Health(); !health.ok()) FinishAll(FinishReason::kError, health);
   const base::SteadyTime start = clock_.Now();
   const Batch batch = scheduler_.Next();
   keeper_.totals.preempted_total += batch.num_preempted;
@@ -223,15 +228,30 @@ bool StepLoop::Step() {
     (part.sequence->is_decode() ? record.decode_rows : record.prefill_rows) += part.rows;
   }
   Announce(batch);
-  const std::span<float> logits = executor_->Run(batch);
+  const absl::StatusOr<std::span<float>> logits = executor_->Run(batch);
+  if (!logits.ok()) {
+    Fail(logits.status());
+    return false;
+  }
   scheduler_.Commit(batch);
-  const std::vector<Choice>& choices = chooser_.Choose(batch, logits);
+  const std::vector<Choice>& choices = chooser_.Choose(batch, *logits);
   // Counted before anybody hears of it: who is told of an end finds its step in the figures.
   record.ms = base::MillisBetween(start, clock_.Now());
   keeper_.AddStep(record);
   Emit(batch, choices);
   PublishStats();
   return true;
+}
+
+// What the device computed is lost and it will compute no more: everybody is told, and whoever
+// comes later is refused.
+void StepLoop::Fail(const absl::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = status;
+  }
+  FinishAll(FinishReason::kError, status);
+  PublishStats();
 }
 
 // Slots are given before the step computes, so that a listener knows of them while a long prompt

@@ -51,6 +51,7 @@ class StepLoop final {
   void Cancel(std::string_view id);
   void Resume(std::string_view id);
   EngineStats Stats() const;
+  absl::Status Health() const;
   void Drain(std::chrono::milliseconds timeout);
 
  private:
@@ -70,6 +71,7 @@ class StepLoop final {
   void Handle(Message& message);
   // True when something was computed.
   bool Step();
+  void Fail(const absl::Status& status);
   void Announce(const Batch& batch);
   void Emit(const Batch& batch, const std::vector<Choice>& choices);
   void EmitToken(Sequence& sequence, const Choice& choice);
@@ -98,6 +100,7 @@ class StepLoop final {
   int32_t num_unfinished_ = 0;            // requests whose sink has not had kFinished
   int32_t num_queued_ = 0;                // live requests that were never given a slot
   bool draining_ = false;
+  absl::Status failure_;  // of the device; for good
   bool stopping_ = false;
   EngineStats published_;
 

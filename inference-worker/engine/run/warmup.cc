@@ -2,13 +2,13 @@
 
 namespace conclave::engine {
 
-void WarmUp(Executor& executor) {
+absl::Status WarmUp(Executor& executor) {
   Sequence sequence({.prompt = {0}}, {});
   sequence.block_numbers = {0};
   Batch batch;
   batch.parts.push_back({.sequence = &sequence, .position = 0, .rows = 1, .wants_logits = true});
   batch.num_rows = 1;
-  executor.Run(batch);
+  return executor.Run(batch).status();
 }
 
 }  // namespace conclave::engine

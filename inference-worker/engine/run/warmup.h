@@ -7,6 +7,6 @@
 namespace conclave::engine {
 
 // Writes KV block 0, which nobody holds yet.
-void WarmUp(Executor& executor);
+absl::Status WarmUp(Executor& executor);
 
 }  // namespace conclave::engine

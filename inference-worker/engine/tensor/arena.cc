@@ -10,7 +10,7 @@ absl::Status Arena::Reserve(int64_t bytes) {
   used_ = 0;
   if (bytes <= buffer_.size()) return absl::OkStatus();
   buffer_ = Buffer();  // the old one goes first: the two need not coexist
-  ASSIGN_OR_RETURN(buffer_, Buffer::Allocate(bytes));
+  ASSIGN_OR_RETURN(buffer_, memory_->Allocate(bytes));
   return absl::OkStatus();
 }
 

@@ -8,14 +8,17 @@
 #include <cstdint>
 #include <span>
 
-#include "engine/tensor/buffer.h"
+#include "engine/tensor/memory.h"
 
 namespace conclave::engine {
 
 // Not thread-safe. What Take gave is valid until Reset or Reserve.
 class Arena final {
  public:
-  // Makes room for `bytes` in all; earlier pieces are lost. RESOURCE_EXHAUSTED as Buffer.
+  // Pieces are of `memory`, which outlives the arena.
+  explicit Arena(Memory& memory = HostMemory()) : memory_(&memory) {}
+
+  // Makes room for `bytes` in all; earlier pieces are lost. RESOURCE_EXHAUSTED as Memory::Allocate.
   absl::Status Reserve(int64_t bytes);
   void Reset() { used_ = 0; }
 
@@ -38,6 +41,7 @@ class Arena final {
  private:
   std::byte* TakeBytes(int64_t bytes);
 
+  Memory* memory_;
   Buffer buffer_;
   int64_t used_ = 0;
 };

@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/tensor/memory.h"
+
 namespace conclave::engine {
 namespace {
 
@@ -31,16 +33,24 @@ absl::StatusOr<Buffer> Buffer::Allocate(int64_t bytes) {
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      owner_(std::move(other.owner_)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(owner_, other.owner_);
   return *this;
 }
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) munmap(data_, static_cast<size_t>(size_));
+  if (data_ == nullptr) return;
+  if (owner_ != nullptr) {
+    owner_->Free(data_, size_);
+  } else {
+    munmap(data_, static_cast<size_t>(size_));
+  }
 }
 
 }  // namespace conclave::engine

@@ -1,5 +1,6 @@
 // Keys and values into blocks, and attention over them. A task is one kv head of one sequence with
 // up to eight query rows: all heads of the group share each key that is read.
+#include <string>
 #include <vector>
 
 #include "base/check.h"
@@ -31,9 +32,20 @@ void StoreFloats(const float* x, int64_t n, float* out, int64_t element_stride) 
 
 }  // namespace
 
-void CpuKernels::StoreKv(const KvLayout& layout, void* kv, std::span<const AttentionSpan> spans,
-                         const float* k, int64_t k_stride, const float* v, int64_t v_stride) {
-  std::byte* memory = static_cast<std::byte*>(kv);
+absl::Status CpuKernels::CheckAttention(const KvLayout& layout, int32_t) const {
+  if (layout.value_dim <= kMaxValueDim) return absl::OkStatus();
+  return base::Unimplemented("attention: values of " + std::to_string(layout.value_dim) +
+                             " elements, at most " + std::to_string(kMaxValueDim));
+}
+
+void CpuKernels::StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride,
+                         const float* v, int64_t v_stride) {
+  StoreSpans(layout, static_cast<std::byte*>(kv), spans_, k, k_stride, v, v_stride);
+}
+
+void CpuKernels::StoreSpans(const KvLayout& layout, std::byte* memory,
+                            std::span<const AttentionSpan> spans, const float* k, int64_t k_stride,
+                            const float* v, int64_t v_stride) {
   const auto store = [&](const AttentionSpan& span, int64_t i) {
     const int64_t row = span.first_row + i;
     const int64_t token = span.position + i;
@@ -63,17 +75,18 @@ void CpuKernels::StoreKv(const KvLayout& layout, void* kv, std::span<const Atten
   }
 }
 
-void CpuKernels::Attention(const AttentionArgs& args) { AttendSpans(args, true); }
+void CpuKernels::Attention(const AttentionArgs& args) { AttendSpans(args, spans_, true); }
 
-void CpuKernels::AttendSpans(const AttentionArgs& args, bool causal) {
+void CpuKernels::AttendSpans(const AttentionArgs& args, std::span<const AttentionSpan> spans,
+                             bool causal) {
   const KvLayout& layout = args.layout;
   CHECK(layout.num_kv_heads > 0 && args.num_heads % layout.num_kv_heads == 0);
   CHECK(layout.value_dim <= kMaxValueDim);
   const int32_t group = args.num_heads / layout.num_kv_heads;
-  MakeTasks(args.spans, layout.num_kv_heads, group, attention_tasks_);
+  MakeTasks(spans, layout.num_kv_heads, group, attention_tasks_);
   pool_.ParallelFor(static_cast<int64_t>(attention_tasks_.size()), [&](int64_t index, int) {
     const AttentionTask& task = attention_tasks_[static_cast<size_t>(index)];
-    const AttentionSpan& span = args.spans[static_cast<size_t>(task.span)];
+    const AttentionSpan& span = spans[static_cast<size_t>(task.span)];
     AttentionTile tile;
     tile.keys = static_cast<const std::byte*>(args.kv) + task.kv_head * layout.head_bytes();
     tile.values_offset = layout.key_tile_bytes();
@@ -123,18 +136,17 @@ void CpuKernels::DenseAttention(const DenseAttentionArgs& args) {
   }
   std::byte* kv =
       Scratch(dense_kv_scratch_, static_cast<int64_t>(blocks.size()) * layout.block_bytes());
-  StoreKv(layout, kv, spans, args.k, args.stride, args.v, args.stride);
+  StoreSpans(layout, kv, spans, args.k, args.stride, args.v, args.stride);
   AttentionArgs paged;
   paged.layout = layout;
   paged.kv = kv;
-  paged.spans = spans;
   paged.num_heads = args.num_heads;
   paged.scale = args.scale;
   paged.q = args.q;
   paged.q_stride = args.stride;
   paged.out = args.out;
   paged.out_stride = args.out_stride;
-  AttendSpans(paged, false);
+  AttendSpans(paged, spans, false);
 }
 
 }  // namespace conclave::engine

@@ -2,6 +2,7 @@
 // gemm.cc, ffn.cc, attention.cc.
 #include "engine/kernels/cpu/cpu_kernels.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -98,8 +99,16 @@ void CpuKernels::Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, i
   });
 }
 
-void CpuKernels::EmbedRows(const TensorView& table, std::span<const int32_t> ids, float* out,
+absl::StatusOr<RowTable> CpuKernels::PackRows(const TensorView& table) {
+  if (FindFormat(table.dtype) == nullptr) {
+    return base::Unimplemented("no arithmetic for " + std::string(NameOf(table.dtype)));
+  }
+  return RowTable{.view = table, .memory = {}};
+}
+
+void CpuKernels::EmbedRows(const RowTable& rows, std::span<const int32_t> ids, float* out,
                            int64_t out_stride) {
+  const TensorView& table = rows.view;
   const QuantFormat* format = FindFormat(table.dtype);
   CHECK(format != nullptr);
   const int64_t cols = table.cols();
@@ -110,6 +119,19 @@ void CpuKernels::EmbedRows(const TensorView& table, std::span<const int32_t> ids
       format->dequantize_row(table.row(id), out + i * out_stride, cols);
     }
   });
+}
+
+void CpuKernels::RopeAngles(const RopeTable& table, std::span<const int32_t> positions,
+                            float magnitude, float* cos_sin) {
+  table.Fill(positions, cos_sin, magnitude);
+}
+
+void CpuKernels::GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows,
+                            int64_t n, float* y, int64_t y_stride) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::memcpy(y + static_cast<int64_t>(i) * y_stride, x + rows[i] * x_stride,
+                static_cast<size_t>(n) * sizeof(float));
+  }
 }
 
 namespace {

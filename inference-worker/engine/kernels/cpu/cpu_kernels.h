@@ -36,7 +36,12 @@ class CpuKernels final : public Kernels {
   int num_threads() const override { return pool_.num_threads(); }
   ThreadPool& pool() override { return pool_; }
 
+  Memory& memory() override { return HostMemory(); }
+  absl::Status status() const override { return absl::OkStatus(); }
+
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
+  absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
+  absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
@@ -54,16 +59,23 @@ class CpuKernels final : public Kernels {
   void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
                    float* y) override;
   void Softmax(float* x, int64_t stride, int64_t rows, int64_t n) override;
+  void RopeAngles(const RopeTable& table, std::span<const int32_t> positions, float magnitude,
+                  float* cos_sin) override;
   void Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, int32_t num_heads,
             int32_t head_dim, int32_t rope_dim, const float* cos_sin) override;
-  void StoreKv(const KvLayout& layout, void* kv, std::span<const AttentionSpan> spans,
-               const float* k, int64_t k_stride, const float* v, int64_t v_stride) override;
+  void BeginStep(std::span<const AttentionSpan> spans) override { spans_ = spans; }
+  void StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride, const float* v,
+               int64_t v_stride) override;
   void Attention(const AttentionArgs& args) override;
   void DenseAttention(const DenseAttentionArgs& args) override;
-  void EmbedRows(const TensorView& table, std::span<const int32_t> ids, float* out,
+  void EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
                  int64_t out_stride) override;
+  void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows, int64_t n,
+                  float* y, int64_t y_stride) override;
   void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
                  int32_t top_k, bool renormalize, int32_t* ids, float* weights) override;
+
+  absl::StatusOr<float*> HostView(float* x, int64_t) override { return x; }
 
   // Calls fn(first, last) over [0, rows), in one piece when rows · cost is small. `cost` is about
   // the nanoseconds of one row.
@@ -86,13 +98,16 @@ class CpuKernels final : public Kernels {
   std::byte* Scratch(Buffer& buffer, int64_t bytes);
   // Rounds all rows to int8 into int8_scratch_.
   Int8Rows Quantize(Buffer& buffer, const float* x, int64_t x_stride, int64_t rows, int64_t cols);
-  void AttendSpans(const AttentionArgs& args, bool causal);
+  void StoreSpans(const KvLayout& layout, std::byte* kv, std::span<const AttentionSpan> spans,
+                  const float* k, int64_t k_stride, const float* v, int64_t v_stride);
+  void AttendSpans(const AttentionArgs& args, std::span<const AttentionSpan> spans, bool causal);
 
   friend class FfnRun;
 
   const IsaTable& isa_;
   std::string name_;
   ThreadPool pool_;
+  std::span<const AttentionSpan> spans_;  // of the step that runs
   Buffer int8_scratch_;
   Buffer ffn_scratch_;
   Buffer dense_kv_scratch_;

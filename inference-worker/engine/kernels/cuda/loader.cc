@@ -14,7 +14,10 @@ namespace {
 constexpr char kModule[] = "libconclave_cuda.so";
 constexpr int kDevicesMax = 64;
 
-using DevicesFn = decltype(&conclave_cuda_devices);
+struct Door {
+  decltype(&conclave_cuda_devices) devices = nullptr;
+  const ConclaveCudaApi* api = nullptr;
+};
 
 std::string ExecutableFolder() {
   char path[PATH_MAX];
@@ -31,7 +34,7 @@ std::vector<std::string> Candidates() {
 }
 
 // The module stays loaded: CUDA does not take well to being unloaded.
-absl::StatusOr<DevicesFn> Load() {
+absl::StatusOr<Door> Load() {
   std::string complaint;
   for (const std::string& path : Candidates()) {
     void* const module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -39,23 +42,41 @@ absl::StatusOr<DevicesFn> Load() {
       complaint = dlerror();
       continue;
     }
-    void* const symbol = dlsym(module, "conclave_cuda_devices");
-    if (symbol == nullptr) {
+    void* const devices = dlsym(module, "conclave_cuda_devices");
+    void* const api = dlsym(module, "conclave_cuda_api");
+    if (devices == nullptr || api == nullptr) {
       return base::NotFound(path + " is no CUDA module of this version");
     }
-    return reinterpret_cast<DevicesFn>(symbol);
+    const Door door = {.devices = reinterpret_cast<decltype(&conclave_cuda_devices)>(devices),
+                       .api = reinterpret_cast<decltype(&conclave_cuda_api)>(api)()};
+    if (door.api->version != CONCLAVE_CUDA_API_VERSION) {
+      return base::NotFound(path + " is a CUDA module of version " +
+                            std::to_string(door.api->version) + ", this program takes " +
+                            std::to_string(CONCLAVE_CUDA_API_VERSION));
+    }
+    return door;
   }
   return base::NotFound("no CUDA module: " + complaint);
 }
 
+const absl::StatusOr<Door>& OpenDoor() {
+  static const absl::StatusOr<Door> door = Load();
+  return door;
+}
+
 }  // namespace
 
+absl::StatusOr<const ConclaveCudaApi*> LoadCudaApi() {
+  RETURN_IF_ERROR(OpenDoor().status());
+  return OpenDoor()->api;
+}
+
 absl::StatusOr<std::vector<CudaDevice>> CudaDevices() {
-  static const absl::StatusOr<DevicesFn> devices = Load();
-  RETURN_IF_ERROR(devices.status());
+  const absl::StatusOr<Door>& door = OpenDoor();
+  RETURN_IF_ERROR(door.status());
   std::vector<ConclaveCudaDevice> found(kDevicesMax);
   char error[256] = "";
-  const int32_t count = (*devices)(found.data(), kDevicesMax, error, sizeof error);
+  const int32_t count = door->devices(found.data(), kDevicesMax, error, sizeof error);
   if (count < 0) return base::FailedPrecondition(std::string("CUDA: ") + error);
   std::vector<CudaDevice> result;
   for (int32_t i = 0; i < count && i < kDevicesMax; ++i) {

@@ -7,6 +7,8 @@
 
 #include "base/status.h"
 
+struct ConclaveCudaApi;
+
 namespace conclave::engine {
 
 struct CudaDevice {
@@ -24,5 +26,9 @@ struct CudaDevice {
 // The module is looked for beside the executable, then in ../lib, then by the system's rules;
 // CONCLAVE_CUDA_MODULE names another file.
 absl::StatusOr<std::vector<CudaDevice>> CudaDevices();
+
+// The module's table of operations (module.h). NOT_FOUND as above, or when the module found is of
+// another version.
+absl::StatusOr<const ConclaveCudaApi*> LoadCudaApi();
 
 }  // namespace conclave::engine

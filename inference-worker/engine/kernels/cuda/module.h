@@ -1,6 +1,11 @@
 // The C door between the engine and libconclave_cuda.so. The engine loads the module at run time,
 // so a binary starts on machines without CUDA; the module alone links the CUDA libraries. No CUDA
 // types here: both sides include this header.
+//
+// Operations are asked for on one stream and run later, in order. None reports: the first error of
+// the driver is remembered, later operations do nothing, and read_back tells. Pointers named
+// `device` or in a struct marked so are into memory that `allocate` gave; all others are the host's
+// and are read before the call returns.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +21,114 @@ struct ConclaveCudaDevice {
   uint64_t memory_bytes;
   uint64_t memory_free_bytes;
 };
+
+struct ConclaveCudaContext;
+
+// Device: a stack of matrices in the panels of cuda/panels.h.
+struct ConclaveCudaMatrix {
+  const void* panels;
+  int32_t kind;  // PanelKind
+  int64_t matrices;
+  int64_t out;
+  int64_t in;
+};
+struct ConclaveCudaOutput {
+  ConclaveCudaMatrix weight;
+  const float* bias;  // device; [out], or none
+  float* y;           // device
+  int64_t y_stride;
+};
+struct ConclaveCudaFfn {
+  ConclaveCudaMatrix gate;
+  ConclaveCudaMatrix up;
+  ConclaveCudaMatrix down;
+  int32_t activation;  // Activation
+};
+struct ConclaveCudaRouting {
+  const int32_t* ids;    // device; [rows][top_k]
+  const float* weights;  // device; [rows][top_k]
+  int32_t top_k;
+};
+struct ConclaveCudaKv {
+  void* kv;  // device: one layer's memory
+  int32_t num_kv_heads;
+  int32_t head_dim;
+  int32_t value_dim;
+  int32_t half;  // fp16 storage, else fp32
+};
+// One sequence's rows; its block numbers begin at first_block of the step's list.
+struct ConclaveCudaSpan {
+  int32_t first_row;
+  int32_t rows;
+  int32_t position;
+  int32_t first_block;
+};
+
+// `version` is the first field for good; the rest may change with it.
+struct ConclaveCudaApi {
+  uint32_t version;
+
+  // NULL with a message: no such device, or one the module has no code for.
+  ConclaveCudaContext* (*open)(int32_t device, char* error, size_t error_size);
+  void (*close)(ConclaveCudaContext*);
+  // NULL while the device works. Valid until close.
+  const char* (*error)(const ConclaveCudaContext*);
+
+  int32_t (*memory_info)(ConclaveCudaContext*, int64_t* free_bytes, int64_t* total_bytes);
+  // Zeroed; NULL when there is no room, which is no error of the device.
+  void* (*allocate)(ConclaveCudaContext*, int64_t bytes);
+  void (*release)(ConclaveCudaContext*, void* device);
+  // Done when it returns; 0 when the device has failed.
+  int32_t (*upload)(ConclaveCudaContext*, const void* host, int64_t bytes, void* device);
+  // Waits for every operation; gives a copy of device[0..n) that lives until the next call, not
+  // NULL for n = 0 either. NULL when the device has failed.
+  float* (*read_back)(ConclaveCudaContext*, const float* device, int64_t n);
+
+  void (*matmul)(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
+                 const float* x, int64_t x_stride, int64_t rows);
+  void (*ffn)(ConclaveCudaContext*, const ConclaveCudaFfn*, const float* x, int64_t x_stride,
+              int64_t rows, float* y, int64_t y_stride);
+  void (*moe)(ConclaveCudaContext*, const ConclaveCudaFfn*, const ConclaveCudaRouting*,
+              const float* x, int64_t x_stride, int64_t rows, float* y, int64_t y_stride);
+  void (*rms_norm)(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                   const float* weight, float eps, float* y, int64_t y_stride);
+  void (*add)(ConclaveCudaContext*, const float* x, int64_t n, float* y);
+  // y = act(gate), times up where that is given.
+  void (*activate)(ConclaveCudaContext*, int32_t activation, const float* gate, const float* up,
+                   int64_t n, float* y);
+  void (*rope_angles)(ConclaveCudaContext*, const float* inverse_frequency, int32_t pairs,
+                      const int32_t* positions, int64_t rows, float magnitude, float* cos_sin);
+  void (*rope)(ConclaveCudaContext*, int32_t style, float* x, int64_t stride, int64_t rows,
+               int32_t num_heads, int32_t head_dim, int32_t rope_dim, const float* cos_sin);
+  // Spans, the block numbers of all, and for each row where its token goes: block · 16 + place.
+  void (*begin_step)(ConclaveCudaContext*, const ConclaveCudaSpan* spans, int32_t num_spans,
+                     const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows);
+  void (*store_kv)(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
+                   const float* v, int64_t v_stride);
+  void (*attention)(ConclaveCudaContext*, const ConclaveCudaKv*, int32_t num_heads, float scale,
+                    const float* q, int64_t q_stride, float* out, int64_t out_stride);
+  // Rows as the model file has them.
+  void (*embed_rows)(ConclaveCudaContext*, const void* table, int32_t dtype, int64_t cols,
+                     int64_t row_bytes, const int32_t* ids, int64_t rows, float* out,
+                     int64_t out_stride);
+  void (*gather_rows)(ConclaveCudaContext*, const float* x, int64_t x_stride, const int32_t* rows,
+                      int64_t num_rows, int64_t n, float* y, int64_t y_stride);
+  void (*route_top_k)(ConclaveCudaContext*, const float* logits, int64_t stride, int64_t rows,
+                      int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
+                      float* weights);
+  // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
+  double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
+};
+
+// Goes up with any change above, and of the numbers that PanelKind, DType and Activation have.
+#define CONCLAVE_CUDA_API_VERSION 2
+
+// What the kernels can take.
+#define CONCLAVE_CUDA_HEAD_DIM_MAX 256
+#define CONCLAVE_CUDA_EXPERTS_MAX 1024
+#define CONCLAVE_CUDA_TOP_K_MAX 64
+
+const ConclaveCudaApi* conclave_cuda_api(void);
 
 // Fills up to `max` entries and gives the number of devices; -1 with a message in `error` when the
 // driver is missing or does not answer.

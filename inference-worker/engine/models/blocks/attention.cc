@@ -51,9 +51,9 @@ absl::StatusOr<Attention> Attention::Bind(Binder& binder, Kernels& kernels, cons
                                                    h.hidden, w.attended, output_bias));
   if (qk_norm) {
     ASSIGN_OR_RETURN(attention.q_norm_,
-                     RmsNorm::Bind(binder, prefix + "attn_q_norm", h.head_dim, h.rms_eps));
+                     RmsNorm::Bind(binder, kernels, prefix + "attn_q_norm", h.head_dim, h.rms_eps));
     ASSIGN_OR_RETURN(attention.k_norm_,
-                     RmsNorm::Bind(binder, prefix + "attn_k_norm", h.head_dim, h.rms_eps));
+                     RmsNorm::Bind(binder, kernels, prefix + "attn_k_norm", h.head_dim, h.rms_eps));
   }
   return attention;
 }
@@ -72,10 +72,9 @@ void Attention::Apply(const StepContext& step, const HParams& h, const Rope& rop
   kernels.Rope(rope.style(), s.q, w.q, rows, h.num_heads, h.head_dim, rope.dim(), s.cos_sin);
   kernels.Rope(rope.style(), s.k, w.k, rows, h.num_kv_heads, h.head_dim, rope.dim(), s.cos_sin);
   void* const kv = step.kv.layer(layer_index);
-  kernels.StoreKv(step.kv.layout(), kv, step.spans, s.k, w.k, s.v, w.v);
+  kernels.StoreKv(step.kv.layout(), kv, s.k, w.k, s.v, w.v);
   kernels.Attention({.layout = step.kv.layout(),
                      .kv = kv,
-                     .spans = step.spans,
                      .num_heads = h.num_heads,
                      .scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim)),
                      .q = s.q,

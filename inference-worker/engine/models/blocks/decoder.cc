@@ -1,35 +1,23 @@
 #include "engine/models/blocks/decoder.h"
 
-#include <cstring>
 #include <string>
 #include <utility>
 
 namespace conclave::engine {
-namespace {
-
-// Moves the wanted rows to the front, in order. `rows` ascends, so no row is overwritten before it
-// is read.
-void KeepRows(std::span<const int32_t> rows, int64_t width, float* x) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::memmove(x + static_cast<int64_t>(i) * width, x + rows[i] * width,
-                 static_cast<size_t>(width) * sizeof(float));
-  }
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> Decoder::Open(HParams hparams, const DecoderTraits& traits,
                                                      Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(Embedding embedding, Embedding::Bind(binder, hparams));
+  ASSIGN_OR_RETURN(Embedding embedding, Embedding::Bind(binder, kernels, hparams));
   ASSIGN_OR_RETURN(Rope rope, Rope::Bind(binder, hparams.rope, traits.rope_style));
-  std::unique_ptr<Decoder> decoder(new Decoder(std::move(hparams), embedding, std::move(rope)));
+  std::unique_ptr<Decoder> decoder(
+      new Decoder(std::move(hparams), std::move(embedding), std::move(rope)));
   const HParams& h = decoder->hparams_;
   for (int32_t i = 0; i < h.num_layers; ++i) {
     ASSIGN_OR_RETURN(Layer layer, BindLayer(binder, kernels, h, traits, i));
     decoder->layers_.push_back(std::move(layer));
   }
   ASSIGN_OR_RETURN(decoder->output_norm_,
-                   RmsNorm::Bind(binder, "output_norm", h.hidden, h.rms_eps));
+                   RmsNorm::Bind(binder, kernels, "output_norm", h.hidden, h.rms_eps));
   ASSIGN_OR_RETURN(decoder->head_, BindOutputHead(binder, kernels, h));
   return decoder;
 }
@@ -40,10 +28,11 @@ absl::StatusOr<Decoder::Layer> Decoder::BindLayer(Binder& binder, Kernels& kerne
   const std::string prefix = "blk." + std::to_string(layer_index) + ".";
   Layer layer;
   ASSIGN_OR_RETURN(layer.attention_norm,
-                   RmsNorm::Bind(binder, prefix + "attn_norm", h.hidden, h.rms_eps));
+                   RmsNorm::Bind(binder, kernels, prefix + "attn_norm", h.hidden, h.rms_eps));
   ASSIGN_OR_RETURN(layer.attention,
                    Attention::Bind(binder, kernels, h, prefix, traits.qkv_bias, traits.qk_norm));
-  ASSIGN_OR_RETURN(layer.ffn_norm, RmsNorm::Bind(binder, prefix + "ffn_norm", h.hidden, h.rms_eps));
+  ASSIGN_OR_RETURN(layer.ffn_norm,
+                   RmsNorm::Bind(binder, kernels, prefix + "ffn_norm", h.hidden, h.rms_eps));
   if (h.num_experts > 0) {
     ASSIGN_OR_RETURN(layer.moe, MoeFfn::Bind(binder, kernels, h, prefix));
   } else {
@@ -92,12 +81,13 @@ void Decoder::Forward(const StepContext& step) const {
   auto rows = static_cast<int64_t>(step.tokens.size());
   Kernels& kernels = step.kernels;
   step.arena.Reset();
-  const Scratch s{.x = step.arena.Take<float>(rows * hidden).data(),
-                  .block = step.arena.Take<float>(rows * hidden).data(),
-                  .attention = AttentionScratch::Take(step.arena, hparams_, rows),
-                  .moe = MoeScratch::Take(step.arena, hparams_, rows)};
+  Scratch s{.x = step.arena.Take<float>(rows * hidden).data(),
+            .block = step.arena.Take<float>(rows * hidden).data(),
+            .attention = AttentionScratch::Take(step.arena, hparams_, rows),
+            .moe = MoeScratch::Take(step.arena, hparams_, rows)};
 
-  rope_.Fill(step.positions, s.attention.cos_sin);
+  kernels.BeginStep(step.spans);
+  rope_.Fill(kernels, step.positions, s.attention.cos_sin);
   embedding_.Apply(kernels, step.tokens, s.x, hidden);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
@@ -107,9 +97,13 @@ void Decoder::Forward(const StepContext& step) const {
     kernels.Add(s.block, rows * hidden, s.x);
     if (i + 1 == layers_.size()) {
       // The cache is complete; from here on only rows that give logits matter.
-      rows = static_cast<int64_t>(step.logit_rows.size());
-      if (rows == 0) return;
-      KeepRows(step.logit_rows, hidden, s.x);
+      const auto wanted = static_cast<int64_t>(step.logit_rows.size());
+      if (wanted == 0) return;
+      if (wanted < rows) {
+        kernels.GatherRows(s.x, hidden, step.logit_rows, hidden, s.block, hidden);
+        std::swap(s.x, s.block);
+      }
+      rows = wanted;
     }
     FeedForward(step, layer, s, rows);
   }

@@ -54,7 +54,7 @@ class Decoder final : public Model {
   };
 
   Decoder(HParams hparams, Embedding embedding, Rope rope)
-      : Model(std::move(hparams)), embedding_(embedding), rope_(std::move(rope)) {}
+      : Model(std::move(hparams)), embedding_(std::move(embedding)), rope_(std::move(rope)) {}
 
   static absl::StatusOr<Layer> BindLayer(Binder& binder, Kernels& kernels, const HParams& hparams,
                                          const DecoderTraits& traits, int32_t layer_index);

@@ -1,19 +1,21 @@
 #include "engine/models/blocks/embed.h"
 
 #include <string>
-
-#include "engine/quant/format.h"
+#include <utility>
 
 namespace conclave::engine {
 
-absl::StatusOr<Embedding> Embedding::Bind(Binder& binder, const HParams& hparams) {
+absl::StatusOr<Embedding> Embedding::Bind(Binder& binder, Kernels& kernels,
+                                          const HParams& hparams) {
   Embedding embedding;
-  ASSIGN_OR_RETURN(embedding.table_,
+  ASSIGN_OR_RETURN(const TensorView table,
                    binder.Get("token_embd.weight", Shape({hparams.vocab_size, hparams.hidden})));
-  if (FindFormat(embedding.table_.dtype) == nullptr) {
-    return base::Unimplemented(std::string(binder.source().path()) + ": token_embd.weight: type " +
-                               std::string(NameOf(embedding.table_.dtype)) + " is not supported");
+  absl::StatusOr<RowTable> rows = kernels.PackRows(table);
+  if (!rows.ok()) {
+    return base::Annotate(rows.status(),
+                          std::string(binder.source().path()) + ": token_embd.weight");
   }
+  embedding.table_ = *std::move(rows);
   return embedding;
 }
 

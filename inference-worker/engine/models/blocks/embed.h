@@ -14,16 +14,16 @@ namespace conclave::engine {
 
 class Embedding final {
  public:
-  // The table stays in the file: a step reads a few rows of it.
-  static absl::StatusOr<Embedding> Bind(Binder& binder, const HParams& hparams);
+  // A step reads a few rows of the table, from the file where the device can read it there.
+  static absl::StatusOr<Embedding> Bind(Binder& binder, Kernels& kernels, const HParams& hparams);
 
   void Apply(Kernels& kernels, std::span<const int32_t> ids, float* out, int64_t out_stride) const {
     kernels.EmbedRows(table_, ids, out, out_stride);
   }
-  int64_t row_bytes() const { return table_.row_bytes(); }
+  int64_t row_bytes() const { return table_.view.row_bytes(); }
 
  private:
-  TensorView table_;
+  RowTable table_;
 };
 
 // output.weight, or the embedding table again where a model ties the two.

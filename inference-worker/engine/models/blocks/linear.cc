@@ -1,5 +1,7 @@
 #include "engine/models/blocks/linear.h"
 
+#include <vector>
+
 namespace conclave::engine {
 
 absl::StatusOr<PackedMatrix> BindPacked(Binder& binder, Kernels& kernels, const std::string& name,
@@ -17,11 +19,13 @@ absl::StatusOr<Linear> Linear::Bind(Binder& binder, Kernels& kernels, const std:
                                     int64_t out, int64_t in, BiasRule bias) {
   Linear linear;
   ASSIGN_OR_RETURN(linear.weight, BindPacked(binder, kernels, name + ".weight", Shape({out, in})));
+  std::vector<float> values;
   if (bias == BiasRule::kRequired) {
-    ASSIGN_OR_RETURN(linear.bias, binder.GetVector(name + ".bias", out));
+    ASSIGN_OR_RETURN(values, binder.GetVector(name + ".bias", out));
   } else if (bias == BiasRule::kOptional) {
-    ASSIGN_OR_RETURN(linear.bias, binder.GetOptionalVector(name + ".bias", out));
+    ASSIGN_OR_RETURN(values, binder.GetOptionalVector(name + ".bias", out));
   }
+  ASSIGN_OR_RETURN(linear.bias, kernels.PackVector(values));
   return linear;
 }
 

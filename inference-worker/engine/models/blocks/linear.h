@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "base/status.h"
 #include "engine/kernels/kernels.h"
@@ -15,7 +14,7 @@ enum class BiasRule { kNone, kOptional, kRequired };
 
 struct Linear {
   PackedMatrix weight;
-  std::vector<float> bias;  // empty or [out]
+  Buffer bias;  // empty or [out] floats, where the kernels read them
 
   // `name` without ".weight": [out][in].
   static absl::StatusOr<Linear> Bind(Binder& binder, Kernels& kernels, const std::string& name,
@@ -23,10 +22,7 @@ struct Linear {
 
   // y = x · weightᵀ + bias into rows of y_stride.
   MatmulOutput To(float* y, int64_t y_stride) const {
-    return {.weight = &weight,
-            .bias = bias.empty() ? nullptr : bias.data(),
-            .y = y,
-            .y_stride = y_stride};
+    return {.weight = &weight, .bias = bias.as<float>(), .y = y, .y_stride = y_stride};
   }
   int64_t bytes() const { return weight.bytes(); }
 };

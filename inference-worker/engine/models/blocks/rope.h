@@ -21,8 +21,8 @@ class Rope final {
   int32_t dim() const { return table_.rope_dim(); }
   // Floats per row of what Fill writes.
   int64_t row_floats() const { return dim(); }
-  void Fill(std::span<const int32_t> positions, float* cos_sin) const {
-    table_.Fill(positions, cos_sin, magnitude_);
+  void Fill(Kernels& kernels, std::span<const int32_t> positions, float* cos_sin) const {
+    kernels.RopeAngles(table_, positions, magnitude_, cos_sin);
   }
 
  private:

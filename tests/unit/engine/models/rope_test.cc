@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "engine/weights/gguf.h"
@@ -23,9 +24,10 @@ absl::StatusOr<std::vector<float>> Angles(const RopeParams& params, int32_t posi
   const auto source = *OpenGgufBytes(bytes, "rope.gguf");
   Binder binder(*source);
   ASSIGN_OR_RETURN(const Rope rope, Rope::Bind(binder, params, RopeStyle::kNeox));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, CreateCpuKernels({.num_threads = 1}));
   std::vector<float> angles(static_cast<size_t>(rope.row_floats()));
   const int32_t positions[] = {position};
-  rope.Fill(positions, angles.data());
+  rope.Fill(*kernels, positions, angles.data());
   return angles;
 }
 

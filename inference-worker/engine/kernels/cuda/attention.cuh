@@ -1,0 +1,14 @@
+// Paged attention: the module's operations store_kv and attention (module.h).
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/context.cuh"
+
+// Tokens of a sequence whose sums one block makes (attention.cu).
+constexpr int kAttentionSplit = 128;
+
+void StoreKvOp(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
+               const float* v, int64_t v_stride);
+void AttentionOp(ConclaveCudaContext*, const ConclaveCudaKv*, int32_t num_heads, float scale,
+                 const float* q, int64_t q_stride, float* out, int64_t out_stride);

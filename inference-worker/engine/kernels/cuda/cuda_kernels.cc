@@ -1,0 +1,267 @@
+#include "engine/kernels/cuda/cuda_kernels.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "engine/kernels/cuda/loader.h"
+#include "engine/kernels/cuda/panels.h"
+
+namespace conclave::engine {
+namespace {
+
+ConclaveCudaMatrix MatrixOf(const PackedMatrix& weight) {
+  return {.panels = weight.data(),
+          .kind = static_cast<int32_t>(weight.kind()),
+          .matrices = weight.num_matrices(),
+          .out = weight.out(),
+          .in = weight.in()};
+}
+
+ConclaveCudaFfn FfnOf(const FfnWeights& weights) {
+  return {.gate = MatrixOf(*weights.gate),
+          .up = MatrixOf(*weights.up),
+          .down = MatrixOf(*weights.down),
+          .activation = static_cast<int32_t>(weights.activation)};
+}
+
+ConclaveCudaKv KvOf(const KvLayout& layout, const void* kv) {
+  return {.kv = const_cast<void*>(kv),
+          .num_kv_heads = layout.num_kv_heads,
+          .head_dim = layout.head_dim,
+          .value_dim = layout.value_dim,
+          .half = layout.type == KvType::kF16 ? 1 : 0};
+}
+
+}  // namespace
+
+absl::StatusOr<Buffer> CudaMemory::Allocate(int64_t bytes) {
+  if (bytes == 0) return Buffer();
+  if (bytes < 0) return base::InvalidArgument("device memory: negative size");
+  RETURN_IF_ERROR(status());
+  void* const data = api_.allocate(context_, bytes);
+  if (data == nullptr) {
+    RETURN_IF_ERROR(status());
+    return base::ResourceExhausted("device memory: " + std::to_string(bytes) + " bytes wanted, " +
+                                   std::to_string(available_bytes().value_or(0)) + " free");
+  }
+  return Buffer(static_cast<std::byte*>(data), bytes, shared_from_this());
+}
+
+absl::Status CudaMemory::Upload(const void* host, int64_t bytes, void* target) {
+  return api_.upload(context_, host, bytes, target) != 0 ? absl::OkStatus() : status();
+}
+
+std::optional<int64_t> CudaMemory::available_bytes() const {
+  int64_t free_bytes = 0;
+  int64_t total_bytes = 0;
+  if (api_.memory_info(context_, &free_bytes, &total_bytes) == 0) return 0;
+  return free_bytes;
+}
+
+absl::Status CudaMemory::status() const {
+  const char* const error = api_.error(context_);
+  return error == nullptr ? absl::OkStatus()
+                          : base::Unavailable(std::string("the CUDA device failed: ") + error);
+}
+
+void CudaMemory::Free(std::byte* data, int64_t) { api_.release(context_, data); }
+
+CudaKernels::CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_name,
+                         int num_threads)
+    : memory_(std::move(memory)),
+      api_(memory_->api()),
+      context_(memory_->context()),
+      name_("cuda/" + device_name),
+      pool_(num_threads) {}
+
+absl::Status CudaKernels::status() const {
+  if (!unimplemented_.empty()) {
+    return base::Unimplemented("the CUDA device has no " + unimplemented_);
+  }
+  return memory_->status();
+}
+
+absl::StatusOr<PackedMatrix> CudaKernels::Pack(const TensorView& weight) {
+  ASSIGN_OR_RETURN(const CudaPanels panels, PackCudaPanels(weight, pool_));
+  ASSIGN_OR_RETURN(Buffer data, memory_->Allocate(panels.data.size()));
+  RETURN_IF_ERROR(memory_->Upload(panels.data.data(), panels.data.size(), data.data()));
+  return PackedMatrix(weight.dtype, panels.kind, panels.matrices, panels.out, panels.in,
+                      std::move(data));
+}
+
+absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
+  if (!HasCudaKernels(table.dtype)) {
+    return base::Unimplemented("no CUDA kernels for " + std::string(NameOf(table.dtype)));
+  }
+  RowTable rows{.view = table, .memory = {}};
+  ASSIGN_OR_RETURN(rows.memory, memory_->Allocate(table.bytes()));
+  RETURN_IF_ERROR(memory_->Upload(table.data, table.bytes(), rows.memory.data()));
+  rows.view.data = rows.memory.data();
+  return rows;
+}
+
+absl::Status CudaKernels::CheckAttention(const KvLayout& layout, int32_t) const {
+  const int32_t widest = std::max(layout.head_dim, layout.value_dim);
+  if (widest <= CONCLAVE_CUDA_HEAD_DIM_MAX) return absl::OkStatus();
+  return base::Unimplemented("attention on CUDA: heads of " + std::to_string(widest) +
+                             " elements, at most " + std::to_string(CONCLAVE_CUDA_HEAD_DIM_MAX));
+}
+
+void CudaKernels::Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
+                         int64_t rows) {
+  if (rows <= 0 || outputs.empty()) return;
+  outputs_.clear();
+  for (const MatmulOutput& output : outputs) {
+    CHECK(output.weight->in() == outputs[0].weight->in() && output.weight->num_matrices() == 1);
+    outputs_.push_back({.weight = MatrixOf(*output.weight),
+                        .bias = output.bias,
+                        .y = output.y,
+                        .y_stride = output.y_stride});
+  }
+  api_.matmul(context_, outputs_.data(), static_cast<int32_t>(outputs_.size()), x, x_stride, rows);
+}
+
+void CudaKernels::Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows,
+                      float* y, int64_t y_stride) {
+  if (rows <= 0) return;
+  const ConclaveCudaFfn ffn = FfnOf(weights);
+  api_.ffn(context_, &ffn, x, x_stride, rows, y, y_stride);
+}
+
+void CudaKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+                      int64_t x_stride, int64_t rows, float* y, int64_t y_stride) {
+  if (rows <= 0) return;
+  if (routing.top_k > CONCLAVE_CUDA_TOP_K_MAX ||
+      weights.gate->num_matrices() > CONCLAVE_CUDA_EXPERTS_MAX) {
+    unimplemented_ = "mixture of more than 1024 experts or 64 of them per token";
+    return;
+  }
+  const ConclaveCudaFfn ffn = FfnOf(weights);
+  const ConclaveCudaRouting routed = {
+      .ids = routing.ids, .weights = routing.weights, .top_k = routing.top_k};
+  api_.moe(context_, &ffn, &routed, x, x_stride, rows, y, y_stride);
+}
+
+void CudaKernels::RmsNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                          const float* weight, float eps, float* y, int64_t y_stride) {
+  if (rows > 0) api_.rms_norm(context_, x, x_stride, rows, n, weight, eps, y, y_stride);
+}
+
+void CudaKernels::Add(const float* x, int64_t n, float* y) {
+  if (n > 0) api_.add(context_, x, n, y);
+}
+
+void CudaKernels::Activate(Activation activation, const float* x, int64_t n, float* y) {
+  if (n > 0) api_.activate(context_, static_cast<int32_t>(activation), x, nullptr, n, y);
+}
+
+void CudaKernels::ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
+                              float* y) {
+  if (n > 0) api_.activate(context_, static_cast<int32_t>(activation), gate, up, n, y);
+}
+
+void CudaKernels::RopeAngles(const RopeTable& table, std::span<const int32_t> positions,
+                             float magnitude, float* cos_sin) {
+  if (positions.empty()) return;
+  api_.rope_angles(context_, table.inverse_frequency().data(), table.rope_dim() / 2,
+                   positions.data(), static_cast<int64_t>(positions.size()), magnitude, cos_sin);
+}
+
+void CudaKernels::Rope(RopeStyle style, float* x, int64_t stride, int64_t rows, int32_t num_heads,
+                       int32_t head_dim, int32_t rope_dim, const float* cos_sin) {
+  if (rows <= 0) return;
+  api_.rope(context_, static_cast<int32_t>(style), x, stride, rows, num_heads, head_dim, rope_dim,
+            cos_sin);
+}
+
+void CudaKernels::BeginStep(std::span<const AttentionSpan> spans) {
+  spans_.clear();
+  blocks_.clear();
+  slots_.clear();
+  for (const AttentionSpan& span : spans) {
+    if (span.rows <= 0) continue;
+    constexpr int32_t kBlock = KvLayout::kBlockTokens;
+    CHECK(span.first_row == static_cast<int32_t>(slots_.size()));
+    spans_.push_back({.first_row = span.first_row,
+                      .rows = span.rows,
+                      .position = span.position,
+                      .first_block = static_cast<int32_t>(blocks_.size())});
+    const int32_t tokens = span.position + span.rows;
+    blocks_.insert(blocks_.end(), span.blocks, span.blocks + (tokens + kBlock - 1) / kBlock);
+    for (int32_t token = span.position; token < tokens; ++token) {
+      slots_.push_back(span.blocks[token / kBlock] * kBlock + token % kBlock);
+    }
+  }
+  api_.begin_step(context_, spans_.data(), static_cast<int32_t>(spans_.size()), blocks_.data(),
+                  static_cast<int64_t>(blocks_.size()), slots_.data(),
+                  static_cast<int64_t>(slots_.size()));
+}
+
+void CudaKernels::StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride,
+                          const float* v, int64_t v_stride) {
+  const ConclaveCudaKv target = KvOf(layout, kv);
+  api_.store_kv(context_, &target, k, k_stride, v, v_stride);
+}
+
+void CudaKernels::Attention(const AttentionArgs& args) {
+  CHECK(args.layout.num_kv_heads > 0 && args.num_heads % args.layout.num_kv_heads == 0);
+  const ConclaveCudaKv source = KvOf(args.layout, args.kv);
+  api_.attention(context_, &source, args.num_heads, args.scale, args.q, args.q_stride, args.out,
+                 args.out_stride);
+}
+
+void CudaKernels::EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
+                            int64_t out_stride) {
+  if (ids.empty()) return;
+  for (const int32_t id : ids) CHECK(id >= 0 && id < table.view.rows());
+  api_.embed_rows(context_, table.view.data, static_cast<int32_t>(table.view.dtype),
+                  table.view.cols(), table.view.row_bytes(), ids.data(),
+                  static_cast<int64_t>(ids.size()), out, out_stride);
+}
+
+void CudaKernels::GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows,
+                             int64_t n, float* y, int64_t y_stride) {
+  if (rows.empty()) return;
+  api_.gather_rows(context_, x, x_stride, rows.data(), static_cast<int64_t>(rows.size()), n, y,
+                   y_stride);
+}
+
+void CudaKernels::RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
+                            int32_t top_k, bool renormalize, int32_t* ids, float* weights) {
+  if (rows <= 0) return;
+  CHECK(top_k >= 1 && top_k <= num_experts);
+  if (num_experts > CONCLAVE_CUDA_EXPERTS_MAX) {
+    unimplemented_ = "routing among more than 1024 experts";
+    return;
+  }
+  api_.route_top_k(context_, logits, stride, rows, num_experts, top_k, renormalize ? 1 : 0, ids,
+                   weights);
+}
+
+absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
+  float* const view = api_.read_back(context_, x, n);
+  RETURN_IF_ERROR(status());
+  return view;
+}
+
+void CudaKernels::LayerNorm(const float*, int64_t, int64_t, int64_t, const float*, const float*,
+                            float, float*, int64_t) {
+  unimplemented_ = "LayerNorm";
+}
+void CudaKernels::Softmax(float*, int64_t, int64_t, int64_t) { unimplemented_ = "Softmax"; }
+void CudaKernels::DenseAttention(const DenseAttentionArgs&) { unimplemented_ = "DenseAttention"; }
+
+absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices, CudaDevices());
+  if (devices.empty()) return base::FailedPrecondition("CUDA: no device");
+  ASSIGN_OR_RETURN(const ConclaveCudaApi* const api, LoadCudaApi());
+  constexpr int32_t kFirst = 0;
+  char error[256] = "";
+  ConclaveCudaContext* const context = api->open(kFirst, error, sizeof error);
+  if (context == nullptr) return base::FailedPrecondition(std::string("CUDA: ") + error);
+  return std::make_unique<CudaKernels>(std::make_shared<CudaMemory>(*api, context),
+                                       devices[kFirst].name, options.num_threads);
+}
+
+}  // namespace conclave::engine

@@ -1,0 +1,76 @@
+// Small pieces that all kernels use. Nothing here or in the kernels is contracted: what is fused
+// says fmaf, so that two kernels which compute the same thing give the same bits.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "engine/kernels/types.h"
+
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ inline float HalfBits(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+__device__ inline uint16_t ToHalfBits(float x) { return __half_as_ushort(__float2half_rn(x)); }
+__device__ inline float Bf16Bits(uint16_t bits) {
+  return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+}
+
+// Trees of a fixed shape: every lane gets the result.
+__device__ inline float WarpMax(float x) {
+  for (int d = 16; d > 0; d /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, d));
+  return x;
+}
+__device__ inline float WarpSum(float x) {
+  for (int d = 16; d > 0; d /= 2) x += __shfl_xor_sync(kAllLanes, x, d);
+  return x;
+}
+__device__ inline int WarpSum(int x) {
+  for (int d = 16; d > 0; d /= 2) x += __shfl_xor_sync(kAllLanes, x, d);
+  return x;
+}
+
+// Of a block of up to 32 warps: warps fold to one value each, added in order. `shared` holds 32.
+__device__ inline float BlockSum(float x, float* shared) {
+  x = WarpSum(x);
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  float sum = shared[0];
+  for (unsigned w = 1; w < blockDim.x / 32; ++w) sum += shared[w];
+  __syncthreads();
+  return sum;
+}
+__device__ inline float BlockMax(float x, float* shared) {
+  x = WarpMax(x);
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  float max = shared[0];
+  for (unsigned w = 1; w < blockDim.x / 32; ++w) max = fmaxf(max, shared[w]);
+  __syncthreads();
+  return max;
+}
+
+__device__ inline float Activated(int activation, float x) {
+  if (activation == static_cast<int>(conclave::engine::Activation::kSilu)) {
+    return x / (1.0f + expf(-x));
+  }
+  if (activation == static_cast<int>(conclave::engine::Activation::kGeluErf)) {
+    return x * (0.5f * erfcf(-x * 0.70710678118654752f));
+  }
+  const float inner = fmaf(x * x * x, 0.044715f, x);
+  return x / (1.0f + expf(-2.0f * 0.79788456080286536f * inner));
+}
+
+// A group of 32 activations as int8 (quant/int8_rows.h), one lane each. Lane 0 writes {scale, −Σq}.
+__device__ inline void QuantizeGroup(float x, int8_t* q, float2* meta) {
+  const int lane = threadIdx.x % 32;
+  const float largest = WarpMax(fabsf(x));
+  const bool zero = !(largest > 1e-30f);
+  const float scale = zero ? 0.0f : largest / 127.0f;
+  const float inverse = zero ? 0.0f : 1.0f / scale;
+  const int level = __float2int_rn(fminf(fmaxf(x * inverse, -127.0f), 127.0f));
+  q[lane] = static_cast<int8_t>(level);
+  const int sum = WarpSum(level);
+  if (lane == 0) *meta = make_float2(scale, static_cast<float>(-sum));
+}

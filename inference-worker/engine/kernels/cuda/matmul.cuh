@@ -1,0 +1,117 @@
+// What the two matrix files share: the work of a launch, and how its blocks find their part.
+//
+// The order of every sum is fixed by the shape alone: inputs in chunks of 256, one chain of fused
+// multiply-adds within a chunk, chunks added in order. Kernels for few and for many rows keep to
+// it, so which of them runs changes no bit.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/context.cuh"
+#include "engine/quant/panel.h"
+
+constexpr int kMaxOutputs = 4;  // of one launch
+constexpr int kChunkGroups = 8;
+constexpr int kChunk = kChunkGroups * 32;
+
+// One matrix (or stack) of a launch. All of a launch have the same kind and inputs.
+struct MatrixRun {
+  const uint8_t* panels;
+  const float* bias;
+  float* y;
+  int64_t y_stride;
+  int32_t out;
+};
+
+// Which activation rows meet which matrix of a stack. Without a list: rows in order, matrix 0.
+struct TilePlan {
+  const int4* tiles = nullptr;           // {matrix, first slot, slots}
+  const int32_t* num_tiles = nullptr;    // on the device
+  const int32_t* row_of_slot = nullptr;  // where a slot's activations are; none = at its own index
+  int32_t max_tiles = 0;
+  int32_t rows = 0;   // without a list
+  int32_t width = 0;  // slots of a tile at most
+  bool many = false;  // the kernels for many rows
+};
+
+struct MatrixLaunch {
+  MatrixRun runs[kMaxOutputs];
+  int32_t num_runs;
+  int32_t in;
+  int64_t panel_bytes;
+  int64_t quant_bytes;
+  const int4* tiles;
+  const int32_t* num_tiles;
+  const int32_t* row_of_slot;
+  int32_t rows;
+  int32_t width;
+  // Quantised kinds:
+  const int8_t* q;
+  const float2* meta;
+  // Float kinds:
+  const float* x;
+  int64_t x_stride;
+};
+
+// Activations of a launch: int8 rows without gaps, and fp32 rows; the kinds say which is read.
+struct Activations {
+  const int8_t* q = nullptr;
+  const float2* meta = nullptr;
+  const float* x = nullptr;
+  int64_t x_stride = 0;
+};
+
+// y = x · weightᵀ + bias for `num` outputs, of any kinds.
+void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int num,
+                 const Activations& activations, const TilePlan& plan);
+// One kind; in quant_matmul.cu and float_matmul.cu.
+void MultiplyQuantised(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
+                       const MatrixLaunch& launch, const TilePlan& plan);
+void MultiplyFloats(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
+                    const MatrixLaunch& launch, const TilePlan& plan);
+
+// Plain rows; kernels by how many there are.
+TilePlan PlanRows(int64_t rows);
+
+// Blocks of a launch along x, `panels` panels of 16 outputs each.
+inline unsigned PanelBlocks(const MatrixLaunch& launch, int panels) {
+  unsigned blocks = 0;
+  for (int i = 0; i < launch.num_runs; ++i) blocks += CeilDiv(launch.runs[i].out, 16 * panels);
+  return blocks;
+}
+
+struct Tile {
+  int matrix;
+  int first;
+  int count;  // 0: nothing to do
+};
+__device__ inline Tile TileAt(const MatrixLaunch& launch, int index) {
+  if (launch.tiles == nullptr) {
+    const int first = index * launch.width;
+    return {0, first, min(launch.width, launch.rows - first)};
+  }
+  if (index >= *launch.num_tiles) return {0, 0, 0};
+  const int4 tile = launch.tiles[index];
+  return {tile.x, tile.y, tile.z};
+}
+
+struct Place {
+  int run;
+  int panel;   // the block's first
+  int panels;  // of one matrix
+};
+__device__ inline Place PlaceOf(const MatrixLaunch& launch, int block, int panels) {
+  int run = 0;
+  for (;; ++run) {
+    const int blocks = (launch.runs[run].out + 16 * panels - 1) / (16 * panels);
+    if (block < blocks) break;
+    block -= blocks;
+  }
+  return {run, block * panels, (launch.runs[run].out + 15) / 16};
+}
+
+__device__ inline int RowOf(const MatrixLaunch& launch, int slot) {
+  return launch.row_of_slot == nullptr ? slot : launch.row_of_slot[slot];
+}

@@ -1,0 +1,321 @@
+// The module's door: devices, memory, inputs and results of a step, and the table of operations.
+#include "engine/kernels/cuda/module.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/kernels/cuda/attention.cuh"
+#include "engine/kernels/cuda/context.cuh"
+#include "engine/kernels/cuda/moe.cuh"
+#include "engine/kernels/cuda/rows.cuh"
+
+#define CONCLAVE_EXPORT extern "C" __attribute__((visibility("default")))
+
+void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
+  ConclaveCudaContext::Piece& piece = c->scratch[id];
+  if (c->failed) return nullptr;
+  if (bytes <= piece.bytes) return piece.data;
+  // Launches of this step may still read the old piece.
+  if (piece.data != nullptr) c->outgrown.push_back(piece.data);
+  piece = {};
+  // Half as much again, so that a slowly growing batch does not allocate at every step.
+  const int64_t wanted = bytes + bytes / 2;
+  void* data = nullptr;
+  if (!Check(c, cudaMalloc(&data, static_cast<size_t>(wanted)), "scratch memory of a step")) {
+    return nullptr;
+  }
+  piece = {static_cast<char*>(data), wanted};
+  return data;
+}
+
+const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes) {
+  constexpr int64_t kChunkBytes = int64_t{1} << 20;
+  if (c->failed) return nullptr;
+  const int64_t rounded = (bytes + 255) / 256 * 256;
+  while (c->input_chunk < c->inputs.size() &&
+         c->input_used + rounded > c->inputs[c->input_chunk].bytes) {
+    ++c->input_chunk;
+    c->input_used = 0;
+  }
+  if (c->input_chunk == c->inputs.size()) {
+    ConclaveCudaContext::InputChunk chunk;
+    chunk.bytes = std::max(kChunkBytes, rounded);
+    void* pinned = nullptr;
+    void* device = nullptr;
+    const auto size = static_cast<size_t>(chunk.bytes);
+    if (!Check(c, cudaMallocHost(&pinned, size), "pinned memory") ||
+        !Check(c, cudaMalloc(&device, size), "memory of inputs")) {
+      return nullptr;
+    }
+    chunk.host = static_cast<char*>(pinned);
+    chunk.device = static_cast<char*>(device);
+    c->inputs.push_back(chunk);
+  }
+  const ConclaveCudaContext::InputChunk& chunk = c->inputs[c->input_chunk];
+  char* const pinned = chunk.host + c->input_used;
+  char* const device = chunk.device + c->input_used;
+  c->input_used += rounded;
+  std::memcpy(pinned, host, static_cast<size_t>(bytes));
+  Check(c,
+        cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
+                        c->stream),
+        "inputs");
+  return device;
+}
+
+namespace {
+
+void Say(char* error, size_t error_size, const char* what, cudaError_t status) {
+  std::snprintf(error, error_size, "%s: %s", what, cudaGetErrorString(status));
+}
+
+ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
+  cudaDeviceProp properties;
+  cudaError_t status = cudaSetDevice(device);
+  if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, device);
+  if (status != cudaSuccess) {
+    Say(error, error_size, "opening the device", status);
+    return nullptr;
+  }
+  if (properties.major < 8) {
+    std::snprintf(error, error_size, "%s has compute capability %d.%d, at least 8.0 is needed",
+                  properties.name, properties.major, properties.minor);
+    return nullptr;
+  }
+  auto* const c = new ConclaveCudaContext;
+  c->device = device;
+  c->multiprocessors = properties.multiProcessorCount;
+  const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
+  c->use_graphs = graphs != nullptr && std::strcmp(graphs, "1") == 0;
+  status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+  if (status != cudaSuccess) {
+    Say(error, error_size, "a stream", status);
+    delete c;
+    return nullptr;
+  }
+  return c;
+}
+
+// Starts what was recorded since BeginStep. An executable graph takes on a new recording of the
+// same shape; another shape makes a new one.
+void LaunchRecorded(ConclaveCudaContext* c) {
+  c->capturing = false;
+  cudaGraph_t recorded = nullptr;
+  if (!Check(c, cudaStreamEndCapture(c->stream, &recorded), "recording the step")) return;
+  if (c->graph != nullptr) {
+    cudaGraphExecUpdateResultInfo info;
+    if (cudaGraphExecUpdate(c->graph, recorded, &info) != cudaSuccess) {
+      cudaGetLastError();
+      cudaGraphExecDestroy(c->graph);
+      c->graph = nullptr;
+    }
+  }
+  if (c->graph == nullptr) {
+    Check(c, cudaGraphInstantiate(&c->graph, recorded, 0), "a graph of the step");
+  }
+  cudaGraphDestroy(recorded);
+  if (!c->failed) Check(c, cudaGraphLaunch(c->graph, c->stream), "starting the step");
+}
+
+// Whether the step is small and has the shape of the one before: what it launches has run already.
+bool SameSmallStep(ConclaveCudaContext* c, int64_t rows) {
+  constexpr int64_t kRowsMax = 64;
+  int64_t longest = 0;
+  for (const ConclaveCudaSpan& span : c->host_spans) {
+    longest = std::max<int64_t>(longest, span.position + span.rows);
+  }
+  const int64_t shape[3] = {rows, static_cast<int64_t>(c->host_spans.size()),
+                            longest > kAttentionSplit ? 1 : 0};
+  const bool same = std::equal(shape, shape + 3, c->step_shape);
+  std::copy(shape, shape + 3, c->step_shape);
+  return same && rows <= kRowsMax;
+}
+
+void Close(ConclaveCudaContext* c) {
+  cudaStreamSynchronize(c->stream);
+  if (c->graph != nullptr) cudaGraphExecDestroy(c->graph);
+  for (void* const data : c->outgrown) cudaFree(data);
+  for (ConclaveCudaContext::Piece& piece : c->scratch) cudaFree(piece.data);
+  for (ConclaveCudaContext::InputChunk& chunk : c->inputs) {
+    cudaFreeHost(chunk.host);
+    cudaFree(chunk.device);
+  }
+  cudaFreeHost(c->result.data);
+  cudaStreamDestroy(c->stream);
+  delete c;
+}
+
+const char* Error(const ConclaveCudaContext* c) { return c->failed ? c->error : nullptr; }
+
+int32_t MemoryInfo(ConclaveCudaContext* c, int64_t* free_bytes, int64_t* total_bytes) {
+  size_t free = 0;
+  size_t total = 0;
+  if (cudaSetDevice(c->device) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    return 0;
+  }
+  *free_bytes = static_cast<int64_t>(free);
+  *total_bytes = static_cast<int64_t>(total);
+  return 1;
+}
+
+void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
+  void* data = nullptr;
+  if (c->failed || !Check(c, cudaSetDevice(c->device), "the device")) return nullptr;
+  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // taken note of here; the device itself is well
+    return nullptr;
+  }
+  if (!Check(c, status, "allocating")) return nullptr;
+  Check(c, cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), c->stream), "clearing memory");
+  return data;
+}
+
+void Release(ConclaveCudaContext* c, void* data) {
+  cudaSetDevice(c->device);
+  cudaFree(data);
+}
+
+int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
+  if (c->failed) return 0;
+  Check(c, cudaSetDevice(c->device), "the device");
+  Check(
+      c,
+      cudaMemcpyAsync(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, c->stream),
+      "upload");
+  return Check(c, cudaStreamSynchronize(c->stream), "upload") && !c->failed ? 1 : 0;
+}
+
+float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
+  if (c->failed) return nullptr;
+  const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
+  if (bytes > c->result.bytes) {
+    cudaFreeHost(c->result.data);
+    c->result = {};
+    void* pinned = nullptr;
+    if (!Check(c, cudaMallocHost(&pinned, static_cast<size_t>(bytes)), "pinned memory")) {
+      return nullptr;
+    }
+    c->result = {static_cast<char*>(pinned), bytes};
+  }
+  if (n > 0) {
+    Check(c,
+          cudaMemcpyAsync(c->result.data, device, static_cast<size_t>(n) * sizeof(float),
+                          cudaMemcpyDeviceToHost, c->stream),
+          "reading back");
+  }
+  if (c->capturing) LaunchRecorded(c);
+  Check(c, cudaStreamSynchronize(c->stream), "running the step");
+  for (void* const data : c->outgrown) cudaFree(data);
+  c->outgrown.clear();
+  c->input_chunk = 0;
+  c->input_used = 0;
+  return c->failed ? nullptr : reinterpret_cast<float*>(c->result.data);
+}
+
+void BeginStep(ConclaveCudaContext* c, const ConclaveCudaSpan* spans, int32_t num_spans,
+               const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows) {
+  Check(c, cudaSetDevice(c->device), "the device");
+  c->host_spans.assign(spans, spans + num_spans);
+  if (c->use_graphs && !c->failed && !c->capturing && SameSmallStep(c, rows)) {
+    c->capturing = Check(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeRelaxed),
+                         "recording the step");
+  }
+  c->spans = InputOf(c, spans, num_spans);
+  c->blocks = InputOf(c, blocks, num_blocks);
+  c->slots = InputOf(c, slots, rows);
+  c->step_rows = rows;
+  c->attention_group = 0;
+}
+
+double CopyBandwidth(ConclaveCudaContext* c, int64_t bytes) {
+  constexpr int kPasses = 10;
+  void* from = nullptr;
+  void* to = nullptr;
+  cudaEvent_t start = nullptr;
+  cudaEvent_t end = nullptr;
+  float ms = 0;
+  const auto size = static_cast<size_t>(bytes);
+  if (cudaMalloc(&from, size) == cudaSuccess && cudaMalloc(&to, size) == cudaSuccess &&
+      cudaEventCreate(&start) == cudaSuccess && cudaEventCreate(&end) == cudaSuccess) {
+    cudaMemsetAsync(from, 1, size, c->stream);
+    cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, c->stream);
+    cudaEventRecord(start, c->stream);
+    for (int i = 0; i < kPasses; ++i) {
+      cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, c->stream);
+    }
+    cudaEventRecord(end, c->stream);
+    if (cudaStreamSynchronize(c->stream) != cudaSuccess ||
+        cudaEventElapsedTime(&ms, start, end) != cudaSuccess) {
+      ms = 0;
+    }
+  }
+  cudaGetLastError();
+  if (start != nullptr) cudaEventDestroy(start);
+  if (end != nullptr) cudaEventDestroy(end);
+  cudaFree(from);
+  cudaFree(to);
+  return ms > 0 ? 2.0 * kPasses * static_cast<double>(bytes) / (ms * 1e-3) : 0.0;
+}
+
+constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
+                                  Open,
+                                  Close,
+                                  Error,
+                                  MemoryInfo,
+                                  Allocate,
+                                  Release,
+                                  Upload,
+                                  ReadBack,
+                                  MatmulOp,
+                                  FfnOp,
+                                  MoeOp,
+                                  RmsNormOp,
+                                  AddOp,
+                                  ActivateOp,
+                                  RopeAnglesOp,
+                                  RopeOp,
+                                  BeginStep,
+                                  StoreKvOp,
+                                  AttentionOp,
+                                  EmbedRowsOp,
+                                  GatherRowsOp,
+                                  RouteTopKOp,
+                                  CopyBandwidth};
+
+}  // namespace
+
+CONCLAVE_EXPORT const ConclaveCudaApi* conclave_cuda_api(void) { return &kApi; }
+
+CONCLAVE_EXPORT int32_t conclave_cuda_devices(ConclaveCudaDevice* out, int32_t max, char* error,
+                                              size_t error_size) {
+  int count = 0;
+  if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
+    std::snprintf(error, error_size, "%s", cudaGetErrorString(status));
+    return -1;
+  }
+  for (int i = 0; i < count && i < max; ++i) {
+    cudaDeviceProp properties;
+    size_t free_bytes = 0;
+    size_t total_bytes = 0;
+    cudaError_t status = cudaGetDeviceProperties(&properties, i);
+    if (status == cudaSuccess) status = cudaSetDevice(i);
+    if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
+    if (status != cudaSuccess) {
+      std::snprintf(error, error_size, "device %d: %s", i, cudaGetErrorString(status));
+      return -1;
+    }
+    ConclaveCudaDevice& device = out[i];
+    std::memset(&device, 0, sizeof device);
+    std::snprintf(device.name, sizeof device.name, "%s", properties.name);
+    device.compute_major = properties.major;
+    device.compute_minor = properties.minor;
+    device.multiprocessors = properties.multiProcessorCount;
+    device.memory_bytes = total_bytes;
+    device.memory_free_bytes = free_bytes;
+  }
+  return count;
+}

@@ -1,0 +1,295 @@
+// Linear layers and feed-forward networks out of the matrix kernels: which kernel, which rows,
+// which expert. A slot is one (row, expert) pair; slots of an expert are neighbours. What a slot
+// computes does not depend on where it lies, and a row adds its experts by ascending id.
+#include "engine/kernels/cuda/moe.cuh"
+
+#include <algorithm>
+
+#include "engine/kernels/cuda/device.cuh"
+#include "engine/kernels/cuda/matmul.cuh"
+#include "engine/kernels/cuda/panel_bytes.h"
+#include "engine/kernels/cuda/rows.cuh"
+
+using conclave::engine::PanelKind;
+using conclave::engine::TakesInt8;
+
+namespace {
+
+constexpr int kExpertsMax = CONCLAVE_CUDA_EXPERTS_MAX;
+constexpr int kTopKMax = CONCLAVE_CUDA_TOP_K_MAX;
+
+PanelKind KindOf(const ConclaveCudaMatrix& m) { return static_cast<PanelKind>(m.kind); }
+bool Int8(const ConclaveCudaMatrix& m) { return TakesInt8(KindOf(m)); }
+
+// --- routing ------------------------------------------------------------------------------------
+
+// A block of 32 threads per row.
+__global__ void RouteTopK(const float* logits, int64_t stride, int experts, int top_k,
+                          bool renormalize, int32_t* ids, float* weights) {
+  __shared__ float p[kExpertsMax];
+  const int lane = static_cast<int>(threadIdx.x);
+  const int64_t row = blockIdx.x;
+  const float* const from = logits + row * stride;
+  float largest = -INFINITY;
+  for (int e = lane; e < experts; e += 32) largest = fmaxf(largest, from[e]);
+  largest = WarpMax(largest);
+  float sum = 0.0f;
+  for (int e = lane; e < experts; e += 32) {
+    p[e] = expf(from[e] - largest);
+    sum += p[e];
+  }
+  sum = WarpSum(sum);
+  // The largest, the lower id first among equals; a chosen one becomes -1.
+  float chosen_sum = 0.0f;
+  for (int j = 0; j < top_k; ++j) {
+    float best = -0.5f;
+    int best_id = experts;
+    for (int e = lane; e < experts; e += 32) {
+      if (p[e] > best) {
+        best = p[e];
+        best_id = e;
+      }
+    }
+    for (int d = 16; d > 0; d /= 2) {
+      const float other = __shfl_xor_sync(kAllLanes, best, d);
+      const int other_id = __shfl_xor_sync(kAllLanes, best_id, d);
+      if (other > best || (other == best && other_id < best_id)) {
+        best = other;
+        best_id = other_id;
+      }
+    }
+    // Logits that are no numbers: any expert will do, the row is lost.
+    if (best_id == experts) best_id = j;
+    if (best_id % 32 == lane) p[best_id] = -1.0f;
+    const float weight = best / sum;
+    chosen_sum += weight;
+    if (lane == 0) {
+      ids[row * top_k + j] = best_id;
+      weights[row * top_k + j] = weight;
+    }
+  }
+  if (!renormalize) return;
+  __syncthreads();
+  for (int j = lane; j < top_k; j += 32) weights[row * top_k + j] /= chosen_sum;
+}
+
+// Slots by expert and the tiles of `width` slots each; one block of 1024 threads.
+__global__ void SortSlots(const int32_t* ids, int64_t slots, int top_k, int experts, int width,
+                          int32_t* row_of_slot, int32_t* slot_of, int4* tiles, int32_t* num_tiles) {
+  __shared__ int count[kExpertsMax];
+  __shared__ int start[kExpertsMax];
+  __shared__ int first_tile[kExpertsMax];
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int e = thread; e < experts; e += 1024) count[e] = 0;
+  __syncthreads();
+  for (int64_t i = thread; i < slots; i += 1024) atomicAdd(&count[ids[i]], 1);
+  __syncthreads();
+  if (thread < 32) {
+    int slots_before = 0;
+    int tiles_before = 0;
+    for (int base = 0; base < experts; base += 32) {
+      const int e = base + thread;
+      const int mine = e < experts ? count[e] : 0;
+      const int my_tiles = (mine + width - 1) / width;
+      int slots_sum = mine;
+      int tiles_sum = my_tiles;
+      for (int d = 1; d < 32; d *= 2) {
+        const int lower_slots = __shfl_up_sync(kAllLanes, slots_sum, d);
+        const int lower_tiles = __shfl_up_sync(kAllLanes, tiles_sum, d);
+        if (thread >= d) {
+          slots_sum += lower_slots;
+          tiles_sum += lower_tiles;
+        }
+      }
+      if (e < experts) {
+        start[e] = slots_before + slots_sum - mine;
+        first_tile[e] = tiles_before + tiles_sum - my_tiles;
+      }
+      slots_before += __shfl_sync(kAllLanes, slots_sum, 31);
+      tiles_before += __shfl_sync(kAllLanes, tiles_sum, 31);
+    }
+    if (thread == 0) *num_tiles = tiles_before;
+  }
+  __syncthreads();
+  for (int e = thread; e < experts; e += 1024) {
+    for (int done = 0; done < count[e]; done += width) {
+      tiles[first_tile[e] + done / width] =
+          make_int4(e, start[e] + done, min(width, count[e] - done), 0);
+    }
+  }
+  __syncthreads();
+  for (int64_t i = thread; i < slots; i += 1024) {
+    const int slot = atomicAdd(&start[ids[i]], 1);
+    row_of_slot[slot] = static_cast<int32_t>(i / top_k);
+    slot_of[i] = slot;
+  }
+}
+
+// y = Σ weight · part, experts by ascending id. A block has one row and 256 columns.
+__global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, const float* weights,
+                        const int32_t* slot_of, int top_k, float* y, int64_t y_stride) {
+  __shared__ int slot[kTopKMax];
+  __shared__ float weight[kTopKMax];
+  const int64_t row = blockIdx.x;
+  const int j = static_cast<int>(threadIdx.x);
+  if (j < top_k) {
+    // My place is how many come before me.
+    const int id = ids[row * top_k + j];
+    int place = 0;
+    for (int i = 0; i < top_k; ++i) {
+      const int other = ids[row * top_k + i];
+      if (other < id || (other == id && i < j)) ++place;
+    }
+    slot[place] = slot_of[row * top_k + j];
+    weight[place] = weights[row * top_k + j];
+  }
+  __syncthreads();
+  const int64_t h = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
+  if (h >= hidden) return;
+  float sum = 0.0f;
+  for (int i = 0; i < top_k; ++i) sum = fmaf(part[slot[i] * hidden + h], weight[i], sum);
+  y[row * y_stride + h] = sum;
+}
+
+// --- networks -----------------------------------------------------------------------------------
+
+// x as the given matrices want it.
+Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x_stride,
+                    int64_t rows, int64_t cols) {
+  Activations result = {nullptr, nullptr, x, x_stride};
+  if (!int8) return result;
+  int8_t* const q = ScratchOf<int8_t>(c, kInputInt8, rows * cols);
+  float2* const meta = ScratchOf<float2>(c, kInputMeta, rows * (cols / 32));
+  QuantizeRows(c, x, x_stride, rows, cols, q, meta);
+  result.q = q;
+  result.meta = meta;
+  return result;
+}
+
+// gate and up of the plan's slots, then what `down` takes.
+Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activations& x,
+                   const TilePlan& plan, int64_t slots) {
+  const int64_t ffn = w.gate.out;
+  float* const gate = ScratchOf<float>(c, kGate, slots * ffn);
+  float* const up = ScratchOf<float>(c, kUp, slots * ffn);
+  const ConclaveCudaOutput outputs[2] = {{w.gate, nullptr, gate, ffn}, {w.up, nullptr, up, ffn}};
+  MultiplyAll(c, outputs, 2, x, plan);
+  if (!Int8(w.down)) {
+    ActivateOp(c, w.activation, gate, up, slots * ffn, gate);
+    return {nullptr, nullptr, gate, ffn};
+  }
+  int8_t* const q = ScratchOf<int8_t>(c, kMiddleInt8, slots * ffn);
+  float2* const meta = ScratchOf<float2>(c, kMiddleMeta, slots * (ffn / 32));
+  ActivateQuantize(c, w.activation, gate, up, slots, ffn, q, meta);
+  return {q, meta, nullptr, 0};
+}
+
+// Slots of a tile, and which kernels. Bits do not depend on it.
+TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
+  TilePlan plan;
+  const int64_t each = slots / experts;
+  if (all_int8 && each >= 4) {
+    plan.many = true;
+    plan.width = each > 48 ? 64 : 32;
+  } else {
+    plan.width = slots <= experts / 8 ? 1 : each == 0 ? 2 : each < 3 ? 4 : 8;
+  }
+  plan.max_tiles = static_cast<int32_t>(std::min(slots, experts) + slots / plan.width);
+  return plan;
+}
+
+}  // namespace
+
+TilePlan PlanRows(int64_t rows) {
+  TilePlan plan;
+  plan.rows = static_cast<int32_t>(rows);
+  plan.many = rows > 8;
+  plan.width = rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : rows <= 8 ? 8 : rows <= 32 ? 32 : 64;
+  return plan;
+}
+
+void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int num,
+                 const Activations& activations, const TilePlan& plan) {
+  bool done[kMaxOutputs] = {};
+  for (int first = 0; first < num; ++first) {
+    if (done[first]) continue;
+    const PanelKind kind = KindOf(outputs[first].weight);
+    MatrixLaunch launch = {};
+    launch.in = static_cast<int32_t>(outputs[first].weight.in);
+    launch.panel_bytes = conclave::engine::CudaPanelBytes(kind, launch.in);
+    launch.quant_bytes = conclave::engine::CudaQuantBytes(kind, launch.in);
+    launch.tiles = plan.tiles;
+    launch.num_tiles = plan.num_tiles;
+    launch.row_of_slot = plan.row_of_slot;
+    launch.rows = plan.rows;
+    launch.width = plan.width;
+    launch.q = activations.q;
+    launch.meta = activations.meta;
+    launch.x = activations.x;
+    launch.x_stride = activations.x_stride;
+    for (int i = first; i < num; ++i) {
+      if (done[i] || KindOf(outputs[i].weight) != kind) continue;
+      done[i] = true;
+      launch.runs[launch.num_runs++] = {static_cast<const uint8_t*>(outputs[i].weight.panels),
+                                        outputs[i].bias, outputs[i].y, outputs[i].y_stride,
+                                        static_cast<int32_t>(outputs[i].weight.out)};
+    }
+    if (TakesInt8(kind)) {
+      MultiplyQuantised(c, kind, launch, plan);
+    } else {
+      MultiplyFloats(c, kind, launch, plan);
+    }
+  }
+}
+
+void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t num_outputs,
+              const float* x, int64_t x_stride, int64_t rows) {
+  bool int8 = false;
+  for (int i = 0; i < num_outputs; ++i) int8 = int8 || Int8(outputs[i].weight);
+  const Activations activations = Prepare(c, int8, x, x_stride, rows, outputs[0].weight.in);
+  for (int i = 0; i < num_outputs; i += kMaxOutputs) {
+    MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations,
+                PlanRows(rows));
+  }
+}
+
+void FfnOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const float* x, int64_t x_stride,
+           int64_t rows, float* y, int64_t y_stride) {
+  const TilePlan plan = PlanRows(rows);
+  const Activations input = Prepare(c, Int8(w->gate) || Int8(w->up), x, x_stride, rows, w->gate.in);
+  const Activations middle = Middle(c, *w, input, plan, rows);
+  const ConclaveCudaOutput down = {w->down, nullptr, y, y_stride};
+  MultiplyAll(c, &down, 1, middle, plan);
+}
+
+void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaRouting* routing,
+           const float* x, int64_t x_stride, int64_t rows, float* y, int64_t y_stride) {
+  const int64_t slots = rows * routing->top_k;
+  const int64_t experts = w->gate.matrices;
+  const int64_t hidden = w->down.out;
+  TilePlan plan = PlanSlots(slots, experts, Int8(w->gate) && Int8(w->up) && Int8(w->down));
+  int32_t* const row_of_slot = ScratchOf<int32_t>(c, kSlotRow, slots);
+  int32_t* const slot_of = ScratchOf<int32_t>(c, kSlotOf, slots);
+  int4* const tiles = ScratchOf<int4>(c, kTiles, plan.max_tiles);
+  int32_t* const num_tiles = ScratchOf<int32_t>(c, kTileCount, 1);
+  Launch(c, "sorting by expert", SortSlots, dim3(1), 1024u, routing->ids, slots, routing->top_k,
+         static_cast<int>(experts), plan.width, row_of_slot, slot_of, tiles, num_tiles);
+  plan.tiles = tiles;
+  plan.num_tiles = num_tiles;
+  plan.row_of_slot = row_of_slot;
+  const Activations input = Prepare(c, Int8(w->gate) || Int8(w->up), x, x_stride, rows, w->gate.in);
+  const Activations middle = Middle(c, *w, input, plan, slots);
+  float* const part = ScratchOf<float>(c, kPart, slots * hidden);
+  plan.row_of_slot = nullptr;  // the middle lies by slot
+  const ConclaveCudaOutput down = {w->down, nullptr, part, hidden};
+  MultiplyAll(c, &down, 1, middle, plan);
+  Launch(c, "adding experts", Combine, dim3(static_cast<unsigned>(rows), CeilDiv(hidden, 256)),
+         256u, part, hidden, routing->ids, routing->weights, slot_of, routing->top_k, y, y_stride);
+}
+
+void RouteTopKOp(ConclaveCudaContext* c, const float* logits, int64_t stride, int64_t rows,
+                 int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
+                 float* weights) {
+  Launch(c, "routing", RouteTopK, dim3(static_cast<unsigned>(rows)), 32u, logits, stride,
+         num_experts, top_k, renormalize != 0, ids, weights);
+}

@@ -1,0 +1,16 @@
+// Feed-forward networks and their routing: the module's operations of the same names (module.h).
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/context.cuh"
+
+void MatmulOp(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
+              const float* x, int64_t x_stride, int64_t rows);
+void FfnOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const float* x, int64_t x_stride,
+           int64_t rows, float* y, int64_t y_stride);
+void MoeOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const ConclaveCudaRouting*, const float* x,
+           int64_t x_stride, int64_t rows, float* y, int64_t y_stride);
+void RouteTopKOp(ConclaveCudaContext*, const float* logits, int64_t stride, int64_t rows,
+                 int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
+                 float* weights);

@@ -1,0 +1,121 @@
+#include "engine/kernels/cuda/panels.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "engine/quant/format.h"
+#include "engine/quant/half.h"
+
+namespace conclave::engine {
+namespace {
+
+// Words [from][r] of a CPU panel go to [r][from].
+void TransposeWords(const std::byte* from, int words, uint32_t flip, std::byte* to) {
+  for (int r = 0; r < kPanelRows; ++r) {
+    for (int j = 0; j < words; ++j) {
+      Store(to + (r * words + j) * 4, Load<uint32_t>(from + (j * kPanelRows + r) * 4) ^ flip);
+    }
+  }
+}
+
+// From the CPU's panel of the same rows, of a kind there are kernels for. The scales follow
+// unchanged.
+void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte* to) {
+  for (int64_t g = 0; g < in / kGroup; ++g) {
+    switch (kind) {
+      case PanelKind::kU4:
+      case PanelKind::kU4Min:
+        TransposeWords(from + g * 256, 4, 0, to + g * 256);
+        break;
+      case PanelKind::kU6:
+        TransposeWords(from + g * 384, 4, 0, to + g * 384);
+        TransposeWords(from + g * 384 + 256, 2, 0, to + g * 384 + 256);
+        break;
+      case PanelKind::kU8:
+        for (int half = 0; half < 2; ++half) {
+          TransposeWords(from + g * 512 + half * 256, 4, 0x80808080u, to + g * 512 + half * 256);
+        }
+        break;
+      default:
+        CHECK(false);  // HasCudaKernels let a type pass whose panels nobody laid out
+    }
+  }
+  std::memcpy(to + PanelQuantBytes(kind, in), from + PanelQuantBytes(kind, in),
+              static_cast<size_t>(PanelScaleBytes(kind, in)));
+}
+
+// 16 bytes of each row in turn; `to` is zeroed.
+void InterleaveRows(const std::byte* rows, int64_t row_bytes, int64_t count, std::byte* to) {
+  for (int64_t r = 0; r < count; ++r) {
+    const std::byte* row = rows + r * row_bytes;
+    for (int64_t at = 0; at < row_bytes; at += 16) {
+      std::memcpy(to + at * kPanelRows + r * 16, row + at,
+                  static_cast<size_t>(std::min<int64_t>(16, row_bytes - at)));
+    }
+  }
+}
+
+}  // namespace
+
+bool HasCudaKernels(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kQ4_0:
+    case DType::kQ8_0:
+    case DType::kQ4_K:
+    case DType::kQ6_K:
+      return true;
+    default:
+      return false;
+  }
+}
+
+absl::StatusOr<CudaPanels> PackCudaPanels(const TensorView& weight, ThreadPool& pool) {
+  const QuantFormat* format = FindFormat(weight.dtype);
+  if (format == nullptr || !HasCudaKernels(weight.dtype)) {
+    return base::Unimplemented("no CUDA kernels for " + std::string(NameOf(weight.dtype)));
+  }
+  const int rank = weight.shape.rank();
+  if (rank != 2 && rank != 3) {
+    return base::InvalidArgument("a matrix has 2 or 3 extents, found " + weight.shape.ToString());
+  }
+  CudaPanels result;
+  result.kind = format->panel;
+  result.matrices = rank == 3 ? weight.shape[0] : 1;
+  result.out = weight.shape[rank - 2];
+  result.in = weight.cols();
+  if (result.in % format->block_elements() != 0) {
+    return base::InvalidArgument("rows of " + std::to_string(result.in) +
+                                 " are not a multiple of the " + std::string(format->name()) +
+                                 " block");
+  }
+  const int64_t out = result.out;
+  const int64_t in = result.in;
+  const int64_t panels = (out + kPanelRows - 1) / kPanelRows;
+  const int64_t panel_bytes = CudaPanelBytes(format->panel, in);
+  ASSIGN_OR_RETURN(result.data, Buffer::Allocate(result.matrices * panels * panel_bytes));
+  std::vector<std::vector<std::byte>> scratch(static_cast<size_t>(pool.num_threads()));
+  std::byte* const target = result.data.data();
+  pool.ParallelFor(result.matrices * panels, [&](int64_t task, int worker) {
+    const int64_t in_matrix = task % panels * kPanelRows;
+    const int64_t rows = std::min<int64_t>(kPanelRows, out - in_matrix);
+    const std::byte* source = weight.row(task / panels * out + in_matrix);
+    if (!TakesInt8(format->panel)) {
+      InterleaveRows(source, weight.row_bytes(), rows, target + task * panel_bytes);
+      return;
+    }
+    std::vector<std::byte>& cpu_panel = scratch[static_cast<size_t>(worker)];
+    cpu_panel.resize(static_cast<size_t>(PanelBytes(format->panel, in)));
+    format->pack_panel(source, weight.row_bytes(), static_cast<int>(rows), in, cpu_panel.data());
+    ReorderQuants(format->panel, in, cpu_panel.data(), target + task * panel_bytes);
+  });
+  return result;
+}
+
+}  // namespace conclave::engine

@@ -1,0 +1,38 @@
+// Weights as the GPU multiplies them: the panels of quant/panel.h (16 output rows) with the words
+// of a row side by side, so that one thread reads 16 bytes of its own row and a warp reads a line.
+// The planes of scales are the same. Written for row r (0..15) and group g of 32 inputs:
+//
+//   kU4, kU4Min  [g][r][4 words]: word j has inputs 4j.. in its low, 16 + 4j.. in its high nibbles.
+//   kU6          [g] of [r][4 words] as kU4, then [r][2 words]: bits 2j of word h on top of the
+//                nibbles of inputs 16h + 4j..
+//   kU8          [g][half][r][4 words] of signed bytes: word j of half h has inputs 16h + 4j...
+//   kF32         [k/4][r][4 floats];  kF16, kBF16  [k/8][r][8 halves]; zeros beyond the last input.
+#pragma once
+
+#include <cstdint>
+
+#include "base/status.h"
+#include "engine/kernels/cpu/thread_pool.h"
+#include "engine/kernels/cuda/panel_bytes.h"
+#include "engine/tensor/buffer.h"
+#include "engine/tensor/dtype.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace conclave::engine {
+
+// Whether the device has kernels for the type, as a matrix and as a table of rows. engine.quant
+// knows more types; what is missing here is refused, never laid out as something else.
+bool HasCudaKernels(DType dtype);
+
+// [out][in] or [matrices][out][in], in host memory; checked as Kernels::Pack promises.
+// UNIMPLEMENTED for types without kernels.
+struct CudaPanels {
+  PanelKind kind = PanelKind::kF32;
+  int64_t matrices = 0;
+  int64_t out = 0;
+  int64_t in = 0;
+  Buffer data;
+};
+absl::StatusOr<CudaPanels> PackCudaPanels(const TensorView& weight, ThreadPool& pool);
+
+}  // namespace conclave::engine

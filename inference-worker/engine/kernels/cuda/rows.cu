@@ -1,0 +1,260 @@
+// Norms, rotation, activations, rounding to int8, lookups.
+#include "engine/kernels/cuda/rows.cuh"
+
+#include "engine/kernels/cuda/device.cuh"
+
+using conclave::engine::RopeStyle;
+
+namespace {
+
+constexpr unsigned kThreads = 256;
+
+// GGUF's type ids, as engine/tensor/dtype.h has them (which this dialect cannot include).
+enum class DType : int32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ8_0 = 8,
+  kQ4_K = 12,
+  kQ6_K = 14,
+  kBF16 = 30
+};
+
+// A warp per group of 32.
+__global__ void Quantize(const float* x, int64_t stride, int64_t rows, int groups, int8_t* q,
+                         float2* meta) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (group >= rows * groups) return;
+  const int64_t row = group / groups;
+  const int64_t g = group % groups;
+  QuantizeGroup(x[row * stride + g * 32 + threadIdx.x % 32], q + group * 32, meta + group);
+}
+
+__global__ void ActivateAndQuantize(int activation, const float* gate, const float* up,
+                                    int64_t groups, int8_t* q, float2* meta) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (group >= groups) return;
+  const int64_t at = group * 32 + threadIdx.x % 32;
+  QuantizeGroup(Activated(activation, gate[at]) * up[at], q + group * 32, meta + group);
+}
+
+__global__ void RmsNorm(const float* x, int64_t x_stride, int n, const float* weight, float eps,
+                        float* y, int64_t y_stride) {
+  __shared__ float shared[32];
+  const float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
+  float* const out = y + static_cast<int64_t>(blockIdx.x) * y_stride;
+  const int step = static_cast<int>(blockDim.x);
+  float squares = 0.0f;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
+    squares = fmaf(row[i], row[i], squares);
+  }
+  const float mean = BlockSum(squares, shared) / static_cast<float>(n);
+  const float factor = 1.0f / sqrtf(mean + eps);
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
+    out[i] = row[i] * factor * weight[i];
+  }
+}
+
+__global__ void Add(const float* x, int64_t n, float* y) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) y[i] += x[i];
+}
+
+__global__ void Activate(int activation, const float* gate, const float* up, int64_t n, float* y) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const float active = Activated(activation, gate[i]);
+  y[i] = up == nullptr ? active : active * up[i];
+}
+
+__global__ void RopeAngles(const float* inverse_frequency, int pairs, const int32_t* positions,
+                           int64_t rows, float magnitude, float* cos_sin) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= rows * pairs) return;
+  const float angle = static_cast<float>(positions[i / pairs]) * inverse_frequency[i % pairs];
+  cos_sin[2 * i] = cosf(angle) * magnitude;
+  cos_sin[2 * i + 1] = sinf(angle) * magnitude;
+}
+
+__global__ void Rope(bool adjacent, float* x, int64_t stride, int64_t rows, int num_heads,
+                     int head_dim, int pairs, const float* cos_sin) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t per_row = static_cast<int64_t>(num_heads) * pairs;
+  if (i >= rows * per_row) return;
+  const int64_t row = i / per_row;
+  const int head = static_cast<int>(i % per_row / pairs);
+  const int pair = static_cast<int>(i % pairs);
+  float* const at = x + row * stride + static_cast<int64_t>(head) * head_dim;
+  float* const first = at + (adjacent ? 2 * pair : pair);
+  float* const second = first + (adjacent ? 1 : pairs);
+  const float c = cos_sin[(row * pairs + pair) * 2];
+  const float s = cos_sin[(row * pairs + pair) * 2 + 1];
+  const float a = *first;
+  const float b = *second;
+  *first = a * c - b * s;
+  *second = b * c + a * s;
+}
+
+__global__ void Gather(const float* x, int64_t x_stride, const int32_t* rows, int64_t n, float* y,
+                       int64_t y_stride) {
+  const float* const from = x + rows[blockIdx.x] * x_stride;
+  float* const to = y + static_cast<int64_t>(blockIdx.x) * y_stride;
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) to[i] = from[i];
+}
+
+// --- elements of a row as the model file has it (engine.quant describes the blocks) -------------
+
+__device__ inline float HalfAt(const uint8_t* at) {
+  return HalfBits(static_cast<uint16_t>(at[0] | at[1] << 8));
+}
+
+template <DType kType>
+__device__ float Element(const uint8_t* row, int64_t i);
+
+template <>
+__device__ inline float Element<DType::kF32>(const uint8_t* row, int64_t i) {
+  const uint8_t* at = row + i * 4;
+  return __uint_as_float(static_cast<uint32_t>(at[0]) | static_cast<uint32_t>(at[1]) << 8 |
+                         static_cast<uint32_t>(at[2]) << 16 | static_cast<uint32_t>(at[3]) << 24);
+}
+template <>
+__device__ inline float Element<DType::kF16>(const uint8_t* row, int64_t i) {
+  return HalfAt(row + i * 2);
+}
+template <>
+__device__ inline float Element<DType::kBF16>(const uint8_t* row, int64_t i) {
+  return Bf16Bits(static_cast<uint16_t>(row[i * 2] | row[i * 2 + 1] << 8));
+}
+template <>
+__device__ inline float Element<DType::kQ8_0>(const uint8_t* row, int64_t i) {
+  const uint8_t* block = row + i / 32 * 34;
+  return static_cast<float>(static_cast<int8_t>(block[2 + i % 32])) * HalfAt(block);
+}
+template <>
+__device__ inline float Element<DType::kQ4_0>(const uint8_t* row, int64_t i) {
+  const uint8_t* block = row + i / 32 * 18;
+  const int at = static_cast<int>(i % 32);
+  const int byte = block[2 + at % 16];
+  return HalfAt(block) * static_cast<float>((at < 16 ? byte & 15 : byte >> 4) - 8);
+}
+template <>
+__device__ inline float Element<DType::kQ4_K>(const uint8_t* row, int64_t i) {
+  const uint8_t* block = row + i / 256 * 144;
+  const int at = static_cast<int>(i % 256);
+  const int g = at / 32;
+  const uint8_t* s = block + 4;
+  const int sc = g < 4 ? s[g] & 63 : (s[g + 4] & 15) | (s[g - 4] >> 6) << 4;
+  const int m = g < 4 ? s[g + 4] & 63 : (s[g + 4] >> 4) | (s[g] >> 6) << 4;
+  const int byte = block[16 + g / 2 * 32 + at % 32];
+  const int level = g % 2 == 0 ? byte & 15 : byte >> 4;
+  const float product = HalfAt(block) * static_cast<float>(sc) * static_cast<float>(level);
+  return product - HalfAt(block + 2) * static_cast<float>(m);
+}
+template <>
+__device__ inline float Element<DType::kQ6_K>(const uint8_t* row, int64_t i) {
+  const uint8_t* block = row + i / 256 * 210;
+  const int at = static_cast<int>(i % 256);
+  const int half = at / 128;
+  const int stretch = at % 128 / 32;
+  const int l = at % 32;
+  const int low = block[half * 64 + stretch % 2 * 32 + l];
+  const int high = block[128 + half * 32 + l];
+  const int level = (stretch < 2 ? low & 15 : low >> 4) | ((high >> (2 * stretch)) & 3) << 4;
+  const float scale =
+      HalfAt(block + 208) * static_cast<float>(static_cast<int8_t>(block[192 + at / 16]));
+  return scale * static_cast<float>(level - 32);
+}
+
+template <DType kType>
+__global__ void Embed(const uint8_t* table, int64_t row_bytes, const int32_t* ids, int64_t cols,
+                      float* out, int64_t out_stride) {
+  const uint8_t* const row = table + ids[blockIdx.x] * row_bytes;
+  float* const to = out + static_cast<int64_t>(blockIdx.x) * out_stride;
+  for (int64_t i = threadIdx.x; i < cols; i += blockDim.x) to[i] = Element<kType>(row, i);
+}
+
+// The shape of a row's sum depends on its width alone.
+unsigned ThreadsForRow(int64_t n) { return n <= 64 ? 32 : n <= 256 ? 64 : n <= 1024 ? 128 : 256; }
+
+}  // namespace
+
+void QuantizeRows(ConclaveCudaContext* c, const float* x, int64_t stride, int64_t rows,
+                  int64_t cols, int8_t* q, float2* meta) {
+  const int64_t groups = rows * (cols / 32);
+  Launch(c, "rounding activations", Quantize, dim3(CeilDiv(groups, kThreads / 32)), kThreads, x,
+         stride, rows, static_cast<int>(cols / 32), q, meta);
+}
+
+void ActivateQuantize(ConclaveCudaContext* c, int activation, const float* gate, const float* up,
+                      int64_t rows, int64_t cols, int8_t* q, float2* meta) {
+  const int64_t groups = rows * (cols / 32);
+  Launch(c, "activation", ActivateAndQuantize, dim3(CeilDiv(groups, kThreads / 32)), kThreads,
+         activation, gate, up, groups, q, meta);
+}
+
+void RmsNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+               const float* weight, float eps, float* y, int64_t y_stride) {
+  Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x, x_stride,
+         static_cast<int>(n), weight, eps, y, y_stride);
+}
+
+void AddOp(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {
+  Launch(c, "addition", Add, dim3(CeilDiv(n, kThreads)), kThreads, x, n, y);
+}
+
+void ActivateOp(ConclaveCudaContext* c, int32_t activation, const float* gate, const float* up,
+                int64_t n, float* y) {
+  Launch(c, "activation", Activate, dim3(CeilDiv(n, kThreads)), kThreads, activation, gate, up, n,
+         y);
+}
+
+void RopeAnglesOp(ConclaveCudaContext* c, const float* inverse_frequency, int32_t pairs,
+                  const int32_t* positions, int64_t rows, float magnitude, float* cos_sin) {
+  const float* const frequencies = InputOf(c, inverse_frequency, pairs);
+  const int32_t* const places = InputOf(c, positions, rows);
+  Launch(c, "angles", RopeAngles, dim3(CeilDiv(rows * pairs, kThreads)), kThreads, frequencies,
+         pairs, places, rows, magnitude, cos_sin);
+}
+
+void RopeOp(ConclaveCudaContext* c, int32_t style, float* x, int64_t stride, int64_t rows,
+            int32_t num_heads, int32_t head_dim, int32_t rope_dim, const float* cos_sin) {
+  const int pairs = rope_dim / 2;
+  Launch(c, "rotation", Rope, dim3(CeilDiv(rows * num_heads * pairs, kThreads)), kThreads,
+         style == static_cast<int32_t>(RopeStyle::kNorm), x, stride, rows, num_heads, head_dim,
+         pairs, cos_sin);
+}
+
+void EmbedRowsOp(ConclaveCudaContext* c, const void* table, int32_t dtype, int64_t cols,
+                 int64_t row_bytes, const int32_t* ids, int64_t rows, float* out,
+                 int64_t out_stride) {
+  const int32_t* const numbers = InputOf(c, ids, rows);
+  const auto launch = [&](auto kernel) {
+    Launch(c, "embedding", kernel, dim3(static_cast<unsigned>(rows)), kThreads,
+           static_cast<const uint8_t*>(table), row_bytes, numbers, cols, out, out_stride);
+  };
+  switch (static_cast<DType>(dtype)) {
+    case DType::kF32:
+      return launch(Embed<DType::kF32>);
+    case DType::kF16:
+      return launch(Embed<DType::kF16>);
+    case DType::kBF16:
+      return launch(Embed<DType::kBF16>);
+    case DType::kQ8_0:
+      return launch(Embed<DType::kQ8_0>);
+    case DType::kQ4_0:
+      return launch(Embed<DType::kQ4_0>);
+    case DType::kQ4_K:
+      return launch(Embed<DType::kQ4_K>);
+    case DType::kQ6_K:
+      return launch(Embed<DType::kQ6_K>);
+    default:
+      return Fail(c, "embedding", "no such type");
+  }
+}
+
+void GatherRowsOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, const int32_t* rows,
+                  int64_t num_rows, int64_t n, float* y, int64_t y_stride) {
+  const int32_t* const numbers = InputOf(c, rows, num_rows);
+  Launch(c, "gathering rows", Gather, dim3(static_cast<unsigned>(num_rows)), kThreads, x, x_stride,
+         numbers, n, y, y_stride);
+}

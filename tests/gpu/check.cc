@@ -1,0 +1,90 @@
+// conclave-gpu-check: what a device computes, held against the processors' kernels, operation by
+// operation and for whole models. Ends with 1 on any mismatch.
+//
+//   conclave-gpu-check --device cuda --models a.gguf,b.gguf
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "engine/kernels/cuda/loader.h"
+#include "engine/kernels/cuda/module.h"
+#include "gpu/rig.h"
+#include "tools/command_line.h"
+
+namespace conclave::engine {
+namespace {
+
+struct Options {
+  std::string device = "cuda";
+  std::vector<std::string> models;
+  bool quick = false;
+  bool operations = true;
+  bool time = false;
+  int tokens = 64;
+  int threads = 0;
+};
+
+// The card and how fast it copies, measured now.
+absl::Status Describe(int64_t probe_bytes) {
+  ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices, CudaDevices());
+  ASSIGN_OR_RETURN(const ConclaveCudaApi* const api, LoadCudaApi());
+  for (const CudaDevice& device : devices) {
+    std::printf("%s, sm_%d%d, %d multiprocessors, %.1f of %.1f GB free\n", device.name.c_str(),
+                device.compute_major, device.compute_minor, device.multiprocessors,
+                static_cast<double>(device.memory_free_bytes) * 1e-9,
+                static_cast<double>(device.memory_bytes) * 1e-9);
+  }
+  char error[256] = "";
+  ConclaveCudaContext* const context = api->open(0, error, sizeof error);
+  if (context == nullptr) return base::FailedPrecondition(error);
+  std::printf("copies %.0f GB/s, reading and writing counted\n",
+              api->copy_bandwidth(context, probe_bytes) * 1e-9);
+  api->close(context);
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& o, Report& report) {
+  RETURN_IF_ERROR(Describe(o.quick ? 1 << 20 : int64_t{1} << 30));
+  std::printf("\n%-14s %-44s %10s  %8s\n", "operation", "what", "error", "bound");
+  if (o.operations) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
+                     CreateKernels({.device = o.device, .num_threads = o.threads, .isa = {}}));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
+                     CreateKernels({.device = "cpu", .num_threads = o.threads, .isa = {}}));
+    CheckOperations(*device, *cpu, o.quick, report);
+    RETURN_IF_ERROR(device->status());
+  }
+  if (o.time) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
+                     CreateKernels({.device = o.device, .num_threads = o.threads, .isa = {}}));
+    TimeOperations(*device);
+    RETURN_IF_ERROR(device->status());
+  }
+  for (const std::string& model : o.models) {
+    RETURN_IF_ERROR(base::Annotate(CheckModel(model, o.device, o.tokens, report), model));
+  }
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Options o;
+  base::OptionSet options("conclave-gpu-check", "Holds a device against the processors.");
+  options.Add("device", &o.device, "cuda");
+  options.Add("models", &o.models, "GGUF files whose greedy answers must agree, with commas");
+  options.Add("operations", &o.operations, "check each operation");
+  options.Add("time", &o.time, "measure operations");
+  options.Add("quick", &o.quick, "small shapes only");
+  options.Add("tokens", &o.tokens, "of each answer", 1, 4096);
+  options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
+  if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
+  Report report;
+  const absl::Status status = Run(o, report);
+  report.Summarise();
+  if (!status.ok()) return Fail(status);
+  return report.failures() == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace conclave::engine
+
+int main(int argc, char** argv) { return conclave::engine::Main(argc, argv); }

@@ -1,0 +1,184 @@
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <numeric>
+
+#include "conformance/random.h"
+#include "engine/quant/format.h"
+#include "gpu/rig.h"
+
+namespace conclave::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A weight larger than any cache, of bytes that make small positive halves: its values do not
+// matter, its bytes are read.
+struct Filler {
+  std::vector<std::byte> bytes;
+  TensorView view;
+
+  Filler(DType dtype, const Shape& shape) {
+    view.dtype = dtype;
+    view.shape = shape;
+    bytes.resize(static_cast<size_t>(view.bytes()));
+    Random random(1);
+    for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
+      const uint64_t word = random.Next() & 0x2b2b2b2b2b2b2b2bULL;
+      std::memcpy(bytes.data() + i, &word, 8);
+    }
+    view.data = bytes.data();
+  }
+};
+
+// Microseconds of one call, many asked for before waiting.
+double Time(Kernels& kernels, const std::function<void()>& call) {
+  float unused = 0;
+  const auto run = [&](int times) {
+    for (int i = 0; i < times; ++i) call();
+    (void)kernels.HostView(&unused, 0);
+  };
+  run(2);
+  std::vector<double> each;
+  for (int round = 0; round < 5; ++round) {
+    constexpr int kCalls = 8;
+    const auto start = Clock::now();
+    run(kCalls);
+    each.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count() /
+                   kCalls);
+  }
+  std::nth_element(each.begin(), each.begin() + 2, each.end());
+  return each[2];
+}
+
+void Line(const std::string& op, const std::string& what, double us, double bytes, double ops) {
+  std::printf("%-10s %-40s %10.1f µs", op.c_str(), what.c_str(), us);
+  if (bytes > 0) std::printf(" %8.0f GB/s", bytes / us * 1e-3);
+  if (ops > 0) std::printf(" %8.1f Tops", ops / us * 1e-6);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void TimeMatmul(Kernels& kernels) {
+  constexpr int64_t kOut = 16384;
+  constexpr int64_t kIn = 4096;
+  const std::vector<float> x = Random(3).Floats(512 * kIn);
+  OnDevice<float> device_x(kernels, std::span<const float>(x));
+  OnDevice<float> y(kernels, 512 * kOut);
+  for (const QuantFormat* format : AllFormats()) {
+    const Filler weight(format->dtype, {kOut, kIn});
+    const auto packed = kernels.Pack(weight.view);
+    if (!packed.ok()) continue;
+    for (const int64_t rows : {1, 4, 8, 16, 64, 512}) {
+      const double us = Time(kernels, [&] {
+        kernels.Matmul({{.weight = &*packed, .y = y.data(), .y_stride = kOut}}, device_x.data(),
+                       kIn, rows);
+      });
+      Line("matmul", std::string(format->name()) + " 16384×4096, rows " + std::to_string(rows), us,
+           static_cast<double>(packed->bytes()), 2.0 * static_cast<double>(kOut * kIn * rows));
+    }
+  }
+}
+
+void TimeMoe(Kernels& kernels) {
+  constexpr int32_t kExperts = 128;
+  constexpr int32_t kTopK = 8;
+  constexpr int64_t kHidden = 2048;
+  constexpr int64_t kFfn = 768;
+  const Filler into(DType::kQ4_K, {kExperts, kFfn, kHidden});
+  const Filler out_of(DType::kQ4_K, {kExperts, kHidden, kFfn});
+  const auto gate = kernels.Pack(into.view);
+  const auto up = kernels.Pack(into.view);
+  const auto down = kernels.Pack(out_of.view);
+  if (!gate.ok() || !up.ok() || !down.ok()) return;
+  const std::vector<float> x = Random(3).Floats(2048 * kHidden);
+  OnDevice<float> device_x(kernels, std::span<const float>(x));
+  OnDevice<float> y(kernels, 2048 * kHidden);
+  std::vector<int32_t> ids;
+  Random random(4);
+  for (int i = 0; i < 2048; ++i) {
+    const auto first = static_cast<int32_t>(random.Next() % kExperts);
+    for (int32_t j = 0; j < kTopK; ++j) ids.push_back((first + j * 13) % kExperts);
+  }
+  OnDevice<int32_t> device_ids(kernels, std::span<const int32_t>(ids));
+  OnDevice<float> weights(kernels, std::span<const float>(Random(5).Floats(2048 * kTopK)));
+  for (const int64_t rows : {1, 4, 16, 64, 512, 2048}) {
+    const double us = Time(kernels, [&] {
+      kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down},
+                  {.ids = device_ids.data(), .weights = weights.data(), .top_k = kTopK},
+                  device_x.data(), kHidden, rows, y.data(), kHidden);
+    });
+    const double active = static_cast<double>(std::min<int64_t>(kExperts, rows * kTopK)) / kExperts;
+    Line("moe", "Q4_K 128 of 768×2048, 8 each, rows " + std::to_string(rows), us,
+         static_cast<double>(gate->bytes() * 3) * active,
+         2.0 * 3 * static_cast<double>(kHidden * kFfn * kTopK * rows));
+  }
+  OnDevice<float> logits(kernels, std::span<const float>(Random(6).Floats(512 * kExperts)));
+  Line("route", "128 experts, 8 each, rows 1",
+       Time(kernels,
+            [&] {
+              kernels.RouteTopK(logits.data(), kExperts, 1, kExperts, kTopK, true,
+                                device_ids.data(), weights.data());
+            }),
+       0, 0);
+}
+
+void TimeAttention(Kernels& kernels) {
+  constexpr int32_t kHeads = 32;
+  constexpr int32_t kDim = 128;
+  const KvLayout layout = {
+      .num_kv_heads = 4, .head_dim = kDim, .value_dim = kDim, .type = KvType::kF16};
+  constexpr int32_t kBlocks = 1024;
+  const std::vector<float> zeros(static_cast<size_t>(layout.block_bytes() * kBlocks / 4));
+  OnDevice<float> kv(kernels, std::span<const float>(zeros));
+  OnDevice<float> q(kernels,
+                    std::span<const float>(Random(7).Floats(int64_t{2048} * kHeads * kDim)));
+  OnDevice<float> out(kernels, int64_t{2048} * kHeads * kDim);
+  std::vector<int32_t> blocks(kBlocks);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  struct Case {
+    int32_t position, rows;
+  };
+  for (const Case c : {Case{100, 1}, {2000, 1}, {16'000, 1}, {0, 512}, {1536, 512}, {0, 2048}}) {
+    const AttentionSpan span = {blocks.data(), c.position, 0, c.rows};
+    kernels.BeginStep({&span, 1});
+    const double us = Time(kernels, [&] {
+      kernels.Attention({.layout = layout,
+                         .kv = kv.data(),
+                         .num_heads = kHeads,
+                         .scale = 0.1f,
+                         .q = q.data(),
+                         .q_stride = kHeads * kDim,
+                         .out = out.data(),
+                         .out_stride = kHeads * kDim});
+    });
+    const double context = c.position + 0.5 * c.rows;
+    Line("attention",
+         "32/4 heads of 128, " + std::to_string(c.rows) + " after " + std::to_string(c.position),
+         us, c.rows == 1 ? context * 4 * kDim * 2 * 2 : 0, 4.0 * kHeads * kDim * context * c.rows);
+  }
+}
+
+void TimeSmall(Kernels& kernels) {
+  OnDevice<float> x(kernels, std::span<const float>(Random(8).Floats(4096)));
+  OnDevice<float> weight(kernels, std::span<const float>(Random(9).Floats(4096)));
+  Line("add", "2048, one launch",
+       Time(kernels, [&] { kernels.Add(weight.data(), 2048, x.data()); }), 0, 0);
+  Line(
+      "rms_norm", "2048, one row",
+      Time(kernels,
+           [&] { kernels.RmsNorm(x.data(), 2048, 1, 2048, weight.data(), 1e-5f, x.data(), 2048); }),
+      0, 0);
+  Line("wait", "nothing to do", Time(kernels, [&] { (void)kernels.HostView(x.data(), 0); }), 0, 0);
+}
+
+}  // namespace
+
+void TimeOperations(Kernels& kernels) {
+  TimeSmall(kernels);
+  TimeMatmul(kernels);
+  TimeMoe(kernels);
+  TimeAttention(kernels);
+}
+
+}  // namespace conclave::engine

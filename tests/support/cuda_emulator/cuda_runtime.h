@@ -1,0 +1,167 @@
+// The CUDA module's sources compiled for the host: the part of the language and of the runtime that
+// they use. Threads of a block are fibers that meet at barriers and shuffles; blocks run one after
+// another; what is put on a stream runs when somebody waits for it; device memory can be touched
+// only meanwhile, ends at a guard page and starts out as NaN.
+//
+// Settings, from the environment: CONCLAVE_EMULATOR_MEMORY bytes of device memory in all (1 GiB);
+// CONCLAVE_EMULATOR_FAIL_LAUNCH=n makes the n-th launch of a stream, and all after it, fail.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+#define __launch_bounds__(threads)
+#define __align__(n) __attribute__((aligned(n)))
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+inline int2 make_int2(int x, int y) { return {x, y}; }
+inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+
+// --- the runtime ---------------------------------------------------------------------------------
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+constexpr unsigned cudaStreamNonBlocking = 1;
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+};
+namespace emulator {
+struct Stream;
+struct Event;
+}  // namespace emulator
+using cudaStream_t = emulator::Stream*;
+using cudaEvent_t = emulator::Event*;
+using cudaGraph_t = void*;
+using cudaGraphExec_t = void*;
+struct cudaGraphExecUpdateResultInfo {};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+
+const char* cudaGetErrorString(cudaError_t);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaMalloc(void**, size_t);
+cudaError_t cudaFree(void*);
+cudaError_t cudaMallocHost(void**, size_t);
+cudaError_t cudaFreeHost(void*);
+cudaError_t cudaMemsetAsync(void*, int value, size_t, cudaStream_t);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaEventCreate(cudaEvent_t*);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t);
+
+// Work waits on its stream anyway: a graph is the stream itself.
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = stream;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned) {
+  *exec = graph;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecUpdate(cudaGraphExec_t, cudaGraph_t,
+                                       cudaGraphExecUpdateResultInfo*) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaSuccess; }
+
+// --- inside a kernel -----------------------------------------------------------------------------
+
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+void __syncthreads();
+
+namespace emulator {
+
+void Enqueue(cudaStream_t, dim3 grid, unsigned threads, std::function<void()> kernel);
+
+// Gives `bits` to the warp and takes what lane `from` gave. All 32 lanes come.
+uint32_t Exchange(uint32_t bits, int from);
+int Lane();
+// mma.m16n8k32 (registers = 4) and .m16n8k16 (2) of signed bytes, fragments as in mma.cuh.
+void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1);
+
+}  // namespace emulator
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return std::bit_cast<T>(
+      emulator::Exchange(std::bit_cast<uint32_t>(value), emulator::Lane() ^ mask));
+}
+template <typename T>
+T __shfl_up_sync(unsigned, T value, int distance) {
+  const int from = emulator::Lane() - distance;
+  return std::bit_cast<T>(
+      emulator::Exchange(std::bit_cast<uint32_t>(value), from < 0 ? emulator::Lane() : from));
+}
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return std::bit_cast<T>(emulator::Exchange(std::bit_cast<uint32_t>(value), lane));
+}
+
+template <typename T>
+T __ldg(const T* at) {
+  return *at;
+}
+inline int atomicAdd(int* at, int value) {
+  const int old = *at;
+  *at += value;
+  return old;
+}
+inline int __dp4a(int a, int b, int sum) {
+  for (int i = 0; i < 32; i += 8) {
+    sum += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
+  }
+  return sum;
+}
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x)); }
+inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
+inline int min(int a, int b) { return a < b ? a : b; }

@@ -1,0 +1,341 @@
+#include <cuda_runtime.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace emulator {
+
+struct Work {
+  std::function<void()> run;
+  bool is_launch = false;
+};
+
+struct Stream {
+  std::vector<Work> work;
+  int64_t launches_left = -1;  // before the one that fails; -1 = none does
+  bool failed = false;
+};
+
+struct Event {
+  std::chrono::steady_clock::time_point at;
+};
+
+namespace {
+
+// Everything below is one machine: its kernels' shared memory is static, its registers are globals.
+std::mutex machine;
+
+int64_t Setting(const char* name, int64_t fallback) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoll(text, nullptr, 10);
+}
+
+// --- memory ---
+
+struct Region {
+  char* pages = nullptr;
+  size_t page_bytes = 0;  // the guard page follows
+  size_t used = 0;
+};
+std::map<void*, Region> regions;
+int64_t used_bytes = 0;
+
+int64_t MemoryBytes() { return Setting("CONCLAVE_EMULATOR_MEMORY", int64_t{1} << 30); }
+
+void OpenMemory(bool open) {
+  for (const auto& [data, region] : regions) {
+    mprotect(region.pages, region.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+}
+
+// --- threads ---
+
+constexpr size_t kStackBytes = 64 << 10;
+constexpr int kThreadsMax = 1024;
+
+// A fiber is entered once by its context; from then on jumps are enough, which make no system call.
+struct Fiber {
+  ucontext_t context;
+  jmp_buf at;
+  bool entered = false;
+  std::unique_ptr<char[]> stack;
+  bool done = true;
+};
+Fiber fibers[kThreadsMax];
+jmp_buf scheduler_at;
+int running = 0;
+int num_threads = 0;
+int num_alive = 0;
+const std::function<void()>* kernel = nullptr;
+
+// Those who have come to a barrier, and how often all have.
+struct Barrier {
+  int arrived = 0;
+  int64_t rounds = 0;
+};
+Barrier block_barrier;
+Barrier warp_barriers[kThreadsMax / 32];
+uint32_t given[kThreadsMax];
+uint32_t given_more[kThreadsMax][6];
+
+void Yield() {
+  if (_setjmp(fibers[running].at) == 0) _longjmp(scheduler_at, 1);
+}
+
+void Await(Barrier& barrier, int members) {
+  const int64_t round = barrier.rounds;
+  if (++barrier.arrived == members) {
+    barrier.arrived = 0;
+    ++barrier.rounds;
+    return;
+  }
+  while (barrier.rounds == round) Yield();
+}
+
+void AwaitWarp() { Await(warp_barriers[running / 32], 32); }
+
+void Thread() {
+  (*kernel)();
+  fibers[running].done = true;
+  --num_alive;
+  // Who has left is waited for no more.
+  if (num_alive > 0 && block_barrier.arrived == num_alive) {
+    block_barrier.arrived = 0;
+    ++block_barrier.rounds;
+  }
+  Yield();
+}
+
+void RunBlock(uint3 block) {
+  block_barrier = {};
+  for (Barrier& barrier : warp_barriers) barrier = {};
+  num_alive = num_threads;
+  for (int i = 0; i < num_threads; ++i) {
+    Fiber& fiber = fibers[i];
+    if (fiber.stack == nullptr) fiber.stack = std::make_unique<char[]>(kStackBytes);
+    fiber.done = false;
+    fiber.entered = false;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = kStackBytes;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, Thread, 0);
+  }
+  blockIdx = block;
+  while (num_alive > 0) {
+    for (volatile int i = 0; i < num_threads; i = i + 1) {
+      if (fibers[i].done) continue;
+      running = i;
+      threadIdx = {static_cast<unsigned>(i), 0, 0};
+      if (_setjmp(scheduler_at) != 0) continue;
+      if (fibers[i].entered) _longjmp(fibers[i].at, 1);
+      fibers[i].entered = true;
+      setcontext(&fibers[i].context);
+    }
+  }
+}
+
+void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
+  if (threads == 0 || threads > kThreadsMax || threads % 32 != 0 || grid.y > 65535 ||
+      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0) {
+    std::fprintf(stderr, "emulator: a launch of %u×%u×%u blocks of %u threads\n", grid.x, grid.y,
+                 grid.z, threads);
+    std::abort();
+  }
+  kernel = &body;
+  gridDim = grid;
+  blockDim = dim3(threads);
+  num_threads = static_cast<int>(threads);
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) RunBlock({x, y, z});
+    }
+  }
+}
+
+// With the machine held.
+void RunWork(Stream& stream) {
+  OpenMemory(true);
+  for (const Work& work : stream.work) {
+    if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
+      stream.failed = true;
+    }
+    if (!stream.failed) work.run();
+  }
+  OpenMemory(false);
+  stream.work.clear();
+}
+
+}  // namespace
+
+void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
+  const std::lock_guard lock(machine);
+  stream->work.push_back(
+      {[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
+}
+
+int Lane() { return running % 32; }
+
+uint32_t Exchange(uint32_t bits, int from) {
+  given[running] = bits;
+  AwaitWarp();
+  const uint32_t result = given[running / 32 * 32 + from];
+  AwaitWarp();
+  return result;
+}
+
+void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1) {
+  uint32_t* const mine = given_more[running];
+  for (int i = 0; i < 4; ++i) mine[i] = a[i];
+  mine[4] = b0;
+  mine[5] = b1;
+  AwaitWarp();
+  const int warp = running / 32 * 32;
+  for (int i = 0; i < 4; ++i) {
+    const int row = Lane() / 4 + i / 2 * 8;
+    const int column = Lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < registers * 8; ++k) {
+      const int word = k % 16 / 4;
+      const uint32_t left = given_more[warp + row % 8 * 4 + word][row / 8 + k / 16 * 2];
+      const uint32_t right = given_more[warp + column * 4 + word][4 + k / 16];
+      c[i] += static_cast<int8_t>(left >> k % 4 * 8) * static_cast<int8_t>(right >> k % 4 * 8);
+    }
+  }
+  AwaitWarp();
+}
+
+}  // namespace emulator
+
+using namespace emulator;
+
+void __syncthreads() {
+  const uint3 self = threadIdx;
+  Await(block_barrier, num_alive);
+  threadIdx = self;
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaSuccess                 ? "no error"
+         : error == cudaErrorMemoryAllocation ? "out of memory"
+                                              : "unspecified launch failure";
+}
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {"emulated", 9, 0, 4};
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  const std::lock_guard lock(machine);
+  *total = static_cast<size_t>(MemoryBytes());
+  *free_bytes = static_cast<size_t>(std::max<int64_t>(0, MemoryBytes() - used_bytes));
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** data, size_t bytes) {
+  const std::lock_guard lock(machine);
+  if (used_bytes + static_cast<int64_t>(bytes) > MemoryBytes()) return cudaErrorMemoryAllocation;
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t rounded = (bytes + 255) / 256 * 256;
+  Region region;
+  region.used = bytes;
+  region.page_bytes = (rounded + page - 1) / page * page;
+  void* const pages = mmap(nullptr, region.page_bytes + page, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) return cudaErrorMemoryAllocation;
+  region.pages = static_cast<char*>(pages);
+  mprotect(region.pages, region.page_bytes, PROT_READ | PROT_WRITE);
+  std::memset(region.pages, 0xff, region.page_bytes);
+  mprotect(region.pages, region.page_bytes, PROT_NONE);
+  *data = region.pages + region.page_bytes - rounded;  // what is beyond it faults
+  regions[*data] = region;
+  used_bytes += static_cast<int64_t>(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* data) {
+  if (data == nullptr) return cudaSuccess;
+  const std::lock_guard lock(machine);
+  const auto found = regions.find(data);
+  if (found == regions.end()) {
+    std::fprintf(stderr, "emulator: freeing what was not allocated\n");
+    std::abort();
+  }
+  used_bytes -= static_cast<int64_t>(found->second.used);
+  munmap(found->second.pages,
+         found->second.page_bytes + static_cast<size_t>(sysconf(_SC_PAGESIZE)));
+  regions.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  *data = std::malloc(bytes);
+  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* data) {
+  std::free(data);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  stream->work.push_back({[=] { std::memset(data, value, bytes); }, false});
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  stream->work.push_back({[=] { std::memcpy(to, from, bytes); }, false});
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new Stream;
+  (*stream)->launches_left = Setting("CONCLAVE_EMULATOR_FAIL_LAUNCH", -1);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  RunWork(*stream);
+  return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  stream->work.push_back({[=] { event->at = std::chrono::steady_clock::now(); }, false});
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
+  *ms = std::chrono::duration<float, std::milli>(end->at - start->at).count();
+  return cudaSuccess;
+}

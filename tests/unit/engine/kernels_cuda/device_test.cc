@@ -1,0 +1,143 @@
+// The engine on a device that is not the CPU: what does not fit, what breaks, who is told.
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/kernels/kernels.h"
+#include "support/tiny_model.h"
+#include "tools/collector.h"
+
+namespace conclave::engine {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kDeadline = 120s;
+
+// The emulated device, set up anew for each case.
+class Emulated final {
+ public:
+  Emulated() { setenv("CONCLAVE_CUDA_MODULE", CONCLAVE_EMULATED_CUDA_MODULE, 1); }
+  ~Emulated() {
+    unsetenv("CONCLAVE_EMULATOR_MEMORY");
+    unsetenv("CONCLAVE_EMULATOR_FAIL_LAUNCH");
+  }
+  void LimitMemory(int64_t bytes) {
+    setenv("CONCLAVE_EMULATOR_MEMORY", std::to_string(bytes).c_str(), 1);
+  }
+  void FailLaunch(int64_t number) {
+    setenv("CONCLAVE_EMULATOR_FAIL_LAUNCH", std::to_string(number).c_str(), 1);
+  }
+};
+
+absl::StatusOr<std::unique_ptr<Engine>> OpenTiny() {
+  return Engine::Open(MakeTinySource("qwen3moe"), {.num_threads = 1,
+                                                   .context_length = 256,
+                                                   .max_sequences = 4,
+                                                   .kv_bytes = 1 << 20,
+                                                   .device = "cuda"});
+}
+
+std::shared_ptr<Collector> Start(Engine& engine, const std::string& id, int32_t max_tokens) {
+  auto collector = std::make_shared<Collector>();
+  const absl::Status status = engine.Submit({.id = id,
+                                             .prompt = TinyPrompt(1, 20, 128),
+                                             .sampling = {.temperature = 0},
+                                             .max_tokens = max_tokens},
+                                            collector);
+  REQUIRE(status.ok());
+  return collector;
+}
+
+}  // namespace
+
+TEST_CASE("an engine says which device it computes on") {
+  const Emulated device;
+  const auto engine = OpenTiny();
+  REQUIRE(engine.ok());
+  CHECK((*engine)->info().device == "cuda/emulated");
+  CHECK((*engine)->Health().ok());
+}
+
+TEST_CASE("a model that does not fit the device is refused with both sizes") {
+  Emulated device;
+  device.LimitMemory(200'000);
+  const auto engine = OpenTiny();
+  REQUIRE(engine.status().code() == absl::StatusCode::kResourceExhausted);
+  const std::string message(engine.status().message());
+  CHECK(message.find("bytes wanted") != std::string::npos);
+  CHECK(message.find("free") != std::string::npos);
+  // And when there is room again it opens.
+  device.LimitMemory(1 << 28);
+  CHECK(OpenTiny().ok());
+}
+
+TEST_CASE("a model with a type the device has no kernels for is refused by tensor and type") {
+  const Emulated device;
+  SynthSpec experts = *TinySpec("qwen3moe");
+  experts.experts = DType::kQ5_0;
+  SynthSpec embedding = *TinySpec("llama");
+  embedding.embedding = DType::kIQ4_NL;
+  const std::pair<SynthSpec, std::vector<std::string>> cases[] = {
+      {experts, {"no CUDA kernels for Q5_0", "blk.0.ffn_gate_exps"}},
+      {embedding, {"no CUDA kernels for IQ4_NL", "token_embd.weight"}}};
+  for (const auto& [spec, words] : cases) {
+    REQUIRE(Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cpu"}).ok());
+    const absl::Status status =
+        Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cuda"}).status();
+    CHECK(status.code() == absl::StatusCode::kUnimplemented);
+    for (const std::string& word : words) {
+      CAPTURE(status.message(), word);
+      CHECK(std::string(status.message()).find(word) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("a device that fails ends its sequences, and the engine takes no more") {
+  Emulated device;
+  device.FailLaunch(400);  // some steps after the first
+  const auto engine = OpenTiny();
+  REQUIRE(engine.ok());
+  const auto first = Start(**engine, "first", 200);
+  const auto second = Start(**engine, "second", 200);
+  for (const auto& collector : {first, second}) {
+    const std::optional<Event> end = collector->WaitFinished(kDeadline);
+    REQUIRE(end.has_value());
+    CHECK(end->reason == FinishReason::kError);
+    CHECK(end->status.code() == absl::StatusCode::kUnavailable);
+    CHECK(std::string(end->status.message()).find("CUDA device failed") != std::string::npos);
+  }
+  CHECK((*engine)->Health().code() == absl::StatusCode::kUnavailable);
+  CHECK((*engine)
+            ->Submit({.id = "third", .prompt = {1}, .max_tokens = 1}, std::make_shared<Collector>())
+            .code() == absl::StatusCode::kUnavailable);
+  CHECK((*engine)->Stats().running == 0);
+  CHECK((*engine)->Stats().kv_blocks_used == 0);
+}
+
+TEST_CASE("a device that fails in the first step is an error of opening") {
+  Emulated device;
+  device.FailLaunch(10);
+  CHECK(OpenTiny().status().code() == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("devices are chosen by name and unknown ones refused") {
+  const Emulated device;
+  REQUIRE(unsetenv("CONCLAVE_DEVICE") == 0);
+  CHECK((*CreateKernels({.num_threads = 1}))->name().substr(0, 4) == "cpu/");
+  CHECK((*CreateKernels({.device = "auto", .num_threads = 1}))->name().substr(0, 4) == "cpu/");
+  CHECK((*CreateKernels({.device = "cuda", .num_threads = 1}))->name() == "cuda/emulated");
+  REQUIRE(setenv("CONCLAVE_DEVICE", "cuda", 1) == 0);
+  CHECK((*CreateKernels({.num_threads = 1}))->name() == "cuda/emulated");
+  CHECK((*CreateKernels({.device = "cpu", .num_threads = 1}))->name().substr(0, 4) == "cpu/");
+  REQUIRE(unsetenv("CONCLAVE_DEVICE") == 0);
+  CHECK(CreateKernels({.device = "tpu"}).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(EngineOptions{.device = "tpu"}.Validate().code() == absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace conclave::engine
