@@ -12,7 +12,7 @@
 
 #include "base/json.h"
 #include "engine/tokenizer/load.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/model_file.h"
 
 namespace conclave::engine {
 namespace {
@@ -51,7 +51,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Open(const std::string& path) {
     if (!file) return base::NotFound(path + ": cannot be read");
     return LoadTokenizerJson(std::string(std::istreambuf_iterator<char>(file), {}));
   }
-  ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenGguf(path));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenModelFile(path));
   return LoadTokenizer(*source);
 }
 

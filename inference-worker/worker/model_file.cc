@@ -58,6 +58,23 @@ void AddRange(std::ifstream& file, int64_t offset, int64_t size, std::string* bu
   hash->Add(buffer->data(), static_cast<size_t>(file.gcount()));
 }
 
+// What a model consists of: the file, or of a folder config.json and, in order, its weights and
+// tokenizer.
+std::vector<fs::path> FilesOf(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return {path};
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const fs::path& file = entry.path();
+    if (file.extension() == ".safetensors" || file.filename() == "tokenizer.json") {
+      files.push_back(file);
+    }
+  }
+  std::sort(files.begin(), files.end());
+  files.insert(files.begin(), path / "config.json");
+  return files;
+}
+
 }  // namespace
 
 bool IsModelName(std::string_view name) {
@@ -117,19 +134,19 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
 }
 
 absl::StatusOr<std::string> Fingerprint(const std::string& path) {
-  std::error_code error;
-  fs::path file_path = path;
-  if (fs::is_directory(file_path, error)) file_path /= "config.json";
-  std::ifstream file(file_path, std::ios::binary);
-  const auto size = static_cast<int64_t>(fs::file_size(file_path, error));
-  if (error || !file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
   Sha256 hash;
-  hash.Add(&size, sizeof size);
   std::string buffer;
-  AddRange(file, 0, std::min(size, kHeadBytes), &buffer, &hash);
-  const int64_t rest = size - kHeadBytes;
-  for (int64_t i = 0; i < kSamples && rest > 0; ++i) {
-    AddRange(file, kHeadBytes + rest / kSamples * i, kSampleBytes, &buffer, &hash);
+  for (const fs::path& file_path : FilesOf(path)) {
+    std::error_code error;
+    std::ifstream file(file_path, std::ios::binary);
+    const auto size = static_cast<int64_t>(fs::file_size(file_path, error));
+    if (error || !file) return base::NotFound(absl::StrCat(path, ": cannot be read"));
+    hash.Add(&size, sizeof size);
+    AddRange(file, 0, std::min(size, kHeadBytes), &buffer, &hash);
+    const int64_t rest = size - kHeadBytes;
+    for (int64_t i = 0; i < kSamples && rest > 0; ++i) {
+      AddRange(file, kHeadBytes + rest / kSamples * i, kSampleBytes, &buffer, &hash);
+    }
   }
   return hash.Hex().substr(0, 16);
 }

@@ -49,7 +49,16 @@ bool Extends(uint32_t s) {
                   {0x200C, 0x200D},
                   {0xFF9E, 0xFF9F},
                   {0x1F3FB, 0x1F3FF},
-                  {0xE0020, 0xE007F}});
+                  {0xE0020, 0xE007F},
+                  // marks of Unicode 17
+                  {0x1ACF, 0x1ADD},
+                  {0x1AE0, 0x1AEB},
+                  {0x10EFA, 0x10EFB},
+                  {0x11B60, 0x11B67},
+                  {0x1E6E3, 0x1E6E3},
+                  {0x1E6E6, 0x1E6E6},
+                  {0x1E6EE, 0x1E6EF},
+                  {0x1E6F5, 0x1E6F5}});
 }
 
 // Prepend: what takes the next scalar into its cluster.
@@ -63,6 +72,7 @@ bool Precedes(uint32_t s) {
                   {0x110BD, 0x110BD},
                   {0x110CD, 0x110CD},
                   {0x111C2, 0x111C3},
+                  {0x113D1, 0x113D1},
                   {0x1193F, 0x1193F},
                   {0x11941, 0x11941},
                   {0x11A3A, 0x11A3A},
@@ -73,8 +83,11 @@ bool Precedes(uint32_t s) {
 
 bool IsControl(uint32_t s) {
   const Category c = CategoryOf(s);
-  const bool control = c == Category::kCc || c == Category::kCf || c == Category::kZl ||
-                       c == Category::kZp || s == kInvalidScalar;
+  const bool control =
+      c == Category::kCc || c == Category::kCf || c == Category::kZl || c == Category::kZp ||
+      s == kInvalidScalar ||
+      // not assigned, but to be ignored once it is
+      (c == Category::kCn && IsIn(s, {{0x2065, 0x2065}, {0xFFF0, 0xFFF8}, {0xE0000, 0xE0FFF}}));
   return control && !Extends(s) && !Precedes(s);
 }
 

@@ -122,6 +122,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadFromJson(const ModelSource& sourc
   SpecialTokenIds special;
   ASSIGN_OR_RETURN(special.bos, ReadId(source, "bos", -1));
   ASSIGN_OR_RETURN(special.eos, ReadId(source, "eos", -1));
+  ASSIGN_OR_RETURN(special.bos_text, source.GetString("tokenizer.huggingface.bos_token", ""));
+  ASSIGN_OR_RETURN(special.eos_text, source.GetString("tokenizer.huggingface.eos_token", ""));
   for (const std::string_view name : {"eot", "eom"}) {
     ASSIGN_OR_RETURN(const TokenId id, ReadId(source, name, -1));
     if (id >= 0) special.end_of_generation.push_back(id);

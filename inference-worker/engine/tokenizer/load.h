@@ -76,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSource& sour
 struct SpecialTokenIds {
   TokenId bos = -1;
   TokenId eos = -1;
+  std::string bos_text, eos_text;  // before the ids; empty = nothing
   std::vector<TokenId> end_of_generation;
   std::optional<bool> add_bos, add_eos;  // instead of what the file's post_processor says
 };

@@ -1,4 +1,5 @@
 // LoadTokenizerJson: a tokenizer.json of Hugging Face tokenizers, put together as a pipeline.
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -311,8 +312,15 @@ absl::Status ReadSpecialIds(const JsonValue& root, const SpecialTokenIds& specia
   const auto first_of = [](const std::vector<TokenId>& ids) {
     return ids.empty() ? TokenId{-1} : ids.front();
   };
-  spec->bos = special.bos >= 0 ? special.bos : first_of(around.prefix);
-  spec->eos = special.eos >= 0 ? special.eos : first_of(around.suffix);
+  const auto find = [&](const std::string& text) {
+    const auto found = std::find(spec->tokens.begin(), spec->tokens.end(), text);
+    const bool known = !text.empty() && found != spec->tokens.end();
+    return known ? static_cast<TokenId>(found - spec->tokens.begin()) : TokenId{-1};
+  };
+  spec->bos = find(special.bos_text);
+  spec->eos = find(special.eos_text);
+  if (spec->bos < 0) spec->bos = special.bos >= 0 ? special.bos : first_of(around.prefix);
+  if (spec->eos < 0) spec->eos = special.eos >= 0 ? special.eos : first_of(around.suffix);
   spec->end_of_generation = special.end_of_generation;
   const auto correct = [](std::optional<bool> wanted, TokenId id, std::vector<TokenId>* ids) {
     if (!wanted.has_value()) return;
