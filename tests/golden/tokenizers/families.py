@@ -85,7 +85,8 @@ def byte_bpe(steps, normalizer=None, prefix_space=False, **options):
         initial_alphabet=sorted(pre.ByteLevel.alphabet())))
     made = [step if isinstance(step, pre.PreTokenizer) else pre.Split(Regex(step), "isolated")
             for step in steps]
-    made.append(pre.ByteLevel(add_prefix_space=prefix_space, use_regex=not steps))
+    if not any(isinstance(step, pre.ByteLevel) for step in steps):
+        made.append(pre.ByteLevel(add_prefix_space=prefix_space, use_regex=not steps))
     tokenizer.pre_tokenizer = pre.Sequence(made) if len(made) > 1 else made[0]
     if normalizer is not None:
         tokenizer.normalizer = normalizer
