@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/tokenizer/load.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/model_file.h"
 #include "engine/weights/source.h"
 
 namespace conclave::backends {
@@ -448,7 +448,7 @@ ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& e
   const engine::ModelInfo& info = engine.info();
   const engine::EngineStats stats = engine.Stats();
   ModelDetails details;
-  details.format = "gguf";
+  details.format = source.Has("tokenizer.huggingface.json") ? "safetensors" : "gguf";
   details.family = info.architecture;
   details.quantization = info.quantization;
   details.parameters = info.parameters;
@@ -471,7 +471,7 @@ ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& e
 
 absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const engine::ModelSource> source,
-                   engine::OpenGguf(spec.path));
+                   engine::OpenModelFile(spec.path));
   if (spec.on_progress) spec.on_progress(0.1);
   ASSIGN_OR_RETURN(TextModel text, OpenText(*source));
   if (!text.template_error.ok()) {

@@ -21,7 +21,7 @@
 #include "base/options.h"
 #include "engine/engine.h"
 #include "engine/kernels/cpu/thread_pool.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/model_file.h"
 #include "tools/bandwidth.h"
 #include "tools/collector.h"
 #include "tools/command_line.h"
@@ -228,7 +228,7 @@ absl::Status Run(const Options& o) {
     report.read_gbps = bytes * 1e-9;
   }
   const base::SteadyTime start = base::Clock::System().Now();
-  ASSIGN_OR_RETURN(std::shared_ptr<const ModelSource> source, OpenGguf(o.model));
+  ASSIGN_OR_RETURN(std::shared_ptr<const ModelSource> source, OpenModelFile(o.model));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    Engine::Open(source, {.num_threads = report.threads,
                                          .max_sequences = o.sequences,
@@ -254,7 +254,7 @@ absl::Status Run(const Options& o) {
 int Main(int argc, char** argv) {
   Options o;
   base::OptionSet options("conclave-bench", "Measures prefill and decode rates of a model.");
-  options.Add("model", &o.model, "the GGUF file");
+  options.Add("model", &o.model, "the GGUF file or Hugging Face folder");
   options.Add("prompt", &o.prompt, "tokens of the prompt; 0 = skip", 0, 1 << 20);
   options.Add("output", &o.output, "tokens to decode; 0 = skip", 0, 1 << 20);
   options.Add("sequences", &o.sequences, "decoded at once", 1, 1024);

@@ -13,7 +13,7 @@
 #include "engine/engine.h"
 #include "engine/tokenizer/incremental_decoder.h"
 #include "engine/tokenizer/load.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/model_file.h"
 #include "tools/collector.h"
 #include "tools/command_line.h"
 
@@ -73,7 +73,7 @@ void PrintEnd(const Event& end) {
 
 absl::Status Generate(const Options& o) {
   if (o.model.empty()) return base::InvalidArgument("--model is missing");
-  ASSIGN_OR_RETURN(std::shared_ptr<const ModelSource> source, OpenGguf(o.model));
+  ASSIGN_OR_RETURN(std::shared_ptr<const ModelSource> source, OpenModelFile(o.model));
   ASSIGN_OR_RETURN(std::vector<TokenId> prompt, ParseIds(o.ids));
   std::unique_ptr<Tokenizer> tokenizer;
   if (!o.prompt.empty()) {
@@ -107,7 +107,7 @@ absl::Status Generate(const Options& o) {
 int Main(int argc, char** argv) {
   Options o;
   base::OptionSet options("conclave-generate", "Answers one prompt with a model file.");
-  options.Add("model", &o.model, "the GGUF file");
+  options.Add("model", &o.model, "the GGUF file or Hugging Face folder");
   options.Add("prompt", &o.prompt, "text to continue; special tokens in it count as such");
   options.Add("special", &o.special, "recognise special tokens in the prompt");
   options.Add("ids", &o.ids, "the prompt as token ids instead, with commas");

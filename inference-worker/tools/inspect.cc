@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/options.h"
 #include "base/strings.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/model_file.h"
 #include "tools/command_line.h"
 
 namespace conclave::engine {
@@ -52,7 +52,7 @@ std::string ToText(const MetadataValue& value) {
 
 absl::Status Inspect(const std::string& path) {
   if (path.empty()) return base::InvalidArgument("--model is missing");
-  ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenGguf(path));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenModelFile(path));
   for (const MetadataEntry& entry : source->metadata()) {
     std::printf("%-48.*s %s\n", static_cast<int>(entry.key.size()), entry.key.data(),
                 ToText(entry.value).c_str());
@@ -76,7 +76,7 @@ absl::Status Inspect(const std::string& path) {
 int Main(int argc, char** argv) {
   std::string model;
   base::OptionSet options("conclave-inspect", "Shows metadata and tensors of a model file.");
-  options.Add("model", &model, "the GGUF file");
+  options.Add("model", &model, "the GGUF file or Hugging Face folder");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::Status status = Inspect(model);
   return status.ok() ? 0 : Fail(status);

@@ -57,17 +57,6 @@ fs::path Resolve(const fs::path& path, std::error_code& error) {
   return fs::canonical(fs::absolute(path).parent_path(), error) / path.filename();
 }
 
-// The file and the shards beside it. A missing one is the reader's to name: the file may be whole
-// in spite of its name.
-std::vector<std::string> FilesOf(const std::string& path) {
-  std::vector<std::string> files = engine::ShardPaths(path);
-  std::erase_if(files, [&](const std::string& file) {
-    std::error_code error;
-    return file != path && !fs::exists(file, error);
-  });
-  return files;
-}
-
 // This file and the others that opening it opens.
 bool ShardsAreInside(const std::string& path, const fs::path& root) {
   const std::vector<std::string> shards = engine::ShardPaths(path);
@@ -86,6 +75,29 @@ void AddRange(std::ifstream& file, int64_t offset, int64_t size, std::string* bu
   file.seekg(offset);
   file.read(buffer->data(), size);
   hash->Add(buffer->data(), static_cast<size_t>(file.gcount()));
+}
+
+// What a model consists of: of a folder config.json and, in order, its weights and tokenizer; else
+// the file and the shards beside it. A missing shard is the reader's to name: the file may be whole
+// in spite of its name.
+std::vector<std::string> FilesOf(const std::string& path) {
+  std::error_code error;
+  std::vector<std::string> files;
+  if (!fs::is_directory(path, error)) {
+    files = engine::ShardPaths(path);
+    std::erase_if(
+        files, [&](const std::string& file) { return file != path && !fs::exists(file, error); });
+    return files;
+  }
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const fs::path& file = entry.path();
+    if (file.extension() == ".safetensors" || file.filename() == "tokenizer.json") {
+      files.push_back(file.string());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  files.insert(files.begin(), (fs::path(path) / "config.json").string());
+  return files;
 }
 
 }  // namespace
@@ -124,8 +136,8 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path) {
         absl::StrCat("path: ", path, ": neither a regular file nor a model folder"));
   }
   ModelFile model{.path = canonical.string(), .modified_unix = info.st_mtim.tv_sec};
-  for (const std::string& shard : FilesOf(file.string())) {
-    const auto bytes = static_cast<int64_t>(fs::file_size(shard, error));
+  for (const std::string& part : FilesOf(model.path)) {
+    const auto bytes = static_cast<int64_t>(fs::file_size(part, error));
     if (!error) model.size_bytes += bytes;
   }
   return model;
@@ -158,11 +170,9 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
 
 absl::StatusOr<std::string> Fingerprint(const std::string& path) {
   std::error_code error;
-  const std::string head =
-      fs::is_directory(path, error) ? (fs::path(path) / "config.json").string() : path;
   Sha256 hash;
   std::string buffer;
-  for (const std::string& name : FilesOf(head)) {
+  for (const std::string& name : FilesOf(path)) {
     std::ifstream file(name, std::ios::binary);
     const auto size = static_cast<int64_t>(fs::file_size(name, error));
     if (error || !file) return base::NotFound(absl::StrCat(name, ": cannot be read"));

@@ -9,42 +9,10 @@
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine {
-
-// A text by scalars. Bytes that are not UTF-8 are scalars of category Cn.
-struct ScannedText {
-  explicit ScannedText(std::string_view text) {
-    scalars.reserve(text.size());
-    categories.reserve(text.size());
-    offsets.reserve(text.size() + 1);
-    for (size_t at = 0; at < text.size();) {
-      const DecodedScalar decoded = DecodeUtf8(text, at);
-      scalars.push_back(decoded.value);
-      categories.push_back(CategoryOf(decoded.value));
-      offsets.push_back(at);
-      at += decoded.length;
-    }
-    offsets.push_back(text.size());
-  }
-
-  bool Letter(size_t i) const { return IsLetter(categories[i]); }
-  bool Number(size_t i) const { return IsNumber(categories[i]); }
-  bool Mark(size_t i) const { return IsMark(categories[i]); }
-  bool Punctuation(size_t i) const { return IsPunctuation(categories[i]); }
-  bool Symbol(size_t i) const { return IsSymbol(categories[i]); }
-  bool Space(size_t i) const { return IsWhiteSpace(scalars[i]); }
-  bool Newline(size_t i) const { return scalars[i] == '\n' || scalars[i] == '\r'; }
-  // [^\s\p{L}\p{N}]
-  bool Other(size_t i) const { return !Space(i) && !Letter(i) && !Number(i); }
-
-  std::vector<uint32_t> scalars;
-  std::vector<Category> categories;
-  std::vector<size_t> offsets;  // of scalar i in bytes; one more for the end
-};
-
 namespace {
 
 using Text = ScannedText;
-using Stage = Pretokenizer::Stage;
+using Stage = CutStage;
 
 // A matcher gives the end of the match that begins at `at`, or `at` when there is none. `end` is
 // the end of the piece, where the expression sees the end of its text.
@@ -378,30 +346,33 @@ constexpr Stage kDeepseekCoderStages[] = {SplitBy<OneNewline>, SplitBy<SpaceLett
 constexpr Stage kDeepseek3Stages[] = {SplitBy<ThreeNumbers>, SplitBy<Deepseek3Cjk>,
                                       SplitBy<Deepseek3Word>};
 
-struct Family {
-  std::string_view name;  // tokenizer.ggml.pre
-  std::span<const Stage> stages;
-  bool adds_bos = false;
-  bool ignores_merges = false;
-};
-
-constexpr Family kFamilies[] = {
+constexpr CutFamily kFamilies[] = {
     {"default", kDefaultStages},
     {"gpt-2", kGpt2Stages},
     {"phi-2", kGpt2Stages},
     {"olmo", kGpt2Stages},
     {"mpt", kGpt2Stages},
+    {"jina-v2-code", kGpt2Stages},
+    {"jina-v2-de", kGpt2Stages},
+    {"jina-v2-es", kGpt2Stages},
+    {"roberta-bpe", kGpt2Stages},
     {"dbrx", kLlama3Stages},
     {"smaug-bpe", kLlama3Stages},
     {"llama-bpe", kLlama3Stages, true, true},
     {"llama3", kLlama3Stages, true, true},
     {"llama-v3", kLlama3Stages, true, true},
+    {"falcon3", kLlama3Stages, true, true},
+    {"falcon-h1", kLlama3Stages, true, true},
+    {"pixtral", kLlama3Stages, true, true},
+    {"lfm2", kLlama3Stages, true, true},
     {"qwen2", kQwen2Stages},
     {"deepseek-r1-qwen", kQwen2Stages},
+    {"megrez", kQwen2Stages},
     {"stablelm2", kQwen2Stages},
     {"chatglm-bpe", kLlama3Stages},
     {"glm4", kLlama3Stages},
     {"gpt-4o", kGpt4oStages},
+    {"o200k", kGpt4oStages},
     {"llama4", kGpt4oStages},
     {"tekken", kTekkenStages, true, true},
     {"starcoder", kSingleDigitStages},
@@ -415,36 +386,58 @@ constexpr Family kFamilies[] = {
     {"deepseek-v3", kDeepseek3Stages},
 };
 
+// Expressions of tokenizer.json files and the stages above that cut as they do.
+struct KnownExpression {
+  std::string_view expression;
+  Stage stage;
+};
+constexpr KnownExpression kExpressions[] = {
+    {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
+     SplitBy<Gpt2>},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Llama3>},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Qwen2>},
+    {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Gpt4o>},
+    {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Tekken>},
+    {R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Deepseek3Word>},
+    {"[\r\n]", SplitBy<OneNewline>},
+    {R"([\r\n])", SplitBy<OneNewline>},
+    {R"(\s?\p{L}+)", SplitBy<SpaceLetters>},
+    {R"(\s?\p{P}+)", SplitBy<SpacePunctuation>},
+    {R"(\p{N})", SplitBy<OneNumber>},
+    {R"(\p{N}+)", SplitBy<NumberRun>},
+    {R"(\p{N}{1,3})", SplitBy<ThreeNumbers>},
+    {"[0-9][0-9][0-9]", SplitBy<ThreeDigits>},
+    {"[一-龥぀-ゟ゠-ヿ]+", SplitBy<Deepseek3Cjk>},
+    {"[一-龥ࠀ-一가-퟿]+", SplitBy<DeepseekCjk>},
+};
+
 }  // namespace
 
-absl::StatusOr<Pretokenizer> Pretokenizer::ForName(std::string_view name) {
+absl::StatusOr<const CutFamily*> FindCutFamily(std::string_view name) {
   if (name.empty()) name = "default";
-  for (const Family& family : kFamilies) {
-    if (family.name != name) continue;
-    Pretokenizer made;
-    made.stages_.assign(family.stages.begin(), family.stages.end());
-    made.adds_bos_ = family.adds_bos;
-    made.ignores_merges_ = family.ignores_merges;
-    return made;
+  for (const CutFamily& family : kFamilies) {
+    if (family.name == name) return &family;
   }
   return base::Unimplemented("tokenizer.ggml.pre: unknown pre-tokeniser \"" +
                              std::string(name.substr(0, 64)) + "\"");
 }
 
-void Pretokenizer::Split(std::string_view text, std::vector<size_t>* ends) const {
-  const ScannedText scanned(text);
-  std::vector<size_t> pieces, next;
-  if (!scanned.scalars.empty()) pieces.push_back(scanned.scalars.size());
-  for (const Stage stage : stages_) {
-    next.clear();
-    size_t begin = 0;
-    for (const size_t end : pieces) {
-      stage(scanned, begin, end, &next);
-      begin = end;
-    }
-    pieces.swap(next);
+CutStage FindCutStage(std::string_view expression) {
+  for (const KnownExpression& known : kExpressions) {
+    if (known.expression == expression) return known.stage;
   }
-  for (const size_t end : pieces) ends->push_back(scanned.offsets[end]);
+  return nullptr;
+}
+
+std::vector<std::string_view> KnownCutExpressions() {
+  std::vector<std::string_view> all;
+  for (const KnownExpression& known : kExpressions) all.push_back(known.expression);
+  return all;
 }
 
 }  // namespace conclave::engine

@@ -4,38 +4,36 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
+#include "engine/tokenizer/scanned_text.h"
 
 namespace conclave::engine {
 
-struct ScannedText;  // pretokenize.cc
+// Cuts the scalars [begin, end), of which there is at least one, and appends the ends of the
+// pieces.
+using CutStage = void (*)(const ScannedText& text, size_t begin, size_t end,
+                          std::vector<size_t>* ends);
 
 // What one family does: expressions applied one after the other, each to the pieces the one before
-// left. Immutable.
-class Pretokenizer final {
- public:
-  // By tokenizer.ggml.pre; "" is "default". UNIMPLEMENTED for names that are not in the table.
-  static absl::StatusOr<Pretokenizer> ForName(std::string_view name);
-
-  // Appends the byte offset of the end of each word, ascending; the last is text.size().
-  void Split(std::string_view text, std::vector<size_t>* ends) const;
-
-  // Whether models of this family want BOS in front when their file does not say.
-  bool adds_bos() const { return adds_bos_; }
-  // Whether a word that is a token of its own is taken whole, whatever the merges say.
-  bool ignores_merges() const { return ignores_merges_; }
-
-  // Cuts the scalars [begin, end) and appends the ends of the pieces.
-  using Stage = void (*)(const ScannedText& text, size_t begin, size_t end,
-                         std::vector<size_t>* ends);
-
- private:
-  std::vector<Stage> stages_;
-  bool adds_bos_ = false;
-  bool ignores_merges_ = false;
+// left.
+struct CutFamily {
+  std::string_view name;  // tokenizer.ggml.pre
+  std::span<const CutStage> stages;
+  bool adds_bos = false;        // models want BOS in front when their file does not say
+  bool ignores_merges = false;  // a word that is a token of its own is taken whole
 };
+
+// By tokenizer.ggml.pre; "" is "default". UNIMPLEMENTED for names that are not in the table.
+absl::StatusOr<const CutFamily*> FindCutFamily(std::string_view name);
+
+// The stage that cuts as this regular expression does (matches isolated), or nullptr: the
+// expressions of the families above, as their tokenizer.json files write them.
+CutStage FindCutStage(std::string_view expression);
+// The expressions of stages FindCutStage knows, for tests to compare with regex.h.
+std::vector<std::string_view> KnownCutExpressions();
 
 }  // namespace conclave::engine

@@ -20,25 +20,32 @@ struct TextPiece {
   TokenId id = -1;
 };
 
+struct SpecialToken {
+  TokenId id = -1;
+  bool guarded = false;  // recognised in trusted text only
+  bool single_word = false;
+  bool lstrip = false;
+  bool rstrip = false;
+};
+
 // A byte trie over the tokens' texts. Filled once, then immutable.
 class SpecialTokens final {
  public:
   SpecialTokens() : nodes_(1) {}
 
-  // `guarded`: recognised in trusted text only. Empty texts are ignored; the first of equals stays.
-  void Add(std::string_view text, TokenId id, bool guarded);
+  // Empty texts are ignored; the first of equals stays.
+  void Add(std::string_view text, const SpecialToken& token);
+  bool empty() const { return nodes_.size() == 1; }
 
   // Covers `text` from end to end; pieces of text are not empty. `trusted` as in EncodeTrusted.
   std::vector<TextPiece> Cut(std::string_view text, std::span<const TextRange> trusted) const;
 
  private:
-  struct Node {
-    TokenId id = -1;
-    bool guarded = false;
-  };
+  using Node = SpecialToken;  // id -1: no token ends here
   struct Match {
+    size_t begin = 0;
     size_t end = 0;
-    TokenId id = -1;
+    const SpecialToken* token = nullptr;  // nullptr = none
   };
   Match LongestAt(std::string_view text, size_t at, size_t trusted_end) const;
 

@@ -76,7 +76,8 @@ class SpmTokenizer final : public VocabularyTokenizer {
   bool adds_space_prefix() const override { return add_space_prefix_; }
 
  protected:
-  void EncodeText(std::string_view text, bool at_start, std::vector<TokenId>* ids) const override;
+  void EncodeText(std::string_view text, const Place& place,
+                  std::vector<TokenId>* ids) const override;
 
  private:
   class Merger;
@@ -180,9 +181,9 @@ class SpmTokenizer::Merger final {
   std::priority_queue<Candidate> heap_;
 };
 
-void SpmTokenizer::EncodeText(std::string_view text, bool at_start,
+void SpmTokenizer::EncodeText(std::string_view text, const Place& place,
                               std::vector<TokenId>* ids) const {
-  const std::string escaped = EscapeSpaces(text, add_space_prefix_ && at_start);
+  const std::string escaped = EscapeSpaces(text, add_space_prefix_ && place.at_start);
   Merger(*this, escaped).Run(ids);
 }
 

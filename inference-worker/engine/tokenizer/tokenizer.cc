@@ -8,14 +8,18 @@ std::vector<TokenId> Tokenizer::Encode(std::string_view text, const EncodeOption
                        options.add_special);
 }
 
+std::string Tokenizer::FirstTokenBytes(TokenId id, bool render_special) const {
+  std::string bytes = TokenBytes(id, render_special);
+  if (adds_space_prefix() && !IsControl(id) && bytes.starts_with(' ')) bytes.erase(0, 1);
+  return bytes;
+}
+
 std::string Tokenizer::Decode(std::span<const TokenId> ids, bool render_special) const {
   std::string text;
-  bool at_start = adds_space_prefix();
+  bool at_start = true;
   for (const TokenId id : ids) {
     if (id < 0 || id >= vocab_size()) continue;
-    const std::string bytes = TokenBytes(id, render_special);
-    const bool drop_space = at_start && !IsControl(id) && bytes.starts_with(' ');
-    text.append(bytes, drop_space ? 1 : 0);
+    text += at_start ? FirstTokenBytes(id, render_special) : TokenBytes(id, render_special);
     if (!IsControl(id)) at_start = false;
   }
   return text;

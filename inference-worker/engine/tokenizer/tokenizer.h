@@ -57,10 +57,12 @@ class Tokenizer {
   // The id whose text is exactly `text` (special tokens included), or -1.
   virtual TokenId Find(std::string_view text) const = 0;
   virtual bool adds_bos() const = 0;
-  // "gpt2", "llama", "bert": tokenizer.ggml.model
+  // "gpt2", "llama", "bert", "t5": tokenizer.ggml.model
   virtual std::string_view model_name() const = 0;
   // Whether Encode puts a space in front of the text, which Decode takes off again (SPM).
   virtual bool adds_space_prefix() const { return false; }
+  // The bytes of a token that begins a text.
+  virtual std::string FirstTokenBytes(TokenId id, bool render_special) const;
 
   // Concatenated bytes of a whole text; for a text that grows see incremental_decoder.h.
   // Ids outside the vocabulary are left out.

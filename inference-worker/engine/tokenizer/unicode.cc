@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "engine/tokenizer/unicode_data.h"
@@ -9,14 +11,7 @@
 namespace conclave::engine {
 namespace {
 
-using unicode_data::BaseForm;
-using unicode_data::kBaseFormCount;
-using unicode_data::kBaseForms;
-using unicode_data::kCategoryRunCount;
-using unicode_data::kCategoryRuns;
-using unicode_data::kLowerRunCount;
-using unicode_data::kLowerRuns;
-using unicode_data::LowerRun;
+using namespace unicode_data;  // the tables and their rows, used all over this file
 
 constexpr uint32_t kScalarEnd = 0x110000;
 
@@ -34,6 +29,17 @@ const std::vector<Category>& CategoryTable() {
   }();
   return *table;
 }
+
+bool InRanges(uint32_t scalar, const ScalarRange* ranges, size_t count) {
+  const ScalarRange* after = std::upper_bound(
+      ranges, ranges + count, scalar, [](uint32_t s, const ScalarRange& r) { return s < r.first; });
+  return after != ranges && scalar <= std::prev(after)->last;
+}
+
+// Hangul syllables are lead × vowel × trail, in order.
+constexpr uint32_t kHangulFirst = 0xAC00, kHangulEnd = 0xD7A4;
+constexpr uint32_t kLeadFirst = 0x1100, kVowelFirst = 0x1161, kTrailFirst = 0x11A7;
+constexpr uint32_t kLeads = 19, kVowels = 21, kTrails = 28;
 
 bool IsContinuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
 
@@ -145,26 +151,124 @@ void AppendLower(uint32_t scalar, std::u32string* out) {
   out->push_back(scalar);
 }
 
-void AppendBaseForm(uint32_t scalar, std::u32string* out) {
-  constexpr uint32_t kHangulFirst = 0xAC00, kHangulEnd = 0xD7A4;
-  constexpr uint32_t kVowels = 21, kTrails = 28;
+void AppendDecomposition(uint32_t scalar, bool compatible, std::u32string* out) {
   if (scalar >= kHangulFirst && scalar < kHangulEnd) {
     const uint32_t index = scalar - kHangulFirst;
-    out->push_back(0x1100 + index / (kVowels * kTrails));
-    out->push_back(0x1161 + index / kTrails % kVowels);
-    if (index % kTrails != 0) out->push_back(0x11A7 + index % kTrails);
+    out->push_back(kLeadFirst + index / (kVowels * kTrails));
+    out->push_back(kVowelFirst + index / kTrails % kVowels);
+    if (index % kTrails != 0) out->push_back(kTrailFirst + index % kTrails);
     return;
   }
-  const BaseForm* end = kBaseForms + kBaseFormCount;
-  const BaseForm* found = std::lower_bound(
-      kBaseForms, end, scalar, [](const BaseForm& form, uint32_t s) { return form.scalar < s; });
+  const Decomposition* end = kDecompositions + kDecompositionCount;
+  const Decomposition* found =
+      std::lower_bound(kDecompositions, end, scalar,
+                       [](const Decomposition& d, uint32_t s) { return d.scalar < s; });
   if (found == end || found->scalar != scalar) {
-    if (CategoryOf(scalar) != Category::kMn) out->push_back(scalar);
+    out->push_back(scalar);
     return;
   }
-  for (uint32_t kept : found->kept) {
-    if (kept != 0) out->push_back(kept);
+  const uint32_t* at = kDecomposed + found->offset;
+  size_t count = found->canonical;
+  if (compatible && found->compatible != 0) {
+    at += count;
+    count = found->compatible;
   }
+  out->append(at, at + count);
+}
+
+uint8_t CombiningClassOf(uint32_t scalar) {
+  if (scalar < kCombiningRuns[0].first) return 0;
+  const CombiningRun* end = kCombiningRuns + kCombiningRunCount;
+  const CombiningRun* after =
+      std::upper_bound(kCombiningRuns, end, scalar,
+                       [](uint32_t s, const CombiningRun& run) { return s < run.first; });
+  return scalar <= std::prev(after)->last ? std::prev(after)->combining_class : 0;
+}
+
+uint32_t ComposedOf(uint32_t first, uint32_t second) {
+  if (first >= kLeadFirst && first < kLeadFirst + kLeads && second >= kVowelFirst &&
+      second < kVowelFirst + kVowels) {
+    return kHangulFirst + ((first - kLeadFirst) * kVowels + second - kVowelFirst) * kTrails;
+  }
+  if (first >= kHangulFirst && first < kHangulEnd && (first - kHangulFirst) % kTrails == 0 &&
+      second > kTrailFirst && second < kTrailFirst + kTrails) {
+    return first + second - kTrailFirst;
+  }
+  const Composition* end = kCompositions + kCompositionCount;
+  const std::pair wanted(first, second);
+  const Composition* found = std::lower_bound(
+      kCompositions, end, wanted,
+      [](const Composition& c, const auto& pair) { return std::pair(c.first, c.second) < pair; });
+  return found != end && found->first == first && found->second == second ? found->composed : 0;
+}
+
+bool IsWord(uint32_t scalar) {
+  const Category c = CategoryOf(scalar);
+  // The superscripts and fractions of Latin-1 as well, but no other numbers of category No.
+  return IsMark(c) || c == Category::kNd || c == Category::kPc || IsAlphabetic(scalar) ||
+         (c == Category::kNo && scalar < 0x100);
+}
+
+bool IsAlphabetic(uint32_t scalar) {
+  const Category c = CategoryOf(scalar);
+  return (IsLetter(c) || c == Category::kNl) !=
+         InRanges(scalar, kAlphabeticExceptions, kAlphabeticExceptionCount);
+}
+
+bool IsLowercase(uint32_t scalar) {
+  return (CategoryOf(scalar) == Category::kLl) !=
+         InRanges(scalar, kLowercaseExceptions, kLowercaseExceptionCount);
+}
+
+bool IsUppercase(uint32_t scalar) {
+  return (CategoryOf(scalar) == Category::kLu) !=
+         InRanges(scalar, kUppercaseExceptions, kUppercaseExceptionCount);
+}
+
+const Script* FindScript(std::string_view name) {
+  for (size_t i = 0; i < kScriptCount; ++i) {
+    if (name == kScripts[i].name) return &kScripts[i];
+  }
+  return nullptr;
+}
+
+bool IsOfScript(uint32_t scalar, const Script& script) {
+  return InRanges(scalar, script.ranges, script.count);
+}
+
+bool IsCutPunctuation(uint32_t scalar) {
+  const bool ascii = (scalar >= 0x21 && scalar <= 0x2F) || (scalar >= 0x3A && scalar <= 0x40) ||
+                     (scalar >= 0x5B && scalar <= 0x60) || (scalar >= 0x7B && scalar <= 0x7E);
+  return (ascii || IsPunctuation(CategoryOf(scalar))) !=
+         InRanges(scalar, kPunctuationExceptions, kPunctuationExceptionCount);
+}
+
+bool IsNumeral(uint32_t scalar) {
+  return IsNumber(CategoryOf(scalar)) !=
+         InRanges(scalar, kNumeralExceptions, kNumeralExceptionCount);
+}
+
+bool IsAccent(uint32_t scalar) {
+  return IsMark(CategoryOf(scalar)) != InRanges(scalar, kMarkExceptions, kMarkExceptionCount);
+}
+
+bool IsNonspacing(uint32_t scalar) {
+  return (CategoryOf(scalar) == Category::kMn) !=
+         InRanges(scalar, kNonspacingExceptions, kNonspacingExceptionCount);
+}
+
+bool IsDroppedControl(uint32_t scalar) {
+  if (scalar == '\t' || scalar == '\n' || scalar == '\r') return false;
+  const Category c = CategoryOf(scalar);
+  const bool control = scalar == 0 || scalar == kReplacementScalar || c == Category::kCc ||
+                       c == Category::kCf || c == Category::kCo;
+  return control != InRanges(scalar, kControlExceptions, kControlExceptionCount);
+}
+
+bool IsAddedTokenWord(uint32_t scalar) {
+  const Category c = CategoryOf(scalar);
+  return IsMark(c) || c == Category::kNd || c == Category::kPc || IsAlphabetic(scalar) ||
+         scalar == 0x200C || scalar == 0x200D;
 }
 
 }  // namespace conclave::engine

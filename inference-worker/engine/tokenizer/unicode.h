@@ -1,4 +1,4 @@
-// What tokenizers must know of Unicode: UTF-8, general categories, lower case, base letters.
+// What tokenizers must know of Unicode: UTF-8, general categories, lower case, decompositions.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,10 @@
 #include <string_view>
 
 namespace conclave::engine {
+
+namespace unicode_data {
+struct Script;
+}
 
 // One scalar value of a text and how many bytes it takes. Bytes that are not UTF-8 come one at a
 // time as kInvalidScalar.
@@ -73,7 +77,29 @@ bool IsWhiteSpace(uint32_t scalar);
 // Appends the lower case of a scalar (U+0130 gives two), or the scalar itself.
 void AppendLower(uint32_t scalar, std::u32string* out);
 
-// Appends the canonical decomposition of a scalar without its nonspacing marks (é → e).
-void AppendBaseForm(uint32_t scalar, std::u32string* out);
+// Appends the full canonical (or compatibility) decomposition of a scalar, or the scalar itself.
+void AppendDecomposition(uint32_t scalar, bool compatible, std::u32string* out);
+// The canonical combining class; 0 for what is no mark.
+uint8_t CombiningClassOf(uint32_t scalar);
+// What two neighbours compose to canonically, or 0.
+uint32_t ComposedOf(uint32_t first, uint32_t second);
+
+// Letters, marks, numbers and connectors: \w of the pre-tokenisers' expressions.
+bool IsWord(uint32_t scalar);
+// The properties of these names.
+bool IsAlphabetic(uint32_t scalar);
+bool IsLowercase(uint32_t scalar);
+bool IsUppercase(uint32_t scalar);
+// nullptr when there is no such script, or no table of it.
+const unicode_data::Script* FindScript(std::string_view name);
+bool IsOfScript(uint32_t scalar, const unicode_data::Script& script);
+
+// What the parts of Hugging Face tokenizers that use no expressions take for …
+bool IsCutPunctuation(uint32_t scalar);  // Punctuation, BertPreTokenizer
+bool IsNumeral(uint32_t scalar);         // Digits
+bool IsAccent(uint32_t scalar);          // StripAccents
+bool IsNonspacing(uint32_t scalar);      // BertNormalizer's accents
+bool IsDroppedControl(uint32_t scalar);  // BertNormalizer's cleaning; NUL and U+FFFD among them
+bool IsAddedTokenWord(uint32_t scalar);  // what may not touch an added token of `single_word`
 
 }  // namespace conclave::engine

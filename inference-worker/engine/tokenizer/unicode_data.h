@@ -20,13 +20,64 @@ struct LowerRun {
 extern const LowerRun kLowerRuns[];
 extern const size_t kLowerRunCount;
 
-// The canonical decomposition without nonspacing marks, 0 where there is less than three scalars.
-// Hangul syllables are left out: arithmetic does them.
-struct BaseForm {
+// What a scalar decomposes into, fully: `canonical` scalars of kDecomposed from `offset` on, and
+// after them the `compatible` ones (0 = the same). Hangul syllables are left out: arithmetic does
+// them.
+struct Decomposition {
   uint32_t scalar;
-  uint32_t kept[3];
+  uint16_t offset;
+  uint8_t canonical;
+  uint8_t compatible;
 };
-extern const BaseForm kBaseForms[];
-extern const size_t kBaseFormCount;
+extern const Decomposition kDecompositions[];
+extern const size_t kDecompositionCount;
+extern const uint32_t kDecomposed[];
+
+struct CombiningRun {
+  uint32_t first;
+  uint32_t last;
+  uint8_t combining_class;
+};
+extern const CombiningRun kCombiningRuns[];
+extern const size_t kCombiningRunCount;
+
+// Ascending by the pair.
+struct Composition {
+  uint32_t first;
+  uint32_t second;
+  uint32_t composed;
+};
+extern const Composition kCompositions[];
+extern const size_t kCompositionCount;
+
+// Where others see another category than kCategoryRuns; unicode.h says who.
+struct ScalarRange {
+  uint32_t first;
+  uint32_t last;
+};
+extern const ScalarRange kPunctuationExceptions[];
+extern const size_t kPunctuationExceptionCount;
+extern const ScalarRange kNumeralExceptions[];
+extern const size_t kNumeralExceptionCount;
+extern const ScalarRange kMarkExceptions[];
+extern const size_t kMarkExceptionCount;
+extern const ScalarRange kNonspacingExceptions[];
+extern const size_t kNonspacingExceptionCount;
+extern const ScalarRange kControlExceptions[];
+extern const size_t kControlExceptionCount;
+extern const ScalarRange kAlphabeticExceptions[];
+extern const size_t kAlphabeticExceptionCount;
+extern const ScalarRange kLowercaseExceptions[];
+extern const size_t kLowercaseExceptionCount;
+extern const ScalarRange kUppercaseExceptions[];
+extern const size_t kUppercaseExceptionCount;
+
+struct Script {
+  const char* name;
+  const ScalarRange* ranges;
+  size_t count;
+};
+extern const Script kScripts[];
+extern const size_t kScriptCount;
 
 }  // namespace conclave::engine::unicode_data

@@ -80,8 +80,9 @@ absl::StatusOr<std::unique_ptr<const Vocabulary>> Vocabulary::Make(TokenizerSpec
         made->types_[i] == TokenType::kControl || made->types_[i] == TokenType::kUnknown;
   }
   RETURN_IF_ERROR(made->TakeSpecialIds(*spec));
+  RETURN_IF_ERROR(made->TakePrefixAndSuffix(*spec));
   made->MarkEndOfGeneration(*spec);
-  made->CollectSpecials();
+  made->CollectSpecials(*spec);
   return made;
 }
 
@@ -106,8 +107,22 @@ absl::Status Vocabulary::TakeSpecialIds(const TokenizerSpec& spec) {
   for (const TokenId id : spec.end_of_generation) {
     RETURN_IF_ERROR(take(id, "eot_token_id", &ignored));
   }
-  adds_bos_ = spec.add_bos && bos_ >= 0;
-  adds_eos_ = spec.add_eos && eos_ >= 0;
+  return absl::OkStatus();
+}
+
+absl::Status Vocabulary::TakePrefixAndSuffix(const TokenizerSpec& spec) {
+  if (spec.add_bos && bos_ >= 0) prefix_ = {bos_};
+  if (spec.add_eos && eos_ >= 0) suffix_ = {eos_};
+  if (spec.prefix.has_value()) prefix_ = *spec.prefix;
+  if (spec.suffix.has_value()) suffix_ = *spec.suffix;
+  for (const auto* around : {&prefix_, &suffix_}) {
+    for (const TokenId id : *around) {
+      if (id < 0 || id >= size()) {
+        return base::InvalidArgument(
+            absl::StrCat("post_processor: ", id, " is not one of ", size(), " tokens"));
+      }
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -133,29 +148,53 @@ void Vocabulary::MarkEndOfGeneration(const TokenizerSpec& spec) {
   if (bos_ >= 0) control_[static_cast<size_t>(bos_)] = true;
 }
 
-void Vocabulary::CollectSpecials() {
+bool Vocabulary::IsGuarded(TokenId id) const { return IsControl(id) || LooksLikeMarkup(text(id)); }
+
+void Vocabulary::CollectSpecials(const TokenizerSpec& spec) {
+  if (spec.added.has_value()) {
+    for (const AddedToken& added : *spec.added) {
+      const SpecialToken token{.id = added.id,
+                               .guarded = IsGuarded(added.id),
+                               .single_word = added.single_word,
+                               .lstrip = added.lstrip,
+                               .rstrip = added.rstrip};
+      if (!added.normalized) specials_.Add(text(added.id), token);
+      if (!added.normalized || token.guarded) mixed_specials_.Add(text(added.id), token);
+    }
+    return;
+  }
   for (TokenId id = 0; id < size(); ++id) {
     const bool user_defined = type(id) == TokenType::kUserDefined;
     if (!IsControl(id) && !user_defined) continue;
-    specials_.Add(text(id), id, IsControl(id) || LooksLikeMarkup(text(id)));
+    specials_.Add(text(id), {.id = id, .guarded = IsGuarded(id)});
   }
+  mixed_specials_ = specials_;
 }
 
 std::vector<TokenId> VocabularyTokenizer::EncodeTrusted(std::string_view text,
                                                         std::span<const TextRange> trusted,
                                                         bool add_special) const {
   std::vector<TokenId> ids;
-  if (add_special && vocabulary_->adds_bos()) ids.push_back(bos());
-  bool at_start = true;
-  for (const TextPiece& piece : vocabulary_->specials().Cut(text, trusted)) {
+  if (add_special) ids = vocabulary_->prefix();
+  size_t trusted_end = 0;  // of what is trusted without a gap from the beginning on
+  for (const TextRange& range : trusted) {
+    if (range.begin <= trusted_end) trusted_end = std::max(trusted_end, range.end);
+  }
+  Place place{.trusted = trusted_end >= text.size()};
+  const SpecialTokens& specials =
+      place.trusted ? vocabulary_->specials() : vocabulary_->specials_in_mixed_text();
+  for (const TextPiece& piece : specials.Cut(text, trusted)) {
     if (piece.id >= 0) {
       ids.push_back(piece.id);
     } else {
-      EncodeText(text.substr(piece.begin, piece.end - piece.begin), at_start, &ids);
+      place.is_first = piece.begin == 0;
+      EncodeText(text.substr(piece.begin, piece.end - piece.begin), place, &ids);
     }
-    at_start = piece.id >= 0;
+    place.at_start = piece.id >= 0;
   }
-  if (add_special && vocabulary_->adds_eos()) ids.push_back(eos());
+  if (add_special) {
+    ids.insert(ids.end(), vocabulary_->suffix().begin(), vocabulary_->suffix().end());
+  }
   return ids;
 }
 

@@ -31,24 +31,33 @@ class Vocabulary final {
   TokenId bos() const { return bos_; }
   TokenId eos() const { return eos_; }
   TokenId unknown() const { return unknown_; }
-  bool adds_bos() const { return adds_bos_; }
-  bool adds_eos() const { return adds_eos_; }
+  // What Encode puts around a text.
+  const std::vector<TokenId>& prefix() const { return prefix_; }
+  const std::vector<TokenId>& suffix() const { return suffix_; }
+  bool adds_bos() const { return bos_ >= 0 && !prefix_.empty() && prefix_.front() == bos_; }
+  // The tokens found in the text as it is given; and, in a text that is trusted in part only, also
+  // those that would be looked for in the normalised text: where trust begins and ends is known of
+  // the given text alone.
   const SpecialTokens& specials() const { return specials_; }
+  const SpecialTokens& specials_in_mixed_text() const { return mixed_specials_; }
+  // Tokens that only trusted text may produce.
+  bool IsGuarded(TokenId id) const;
 
  private:
   Vocabulary() = default;
   absl::Status TakeSpecialIds(const TokenizerSpec& spec);
   void MarkEndOfGeneration(const TokenizerSpec& spec);
-  void CollectSpecials();
+  void CollectSpecials(const TokenizerSpec& spec);
+  absl::Status TakePrefixAndSuffix(const TokenizerSpec& spec);
 
   std::vector<std::string> tokens_;
   std::vector<TokenType> types_;
   std::vector<bool> control_;
   std::vector<bool> ends_;
   absl::flat_hash_map<std::string_view, TokenId> ids_;  // views into tokens_; the first of equals
-  SpecialTokens specials_;
+  SpecialTokens specials_, mixed_specials_;
   TokenId bos_ = -1, eos_ = -1, unknown_ = -1;
-  bool adds_bos_ = false, adds_eos_ = false;
+  std::vector<TokenId> prefix_, suffix_;
 };
 
 // The part of a tokenizer that is the same for all models: special tokens around and inside the
@@ -69,9 +78,13 @@ class VocabularyTokenizer : public Tokenizer {
   explicit VocabularyTokenizer(std::unique_ptr<const Vocabulary> vocabulary)
       : vocabulary_(std::move(vocabulary)) {}
 
-  // Appends the ids of text without special tokens. `at_start`: the text begins here, or a special
-  // token was just before.
-  virtual void EncodeText(std::string_view text, bool at_start,
+  struct Place {
+    bool at_start = true;  // the text begins here, or a special token was just before
+    bool is_first = true;  // the text begins here
+    bool trusted = false;  // all of the text is trusted
+  };
+  // Appends the ids of text without special tokens.
+  virtual void EncodeText(std::string_view text, const Place& place,
                           std::vector<TokenId>* ids) const = 0;
 
   const Vocabulary& vocabulary() const { return *vocabulary_; }

@@ -31,6 +31,7 @@ absl::StatusOr<TensorView> Binder::GetOptional(std::string_view name, const Shap
                                  ", found " + entry->view.shape.ToString() + " of " +
                                  std::string(NameOf(entry->view.dtype)));
   }
+  source_.Prepare(*entry);
   return entry->view;
 }
 

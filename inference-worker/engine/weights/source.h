@@ -70,8 +70,11 @@ class ModelSource {
   // nullptr when there is none.
   virtual const MetadataEntry* FindMetadata(std::string_view key) const = 0;
   virtual const TensorEntry* FindTensor(std::string_view name) const = 0;
+  // Makes the bytes of a tensor of this source readable; they stay so until DoneWith. Most sources
+  // have nothing to do: their tensors lie in the file as they are.
+  virtual void Prepare(const TensorEntry&) const {}
   // The bytes of this tensor will not be read soon (they were packed elsewhere): advice to the
-  // system to let their pages go. Reading again stays allowed.
+  // system to let their pages go. Reading again stays allowed, after Prepare.
   virtual void DoneWith(const TensorView& tensor) const = 0;
   // FAILED_PRECONDITION once the file changed under the mapping (it was cut short): what was read
   // since then is zeros, and the model must be taken out of service.

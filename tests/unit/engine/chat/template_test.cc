@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "engine/tokenizer/bpe.h"
+#include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/load.h"
 #include "unit/engine/tokenizer/fixtures.h"
 

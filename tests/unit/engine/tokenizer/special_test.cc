@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 
-#include "engine/tokenizer/bpe.h"
+#include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/incremental_decoder.h"
 #include "engine/tokenizer/load.h"
 #include "engine/tokenizer/special_tokens.h"
@@ -87,9 +87,9 @@ TEST_CASE("merges cross the seam between trusted and untrusted text") {
 
 TEST_CASE("of special tokens the longest at the leftmost place wins, and guarded ones step aside") {
   SpecialTokens specials;
-  specials.Add("<a", 1, false);
-  specials.Add("<a>", 2, true);
-  specials.Add("<a><b>", 3, true);
+  specials.Add("<a", {.id = 1, .guarded = false});
+  specials.Add("<a>", {.id = 2, .guarded = true});
+  specials.Add("<a><b>", {.id = 3, .guarded = true});
   const TextRange all{0, 6};
   const auto ids = [](const std::vector<TextPiece>& pieces) {
     std::vector<TokenId> found;
@@ -140,7 +140,7 @@ TEST_CASE("a broken vocabulary is refused with the place") {
   scores.model = "llama";
   CHECK(Refusal(scores) == "tokenizer.ggml.scores: 0 entries for 261 tokens");
   CHECK(Refusal({.model = "gpt2"}) == "tokenizer.ggml.tokens: empty");
-  CHECK(Refusal({.model = "t5"}) == "tokenizer.ggml.model: unknown tokenizer \"t5\"");
+  CHECK(Refusal({.model = "rwkv"}) == "tokenizer.ggml.model: unknown tokenizer \"rwkv\"");
   CHECK_FALSE(LoadVocabTxt("[UNK]\n[CLS]\nword\n", true).ok());
   CHECK_FALSE(LoadTokenizerJson("{}").ok());
   CHECK_FALSE(LoadTokenizerJson(R"({"model":{"type":"Unigram","vocab":{"a":0}}})").ok());

@@ -1,0 +1,26 @@
+// Opens the folder of a Hugging Face model as if it were a GGUF file of the same model: the same
+// keys, names, shapes and order of rows, so that architectures bind from either. config.json says
+// what it is; weights come from safetensors in F32, F16, BF16, FP8 in blocks, GPTQ or AWQ of four
+// bits; tokenizer.json, tokenizer_config.json, chat_template.jinja and generation_config.json are
+// read where they are there.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "engine/weights/directory.h"
+#include "engine/weights/source.h"
+
+namespace conclave::engine {
+
+// Weights that lie in the files as they are wanted stay there; others are made one tensor at a time
+// when they are bound. INVALID_ARGUMENT and UNIMPLEMENTED name the file and the field or tensor.
+absl::StatusOr<std::shared_ptr<const ModelSource>> OpenHfFolder(const std::string& folder);
+
+// The metadata of the files beside config.json and the weights (hf_metadata.cc).
+absl::Status ReadHfTextFiles(const std::string& folder, const base::JsonValue& config,
+                             DirectorySource* metadata);
+
+}  // namespace conclave::engine
