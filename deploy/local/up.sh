@@ -6,9 +6,9 @@ source "$(dirname "$0")/lib.sh"
 
 usage() {
   cat <<TXT
-up.sh [--model PATH.gguf] [--port N] [--listen HOST] [--data DIR] [--no-build] [--build-dir DIR]
+up.sh [--model PATH] [--port N] [--listen HOST] [--data DIR] [--no-build] [--build-dir DIR]
 
-  --model PATH      a GGUF of your own instead of the small default model
+  --model PATH      a GGUF or a Hugging Face folder of your own instead of the small default model
   --port N          the gateway's HTTP port (8080)
   --listen HOST     the gateway's address (127.0.0.1); anything else needs --api-keys FILE
   --api-keys FILE   one API key per line
@@ -55,7 +55,8 @@ started=$(date +%s)
 step() { printf '%5ss  %s\n' "$(($(date +%s) - started))" "$*"; }
 fail() { echo "up.sh: $*" >&2; exit 1; }
 
-[ -z "$model" ] || [ -f "$model" ] || fail "--model: no such file: $model"
+[ -z "$model" ] || [ -f "$model" ] || [ -f "$model/config.json" ] ||
+  fail "--model: neither a file nor a folder with a config.json: $model"
 
 # --- packages and build -----------------------------------------------------------------------------
 if [ -n "$install" ]; then
