@@ -13,13 +13,19 @@
 
 namespace conclave::tests {
 
+// To a worker that is there: connected when it returns.
 inline std::shared_ptr<grpc::Channel> ConnectTo(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // As the mesh's channels: a reader that stops reading is noticed after some 64 KB.
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16 << 10);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  // With many channels at once gRPC 1.51 has reported a failed connect to a listening port
+  // ("No such file or directory", cause unknown); the channel's own next try gets through.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  return channel;
 }
 
 inline conclave::v1::GenerateRequest UserSays(const std::string& content,
