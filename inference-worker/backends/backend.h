@@ -207,6 +207,7 @@ struct ModelDetails {
   std::string license;
   std::vector<std::pair<std::string, std::string>> metadata;  // key → JSON text, scalars only
   int64_t memory_bytes = 0;                                   // weights and KV as loaded
+  int64_t kv_bytes_per_token = 0;                             // of all layers
   std::vector<std::string> capabilities;                      // "completion", "tools", "thinking"
   // Fingerprint of what decides the output: weights, tokenizer, template. Streams resume only on
   // equal revisions.

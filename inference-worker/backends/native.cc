@@ -461,6 +461,7 @@ ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& e
     details.license = std::string(*license);
   }
   details.metadata = ScalarMetadata(source);
+  details.kv_bytes_per_token = info.kv_bytes_per_token;
   details.memory_bytes =
       info.weight_bytes + stats.kv_blocks_total * stats.block_tokens * info.kv_bytes_per_token;
   details.capabilities = Capabilities(text);

@@ -158,6 +158,7 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
                                  {"revision", status.revision},
                                  {"weight_bytes", details.size_bytes},
                                  {"kv_bytes", details.memory_bytes - details.size_bytes},
+                                 {"kv_bytes_per_token", details.kv_bytes_per_token},
                                  {"context_length", details.context_length},
                                  {"ms", ms}});
   const std::lock_guard lock(mutex_);

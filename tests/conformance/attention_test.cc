@@ -14,6 +14,18 @@ namespace {
 
 struct Shape_ {
   int32_t heads, kv_heads, head_dim, value_dim;
+  bool values_in_keys = false;
+  int32_t window = 0;
+  std::vector<float> sinks = {};   // [heads]
+  std::vector<float> slopes = {};  // [heads]
+
+  KvLayout Layout(KvType type) const {
+    return {.num_kv_heads = kv_heads,
+            .head_dim = head_dim,
+            .value_dim = value_dim,
+            .type = type,
+            .values_in_keys = values_in_keys};
+  }
 };
 
 struct Sequence {
@@ -39,26 +51,29 @@ std::vector<double> Plain(const Shape_& s, const Sequence& seq, KvType type, boo
     for (int32_t h = 0; h < s.heads; ++h) {
       const int32_t kv = h / (s.heads / s.kv_heads);
       const int32_t visible = causal ? t + 1 : seq.tokens;
-      std::vector<double> p;
-      double max = -1e300;
-      for (int32_t u = 0; u < visible; ++u) {
+      const int32_t first = s.window > 0 ? std::max(0, visible - s.window) : 0;
+      std::vector<double> p(static_cast<size_t>(first), -INFINITY);
+      double max = s.sinks.empty() ? -1e300 : s.sinks[static_cast<size_t>(h)];
+      for (int32_t u = first; u < visible; ++u) {
         double dot = 0;
         for (int32_t d = 0; d < s.head_dim; ++d) {
           dot += double{seq.q[static_cast<size_t>((t * s.heads + h) * s.head_dim + d)]} *
                  double{AsStored(seq.k[static_cast<size_t>((u * s.kv_heads + kv) * s.head_dim + d)],
                                  type)};
         }
-        p.push_back(dot * scale);
+        const double slope = s.slopes.empty() ? 0 : s.slopes[static_cast<size_t>(h)];
+        p.push_back(dot * scale - slope * (t - u));
         max = std::max(max, p.back());
       }
-      double sum = 0;
+      double sum = s.sinks.empty() ? 0 : std::exp(s.sinks[static_cast<size_t>(h)] - max);
       for (double& w : p) sum += w = std::exp(w - max);
       for (int32_t d = 0; d < s.value_dim; ++d) {
         double value = 0;
         for (int32_t u = 0; u < visible; ++u) {
-          value += p[static_cast<size_t>(u)] / sum *
-                   double{AsStored(
-                       seq.v[static_cast<size_t>((u * s.kv_heads + kv) * s.value_dim + d)], type)};
+          const float v = s.values_in_keys
+                              ? seq.k[static_cast<size_t>((u * s.kv_heads + kv) * s.head_dim + d)]
+                              : seq.v[static_cast<size_t>((u * s.kv_heads + kv) * s.value_dim + d)];
+          value += p[static_cast<size_t>(u)] / sum * double{AsStored(v, type)};
         }
         out.push_back(value);
       }
@@ -71,11 +86,7 @@ std::vector<double> Plain(const Shape_& s, const Sequence& seq, KvType type, boo
 // are scattered and start out as NaN, as memory others used might.
 std::vector<std::vector<float>> Run(Kernels& kernels, const Shape_& s, KvType type,
                                     const std::vector<Sequence>& sequences, int32_t chunk) {
-  KvLayout layout;
-  layout.num_kv_heads = s.kv_heads;
-  layout.head_dim = s.head_dim;
-  layout.value_dim = s.value_dim;
-  layout.type = type;
+  const KvLayout layout = s.Layout(type);
   std::vector<std::vector<int32_t>> blocks(sequences.size());
   int32_t next = 0;
   int32_t longest = 0;
@@ -108,7 +119,11 @@ std::vector<std::vector<float>> Run(Kernels& kernels, const Shape_& s, KvType ty
       v.insert(v.end(), seq.v.begin() + done * v_width, seq.v.begin() + (done + count) * v_width);
     }
     kernels.BeginStep(spans);
-    kernels.StoreKv(layout, kv.data(), k.data(), k_width, v.data(), v_width);
+    if (s.values_in_keys) {
+      kernels.StoreKv(layout, kv.data(), k.data(), k_width, nullptr, 0);
+    } else {
+      kernels.StoreKv(layout, kv.data(), k.data(), k_width, v.data(), v_width);
+    }
     std::vector<float> y(static_cast<size_t>(rows * out_width), NAN);
     AttentionArgs args;
     args.layout = layout;
@@ -119,6 +134,9 @@ std::vector<std::vector<float>> Run(Kernels& kernels, const Shape_& s, KvType ty
     args.q_stride = q_width;
     args.out = y.data();
     args.out_stride = out_width;
+    args.window = s.window;
+    if (!s.sinks.empty()) args.sinks = s.sinks.data();
+    if (!s.slopes.empty()) args.alibi_slopes = s.slopes.data();
     kernels.Attention(args);
     for (size_t j = 0; j < spans.size(); ++j) {
       const auto begin = y.begin() + spans[j].first_row * out_width;
@@ -147,7 +165,26 @@ std::unique_ptr<Kernels> Make(const std::string& isa, int threads) {
   return *std::move(kernels);
 }
 
-constexpr Shape_ kShapes[] = {{4, 4, 16, 16}, {8, 2, 64, 64}, {6, 1, 20, 12}, {3, 3, 7, 5}};
+const std::vector<Shape_> kShapes = {
+    {4, 4, 16, 16},
+    {8, 2, 64, 64},
+    {6, 1, 20, 12},
+    {3, 3, 7, 5},
+    // Windows shorter than a block, about a strip of 64 and of any length; sinks small and large.
+    {.heads = 4, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .window = 5},
+    {.heads = 4, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .window = 64},
+    {.heads = 4,
+     .kv_heads = 1,
+     .head_dim = 8,
+     .value_dim = 24,
+     .window = 77,
+     .sinks = {0.5f, -3.0f, 9.0f, 0.0f}},
+    {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .sinks = {1.0f, 40.0f}},
+    {.heads = 3, .kv_heads = 3, .head_dim = 16, .value_dim = 16, .slopes = {0.5f, 0.1f, 0.004f}},
+    // A latent and a rotated key; as many heads as a tile has rows, and more.
+    {.heads = 8, .kv_heads = 1, .head_dim = 40, .value_dim = 32, .values_in_keys = true},
+    {.heads = 11, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .values_in_keys = true},
+};
 
 }  // namespace
 
@@ -158,7 +195,7 @@ TEST_CASE("attention agrees with its definition") {
       for (const std::string& isa : SupportedIsas()) {
         const auto out = Run(*Make(isa, 2), shape, type, sequences, 64);
         for (size_t i = 0; i < sequences.size(); ++i) {
-          CAPTURE(isa, shape.head_dim, i);
+          CAPTURE(isa, shape.head_dim, shape.window, i);
           // Values are within 1; fp32 sums of 150 products and exps good to 2e-7.
           CHECK(Error(out[i], Plain(shape, sequences[i], type, true)) < 5e-6);
         }
@@ -168,8 +205,20 @@ TEST_CASE("attention agrees with its definition") {
 }
 
 TEST_CASE("attention gives the same bits in any chunks, batches, threads and instruction sets") {
-  const Shape_ shape = {8, 2, 32, 32};
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  const Shape_ shapes[] = {
+      {8, 2, 32, 32},
+      {.heads = 8,
+       .kv_heads = 2,
+       .head_dim = 32,
+       .value_dim = 32,
+       .window = 20,
+       .sinks = {0, 1, 2, 3, -1, -2, -3, -4}},
+      {.heads = 4, .kv_heads = 4, .head_dim = 16, .value_dim = 16, .slopes = {1, 0.5f, 0.2f, 0.1f}},
+      {.heads = 10, .kv_heads = 1, .head_dim = 48, .value_dim = 32, .values_in_keys = true}};
+  const KvType types[] = {KvType::kF16, KvType::kF32};
+  for (int at = 0; at < 8; ++at) {
+    const Shape_& shape = shapes[at / 2];
+    const KvType type = types[at % 2];
     std::vector<Sequence> sequences;
     for (int32_t i = 0; i < 5; ++i) sequences.emplace_back(shape, 1 + i * 37, 10 + i);
     const auto reference = Run(*Make("", 1), shape, type, sequences, 1000);
@@ -177,7 +226,7 @@ TEST_CASE("attention gives the same bits in any chunks, batches, threads and ins
       for (const int32_t chunk : {1, 7, 64}) {
         const auto out = Run(*Make(isa, 3), shape, type, sequences, chunk);
         for (size_t i = 0; i < sequences.size(); ++i) {
-          CAPTURE(isa, chunk, i);
+          CAPTURE(at, isa, chunk, i);
           CHECK(SameBits(out[i], reference[i]));
         }
       }

@@ -8,69 +8,11 @@
 #include <cstring>
 #include <map>
 
+#include "conformance/kernel_runs.h"
 #include "conformance/random.h"
 #include "engine/quant/format.h"
 
 namespace conclave::engine {
-namespace {
-
-std::unique_ptr<Kernels> Make(const std::string& isa, int threads) {
-  auto kernels = CreateKernels({.num_threads = threads, .isa = isa});
-  REQUIRE(kernels.ok());
-  return *std::move(kernels);
-}
-
-bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
-}
-
-// Largest difference, relative to the largest expected magnitude.
-double Error(const std::vector<float>& found, const std::vector<double>& expected) {
-  double scale = 1e-30;
-  double error = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    scale = std::max(scale, std::abs(expected[i]));
-    const double difference = std::abs(found[i] - expected[i]);
-    error = std::isnan(difference) ? 1e30 : std::max(error, difference);
-  }
-  return error / scale;
-}
-
-std::vector<double> PlainMatmul(const Weight& weight, const std::vector<float>& x, int64_t m,
-                                int64_t matrix = 0) {
-  const int rank = weight.view.shape.rank();
-  const int64_t out = weight.view.shape[rank - 2];
-  const int64_t in = weight.view.cols();
-  std::vector<double> y(static_cast<size_t>(m * out));
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t o = 0; o < out; ++o) {
-      double sum = 0;
-      for (int64_t k = 0; k < in; ++k) {
-        sum += double{weight.values[static_cast<size_t>((matrix * out + o) * in + k)]} *
-               double{x[static_cast<size_t>(i * in + k)]};
-      }
-      y[static_cast<size_t>(i * out + o)] = sum;
-    }
-  }
-  return y;
-}
-
-// Rounding activations to int8 moves each by at most max|x|/254 per group; over a sum of products
-// of random signs that is about 0.4 % of the largest result, and 2 % is never reached.
-double MatmulBound(const QuantFormat& format) { return TakesInt8(format.panel) ? 2e-2 : 1e-5; }
-
-std::vector<float> RunMatmul(Kernels& kernels, const Weight& weight, const std::vector<float>& x,
-                             int64_t m, const float* bias = nullptr) {
-  auto packed = kernels.Pack(weight.view);
-  REQUIRE(packed.ok());
-  std::vector<float> y(static_cast<size_t>(m * packed->out()), NAN);
-  kernels.Matmul({{.weight = &*packed, .bias = bias, .y = y.data(), .y_stride = packed->out()}},
-                 x.data(), packed->in(), m);
-  return y;
-}
-
-}  // namespace
-
 TEST_CASE("matmul agrees with double arithmetic for every format, instruction set and shape") {
   for (const QuantFormat* format : AllFormats()) {
     for (const int64_t out : {1, 16, 37, 130}) {
@@ -250,163 +192,7 @@ TEST_CASE("kernels are made by name and refuse unknown ones") {
   REQUIRE(unsetenv("CONCLAVE_ISA") == 0);
 }
 
-// --- feed-forward -------------------------------------------------------------------------------
-
-namespace {
-
-struct FfnCase {
-  Weight gate, up, down;
-  FfnCase(DType gate_type, DType down_type, int64_t experts, int64_t hidden, int64_t ffn)
-      : gate(*FindFormat(gate_type), {experts, ffn, hidden}, 21),
-        up(*FindFormat(gate_type), {experts, ffn, hidden}, 22),
-        down(*FindFormat(down_type), {experts, hidden, ffn}, 23, 0.2f) {}
-};
-
-std::vector<float> RunMoe(Kernels& kernels, const FfnCase& c, const std::vector<float>& x,
-                          const std::vector<int32_t>& ids, const std::vector<float>& weights,
-                          int64_t rows) {
-  auto gate = kernels.Pack(c.gate.view);
-  auto up = kernels.Pack(c.up.view);
-  auto down = kernels.Pack(c.down.view);
-  REQUIRE((gate.ok() && up.ok() && down.ok()));
-  const int64_t hidden = gate->in();
-  std::vector<float> y(static_cast<size_t>(rows * hidden), NAN);
-  const ExpertRouting routing = {
-      .ids = ids.data(),
-      .weights = weights.data(),
-      .top_k = static_cast<int32_t>(static_cast<int64_t>(ids.size()) / rows)};
-  kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down}, routing, x.data(), hidden, rows,
-              y.data(), hidden);
-  return y;
-}
-
-std::vector<double> PlainMoe(const FfnCase& c, const std::vector<float>& x,
-                             const std::vector<int32_t>& ids, const std::vector<float>& weights,
-                             int64_t rows) {
-  const int64_t hidden = c.gate.view.cols();
-  const int64_t ffn = c.down.view.cols();
-  const int64_t top_k = static_cast<int64_t>(ids.size()) / rows;
-  std::vector<double> y(static_cast<size_t>(rows * hidden));
-  for (int64_t r = 0; r < rows; ++r) {
-    const std::vector<float> row(x.begin() + r * hidden, x.begin() + (r + 1) * hidden);
-    for (int64_t j = 0; j < top_k; ++j) {
-      const int32_t expert = ids[static_cast<size_t>(r * top_k + j)];
-      const std::vector<double> g = PlainMatmul(c.gate, row, 1, expert);
-      const std::vector<double> u = PlainMatmul(c.up, row, 1, expert);
-      std::vector<float> h(static_cast<size_t>(ffn));
-      for (size_t i = 0; i < h.size(); ++i) {
-        h[i] = static_cast<float>(g[i] / (1 + std::exp(-g[i])) * u[i]);
-      }
-      const std::vector<double> d = PlainMatmul(c.down, h, 1, expert);
-      for (int64_t i = 0; i < hidden; ++i) {
-        y[static_cast<size_t>(r * hidden + i)] +=
-            double{weights[static_cast<size_t>(r * top_k + j)]} * d[static_cast<size_t>(i)];
-      }
-    }
-  }
-  return y;
-}
-
-}  // namespace
-
-TEST_CASE("a mixture of experts agrees with its definition and between all ways to run it") {
-  struct Types {
-    DType gate, down;
-  };
-  const int64_t hidden = 256;
-  const int64_t ffn = 256;
-  const int32_t experts = 5;
-  const int32_t top_k = 2;
-  const int64_t rows = 23;
-  Random random(31);
-  const std::vector<float> x = random.Floats(rows * hidden, 0.1f);
-  std::vector<int32_t> ids;
-  std::vector<float> weights;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int32_t first = static_cast<int32_t>(random.Next() % 4);  // expert 4: rarely or never
-    ids.push_back(first);
-    ids.push_back((first + 1) % experts);
-    weights.push_back(0.7f);
-    weights.push_back(0.3f);
-  }
-  for (const Types types :
-       {Types{DType::kF32, DType::kF32}, Types{DType::kQ8_0, DType::kQ8_0},
-        Types{DType::kQ4_K, DType::kQ6_K}, Types{DType::kQ4_0, DType::kF16},
-        Types{DType::kBF16, DType::kQ4_0}, Types{DType::kQ4_1, DType::kQ5_0},
-        Types{DType::kQ5_1, DType::kIQ4_NL}, Types{DType::kQ2_K, DType::kQ3_K},
-        Types{DType::kQ5_K, DType::kIQ4_XS}, Types{DType::kMXFP4, DType::kMXFP4}}) {
-    const FfnCase c(types.gate, types.down, experts, hidden, ffn);
-    const std::vector<double> expected = PlainMoe(c, x, ids, weights, rows);
-    const bool exact =
-        !TakesInt8(FindFormat(types.gate)->panel) && !TakesInt8(FindFormat(types.down)->panel);
-    std::vector<float> reference;
-    for (const std::string& isa : SupportedIsas()) {
-      for (const int threads : {1, 2, 4}) {
-        if (isa == "scalar" && threads != 1) continue;
-        const auto kernels = Make(isa, threads);
-        const std::vector<float> y = RunMoe(*kernels, c, x, ids, weights, rows);
-        CAPTURE(isa, threads, NameOf(types.gate), NameOf(types.down));
-        // Two roundings to int8 in a row, and a product of two rounded factors between them.
-        CHECK(Error(y, expected) < (exact ? 1e-5 : 4e-2));
-        if (reference.empty()) reference = y;
-        CHECK(SameBits(y, reference));
-      }
-    }
-    const auto kernels = Make("", 2);
-    for (const int64_t r : {0, 11, 22}) {
-      const std::vector<float> alone =
-          RunMoe(*kernels, c, {x.begin() + r * hidden, x.begin() + (r + 1) * hidden},
-                 {ids.begin() + r * top_k, ids.begin() + (r + 1) * top_k},
-                 {weights.begin() + r * top_k, weights.begin() + (r + 1) * top_k}, 1);
-      CHECK(std::memcmp(alone.data(), &reference[static_cast<size_t>(r * hidden)],
-                        static_cast<size_t>(hidden) * 4) == 0);
-    }
-  }
-}
-
-TEST_CASE("a dense network is one expert with weight one, also in place and of odd width") {
-  const int64_t hidden = 96;
-  const int64_t ffn = 160;  // not a multiple of a block of 64
-  const FfnCase stacked(DType::kQ8_0, DType::kQ8_0, 1, hidden, ffn);
-  const int64_t rows = 70;  // more than one visit of a block
-  std::vector<float> x = Random(8).Floats(rows * hidden, 0.3f);
-  const std::vector<int32_t> ids(static_cast<size_t>(rows), 0);
-  const std::vector<float> ones(static_cast<size_t>(rows), 1.0f);
-  for (const std::string& isa : SupportedIsas()) {
-    const auto kernels = Make(isa, 2);
-    const std::vector<float> expected = RunMoe(*kernels, stacked, x, ids, ones, rows);
-    auto gate = kernels->Pack(stacked.gate.view.Slice(0));
-    auto up = kernels->Pack(stacked.up.view.Slice(0));
-    auto down = kernels->Pack(stacked.down.view.Slice(0));
-    REQUIRE((gate.ok() && up.ok() && down.ok()));
-    std::vector<float> y = x;
-    kernels->Ffn({.gate = &*gate, .up = &*up, .down = &*down}, y.data(), hidden, rows, y.data(),
-                 hidden);
-    CHECK(SameBits(y, expected));
-    CHECK(Error(y, PlainMoe(stacked, x, ids, ones, rows)) < 4e-2);
-  }
-}
-
 // --- rows ---------------------------------------------------------------------------------------
-
-namespace {
-
-// Runs an operation on every instruction set and thread count; all must give the same bits.
-std::vector<float> OnAll(const std::function<std::vector<float>(Kernels&)>& run) {
-  std::vector<float> reference;
-  for (const std::string& isa : SupportedIsas()) {
-    for (const int threads : {1, 3}) {
-      const auto kernels = Make(isa, threads);
-      const std::vector<float> y = run(*kernels);
-      CAPTURE(isa, threads);
-      if (reference.empty()) reference = y;
-      CHECK(SameBits(y, reference));
-    }
-  }
-  return reference;
-}
-
-}  // namespace
 
 TEST_CASE("norms agree with their definition") {
   for (const int64_t n : {1, 7, 16, 100, 384}) {
@@ -460,6 +246,7 @@ TEST_CASE("activations agree with the C library") {
       case Activation::kGeluErf:
         return v * 0.5 * std::erfc(-v / std::sqrt(2.0));
       case Activation::kGeluTanh:
+      case Activation::kSwigluOai:
         break;
     }
     return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
@@ -520,29 +307,65 @@ TEST_CASE("adding adds") {
   for (size_t i = 0; i < x.size(); ++i) REQUIRE(y[i] == start[i] + x[i]);
 }
 
-TEST_CASE("routing takes the largest experts, the lower id among equals") {
-  const int32_t experts = 12;
-  std::vector<float> logits = Random(81).Floats(3 * experts, 4.0f);
-  for (int32_t e = 0; e < experts; ++e) logits[static_cast<size_t>(e)] = e % 3 == 0 ? 1.0f : 0.0f;
-  for (const std::string& isa : SupportedIsas()) {
-    const auto kernels = Make(isa, 2);
-    std::vector<int32_t> ids(3 * 4);
-    std::vector<float> weights(3 * 4);
-    kernels->RouteTopK(logits.data(), experts, 3, experts, 4, true, ids.data(), weights.data());
-    CHECK(std::vector<int32_t>(ids.begin(), ids.begin() + 4) == std::vector<int32_t>{0, 3, 6, 9});
-    for (int r = 0; r < 3; ++r) {
-      float sum = 0;
-      for (int j = 0; j < 4; ++j) sum += weights[static_cast<size_t>(r * 4 + j)];
-      CHECK(sum == Approx(1.0f));
-      for (int j = 1; j < 4; ++j) {
-        CHECK(weights[static_cast<size_t>(r * 4 + j)] <=
-              weights[static_cast<size_t>(r * 4 + j - 1)]);
+TEST_CASE("scaling, gated adding and copying do what they say") {
+  const int64_t rows = 7, n = 53;
+  const std::vector<float> x = Random(84).Floats(rows * n), start = Random(85).Floats(rows * n);
+  const std::vector<float> gate = Random(86).Floats(rows, 6.0f);
+  const std::vector<float> scaled = OnAll([&](Kernels& kernels) {
+    std::vector<float> out = x;
+    kernels.Scale(0.37f, rows * n, out.data());
+    return out;
+  });
+  const std::vector<float> added = OnAll([&](Kernels& kernels) {
+    std::vector<float> out = start;
+    kernels.AddGated(x.data(), gate.data(), rows, n, out.data());
+    return out;
+  });
+  const std::vector<float> copied = OnAll([&](Kernels& kernels) {
+    std::vector<float> out(x.size());
+    kernels.CopyRows(x.data() + 3, n, rows, 20, out.data() + 1, n);
+    return out;
+  });
+  for (int64_t i = 0; i < rows * n; ++i) {
+    const auto at = static_cast<size_t>(i);
+    CHECK(scaled[at] == 0.37f * x[at]);
+    const double share = 1 / (1 + std::exp(-double{gate[static_cast<size_t>(i / n)]}));
+    CHECK(added[at] == Approx(double{start[at]} + share * double{x[at]}).margin(1e-6));
+    const int64_t column = i % n;
+    CHECK(copied[at] == (column >= 1 && column < 21 ? x[at + 2] : 0.0f));
+  }
+}
+
+TEST_CASE("a matrix per head multiplies that head's part of the rows") {
+  const int64_t heads = 3, out = 37, rows = 11;
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ4_K}) {
+    const int64_t in = type == DType::kQ4_K ? 256 : 64;
+    const Weight weight(*FindFormat(type), {heads, out, in}, 87);
+    const int64_t x_head = in + 5, x_stride = heads * x_head;
+    const int64_t y_head = out + 3, y_stride = heads * y_head;
+    const std::vector<float> x = Random(88).Floats(rows * x_stride);
+    const auto run = [&](Kernels& kernels, int64_t first, int64_t count) {
+      auto packed = kernels.Pack(weight.view);
+      REQUIRE(packed.ok());
+      std::vector<float> y(static_cast<size_t>(count * y_stride), -7.0f);
+      kernels.MatmulHeads(*packed, x.data() + first * x_stride, x_stride, x_head, count, y.data(),
+                          y_stride, y_head);
+      return y;
+    };
+    const std::vector<float> y = OnAll([&](Kernels& kernels) { return run(kernels, 0, rows); });
+    const std::vector<float> alone = run(*Make("", 2), 5, 1);
+    CHECK(SameBits(alone, {y.begin() + 5 * y_stride, y.begin() + 6 * y_stride}));
+    for (int64_t h = 0; h < heads; ++h) {
+      std::vector<float> part, found;
+      for (int64_t r = 0; r < rows; ++r) {
+        const auto x_at = x.begin() + r * x_stride + h * x_head;
+        const auto y_at = y.begin() + r * y_stride + h * y_head;
+        part.insert(part.end(), x_at, x_at + in);
+        found.insert(found.end(), y_at, y_at + out);
+        CHECK(*(y_at + out) == -7.0f);
       }
+      CHECK(Error(found, PlainMatmul(weight, part, rows, h)) < MatmulBound(*FindFormat(type)));
     }
-    std::vector<float> raw(3 * 4);
-    kernels->RouteTopK(logits.data(), experts, 3, experts, 4, false, ids.data(), raw.data());
-    const double share = std::exp(1.0) / (4 * std::exp(1.0) + 8);
-    CHECK(raw[0] == Approx(share).epsilon(1e-6));
   }
 }
 

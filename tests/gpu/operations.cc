@@ -361,8 +361,8 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
                                      std::span<const float>(Random(81).Floats(rows * experts, 4)));
               OnDevice<int32_t> ids(kernels, rows * 8);
               OnDevice<float> weights(kernels, rows * 8);
-              kernels.RouteTopK(logits.data(), experts, rows, experts, 8, true, ids.data(),
-                                weights.data());
+              kernels.Route({.num_experts = experts, .top_k = 8, .renormalize = true},
+                            logits.data(), experts, rows, ids.data(), weights.data());
               if (!ids_wanted) return weights.Read();
               const std::vector<int32_t> numbers = ids.Read();
               return std::vector<float>(numbers.begin(), numbers.end());

@@ -117,8 +117,8 @@ void TimeMoe(Kernels& kernels) {
   Line("route", "128 experts, 8 each, rows 1",
        Time(kernels,
             [&] {
-              kernels.RouteTopK(logits.data(), kExperts, 1, kExperts, kTopK, true,
-                                device_ids.data(), weights.data());
+              kernels.Route({.num_experts = kExperts, .top_k = kTopK, .renormalize = true},
+                            logits.data(), kExperts, 1, device_ids.data(), weights.data());
             }),
        0, 0);
 }

@@ -69,8 +69,8 @@ std::vector<float> ModelRig::Step(const std::vector<Piece>& pieces) {
       positions.push_back(piece.position + static_cast<int32_t>(i));
     }
   }
-  std::vector<int32_t> logit_rows(tokens.size());
-  std::iota(logit_rows.begin(), logit_rows.end(), 0);
+  std::vector<int32_t> output_rows(tokens.size());
+  std::iota(output_rows.begin(), output_rows.end(), 0);
   const int64_t num_logits = static_cast<int64_t>(tokens.size()) * hparams().vocab_size;
   Buffer logits = Take(kernels_->memory().Allocate(num_logits * 4));
   CHECK(arena_.Reserve(model_->ScratchBytes(static_cast<int64_t>(tokens.size()))).ok());
@@ -80,7 +80,7 @@ std::vector<float> ModelRig::Step(const std::vector<Piece>& pieces) {
                    .tokens = tokens,
                    .positions = positions,
                    .spans = spans,
-                   .logit_rows = logit_rows,
+                   .output_rows = output_rows,
                    .logits = logits.as<float>()});
   const float* const view = Take(kernels_->HostView(logits.as<float>(), num_logits));
   return {view, view + num_logits};

@@ -47,12 +47,36 @@ struct MatmulOutput {
   int64_t y_stride = 0;
 };
 
-// down(act(gate(x)) * up(x)); stacks of matrices for a mixture of experts, all [experts][…].
+// down(act(gate(x)) · up(x)), and without a gate down(act(up(x))); stacks of matrices for a mixture
+// of experts, all [experts][…]. Biases are added to each product, where there are some.
 struct FfnWeights {
-  const PackedMatrix* gate = nullptr;  // [ffn][hidden]
+  const PackedMatrix* gate = nullptr;  // [ffn][hidden], or none
   const PackedMatrix* up = nullptr;    // [ffn][hidden]
   const PackedMatrix* down = nullptr;  // [hidden][ffn]
   Activation activation = Activation::kSilu;
+  const float* gate_bias = nullptr;  // [experts][ffn]
+  const float* up_bias = nullptr;    // [experts][ffn]
+  const float* down_bias = nullptr;  // [experts][hidden]
+};
+
+// How rows choose their experts. With groups (DeepSeek-V2 and -V3), only experts of the best
+// groups may be chosen, a group being as good as the sum of its `group_best` best experts.
+struct RouterArgs {
+  int32_t num_experts = 0;
+  int32_t top_k = 0;
+  RouterScore score = RouterScore::kSoftmax;
+  const float* selection_bias = nullptr;  // [num_experts]: added to scores for choosing only
+  int32_t num_groups = 1;                 // of num_experts/num_groups neighbours each
+  int32_t num_groups_used = 1;
+  int32_t group_best = 1;
+  bool renormalize = false;  // divide the chosen weights by their sum
+  float scale = 1.0f;        // of the weights, last
+
+  // Softmax over all experts and no more than a division of the chosen by their sum.
+  bool is_plain_softmax() const {
+    return score == RouterScore::kSoftmax && selection_bias == nullptr &&
+           num_groups_used == num_groups && scale == 1.0f;
+  }
 };
 
 // Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row
@@ -72,6 +96,9 @@ struct AttentionArgs {
   int64_t q_stride = 0;
   float* out = nullptr;  // [row][head][value_dim]
   int64_t out_stride = 0;
+  int32_t window = 0;                   // a row sees that many tokens, itself the last; 0 = all
+  const float* sinks = nullptr;         // [head]: a logit that joins the softmax without a value
+  const float* alibi_slopes = nullptr;  // [head]: a score loses slope · distance
 };
 
 // Sequences whose tokens all see each other, nothing kept: encoders. Rows of sequence i are
@@ -98,6 +125,21 @@ struct RowTable {
 
 class RopeTable;
 
+// What not every device has. A model asks for what it needs when it is opened.
+enum class Feature {
+  kFfnBias,          // biases in feed-forward networks
+  kPlainFfn,         // those without a gate
+  kSwigluOai,        // Activation::kSwigluOai
+  kGeneralRouter,    // Route beyond softmax over all experts, renormalised or not
+  kSlidingWindow,    // AttentionArgs::window
+  kAttentionSinks,   // AttentionArgs::sinks
+  kAlibi,            // AttentionArgs::alibi_slopes
+  kLatentAttention,  // KvLayout::values_in_keys, MatmulHeads, CopyRows
+  kGatedAdd,         // AddGated
+  kScale,
+  kLayerNorm,
+};
+
 // Owned by one caller at a time (the step loop, an encoder's thread): it keeps scratch between
 // calls. Everything returned by Pack may be shared by several.
 class Kernels {
@@ -123,6 +165,9 @@ class Kernels {
   absl::StatusOr<Buffer> PackVector(std::span<const float> values);
   // UNIMPLEMENTED when StoreKv and Attention cannot do this shape.
   virtual absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const = 0;
+  virtual bool Has(Feature feature) const = 0;
+  // OK, or UNIMPLEMENTED naming the feature and this device.
+  absl::Status Require(Feature feature) const;
 
   // --- linear ---
   // Several matrices over the same x (q, k, v; a router beside them): x is quantised once.
@@ -132,6 +177,11 @@ class Kernels {
               int64_t rows) {
     Matmul(std::span<const MatmulOutput>(outputs.begin(), outputs.size()), x, x_stride, rows);
   }
+  // A stack of one matrix per head: y[row][head] = W[head] · x[row][head]. Heads of a row are
+  // `x_head` and `y_head` floats apart, rows `x_stride` and `y_stride`; y does not overlap x.
+  virtual void MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride,
+                           int64_t x_head, int64_t rows, float* y, int64_t y_stride,
+                           int64_t y_head) = 0;
   // y = ffn(x); y may alias x.
   virtual void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows,
                    float* y, int64_t y_stride) = 0;
@@ -149,6 +199,10 @@ class Kernels {
                          int64_t y_stride) = 0;
   // y += x
   virtual void Add(const float* x, int64_t n, float* y) = 0;
+  // x = factor · x
+  virtual void Scale(float factor, int64_t n, float* x) = 0;
+  // y[r] += sigmoid(gate[r]) · x[r] for rows of n without gaps.
+  virtual void AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) = 0;
   // y = act(x)
   virtual void Activate(Activation activation, const float* x, int64_t n, float* y) = 0;
   // y = act(gate) · up
@@ -186,10 +240,12 @@ class Kernels {
   // y[i] = x[rows[i]], rows of n; y and x do not overlap.
   virtual void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows,
                           int64_t n, float* y, int64_t y_stride) = 0;
-  // The top_k largest logits of each row (ties: the lower id first), descending, and their softmax
-  // over all experts; with `renormalize` the top_k weights are divided by their sum.
-  virtual void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
-                         int32_t top_k, bool renormalize, int32_t* ids, float* weights) = 0;
+  // y[r] = x[r], rows of n; y and x do not overlap.
+  virtual void CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                        int64_t y_stride) = 0;
+  // The top_k best experts of each row (ties: the lower id first), best first, and their weights.
+  virtual void Route(const RouterArgs& router, const float* logits, int64_t stride, int64_t rows,
+                     int32_t* ids, float* weights) = 0;
 
   // --- the way back ---
   // Waits for every operation so far; gives x[0..n) where the host can read and change it: x itself

@@ -4,7 +4,21 @@
 
 namespace conclave::engine {
 
-enum class Activation { kSilu, kGeluErf, kGeluTanh };
+enum class Activation {
+  kSilu,
+  kGeluErf,
+  kGeluTanh,
+  // gpt-oss's gated unit: with g = min(gate, 7) and u = clamp(up, −7, 7), g · sigmoid(1.702 g) ·
+  // (u + 1). Of gate and up together only.
+  kSwigluOai,
+};
+
+// What a router makes of its logits.
+enum class RouterScore {
+  kSoftmax,            // over all experts
+  kSigmoid,            // of each
+  kSoftmaxOfSelected,  // the logits choose, the softmax is over the chosen
+};
 
 enum class RopeStyle {
   kNorm,  // pairs (2i, 2i + 1): llama files

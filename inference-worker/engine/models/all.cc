@@ -8,18 +8,25 @@
 
 namespace conclave::engine {
 
+absl::StatusOr<std::unique_ptr<Model>> OpenBloom(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenDeepseek2(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenGlm4Moe(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(Binder& binder, Kernels& kernels);
 absl::StatusOr<std::unique_ptr<Model>> OpenLlama(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenMinimaxM2(Binder& binder, Kernels& kernels);
 absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen2Moe(Binder& binder, Kernels& kernels);
 absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(Binder& binder, Kernels& kernels);
 absl::StatusOr<std::unique_ptr<Model>> OpenQwen3Moe(Binder& binder, Kernels& kernels);
 
 namespace {
 
 constexpr Architecture kArchitectures[] = {
-    {"llama", OpenLlama},
-    {"qwen2", OpenQwen2},
-    {"qwen3", OpenQwen3},
-    {"qwen3moe", OpenQwen3Moe},
+    {"bloom", OpenBloom},          {"deepseek2", OpenDeepseek2}, {"gemma3", OpenGemma3},
+    {"glm4moe", OpenGlm4Moe},      {"gpt-oss", OpenGptOss},      {"llama", OpenLlama},
+    {"minimax-m2", OpenMinimaxM2}, {"qwen2", OpenQwen2},         {"qwen2moe", OpenQwen2Moe},
+    {"qwen3", OpenQwen3},          {"qwen3moe", OpenQwen3Moe},
 };
 
 }  // namespace

@@ -24,8 +24,11 @@ struct StepContext {
   std::span<const int32_t> tokens;       // [rows]
   std::span<const int32_t> positions;    // [rows]
   std::span<const AttentionSpan> spans;  // cover all rows in order
-  std::span<const int32_t> logit_rows;   // ascending rows whose logits are wanted
-  float* logits = nullptr;               // [logit_rows.size()][vocab_size], in the kernels' memory
+  std::span<const int32_t> output_rows;  // ascending rows whose results are wanted
+  // Those results in the kernels' memory, where they are given: [output_rows.size()][vocab_size],
+  float* logits = nullptr;
+  // and what the last norm made of them, [output_rows.size()][hidden].
+  float* hidden = nullptr;
 };
 
 class Model {
@@ -41,7 +44,7 @@ class Model {
   virtual int64_t packed_bytes() const = 0;
   virtual int64_t active_bytes_per_token() const = 0;
 
-  // Writes keys and values of all rows and the wanted logits. Each row's result depends on its own
+  // Writes keys and values of all rows and the wanted results. Each row's result depends on its own
   // sequence alone, whatever else is in the step.
   virtual void Forward(const StepContext& step) const = 0;
 

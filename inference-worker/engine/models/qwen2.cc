@@ -1,4 +1,4 @@
-// Qwen 2 and 2.5, dense: biases on q, k and v; embeddings tied in the small ones.
+// Qwen 2 and 2.5: biases on q, k and v; halves of a head rotate.
 #include "engine/models/architecture.h"
 #include "engine/models/blocks/decoder.h"
 
@@ -6,10 +6,7 @@ namespace conclave::engine {
 
 absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(Binder& binder, Kernels& kernels) {
   ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "qwen2"));
-  return Decoder::Open(
-      std::move(hparams),
-      {.rope_style = RopeStyle::kNeox, .qkv_bias = BiasRule::kRequired, .qk_norm = false}, binder,
-      kernels);
+  return Decoder::Open(std::move(hparams), {.qkv_bias = BiasRule::kRequired}, binder, kernels);
 }
 
 }  // namespace conclave::engine

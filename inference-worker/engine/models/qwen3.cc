@@ -1,4 +1,5 @@
-// Qwen 3, dense: no biases, RMS norm of each query and key head before rotation.
+// Qwen 3, dense: no biases; each query and key head is normed before it rotates; the size of a head
+// is independent of the others.
 #include "engine/models/architecture.h"
 #include "engine/models/blocks/decoder.h"
 
@@ -6,10 +7,7 @@ namespace conclave::engine {
 
 absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(Binder& binder, Kernels& kernels) {
   ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "qwen3"));
-  return Decoder::Open(
-      std::move(hparams),
-      {.rope_style = RopeStyle::kNeox, .qkv_bias = BiasRule::kNone, .qk_norm = true}, binder,
-      kernels);
+  return Decoder::Open(std::move(hparams), {.qk_norm = QkNorm::kHead}, binder, kernels);
 }
 
 }  // namespace conclave::engine

@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(std::unique_ptr<Kerne
 
 absl::StatusOr<std::span<float>> Executor::Run(const Batch& batch) {
   inputs_.Fill(batch);
-  const size_t count = inputs_.logit_rows().size() * static_cast<size_t>(hparams().vocab_size);
+  const size_t count = inputs_.output_rows().size() * static_cast<size_t>(hparams().vocab_size);
   CHECK(static_cast<int64_t>(count * sizeof(float)) <= logits_.size());
   model_->Forward({.kernels = *kernels_,
                    .kv = kv_,
@@ -30,7 +30,7 @@ absl::StatusOr<std::span<float>> Executor::Run(const Batch& batch) {
                    .tokens = inputs_.tokens(),
                    .positions = inputs_.positions(),
                    .spans = inputs_.spans(),
-                   .logit_rows = inputs_.logit_rows(),
+                   .output_rows = inputs_.output_rows(),
                    .logits = logits_.as<float>()});
   ASSIGN_OR_RETURN(float* const logits,
                    kernels_->HostView(logits_.as<float>(), static_cast<int64_t>(count)));

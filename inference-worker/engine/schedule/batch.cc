@@ -6,7 +6,7 @@ void BatchInputs::Fill(const Batch& batch) {
   tokens_.clear();
   positions_.clear();
   spans_.clear();
-  logit_rows_.clear();
+  output_rows_.clear();
   for (const BatchPart& part : batch.parts) {
     const Sequence& sequence = *part.sequence;
     spans_.push_back({.blocks = sequence.block_numbers.data(),
@@ -17,7 +17,7 @@ void BatchInputs::Fill(const Batch& batch) {
       tokens_.push_back(sequence.tokens[static_cast<size_t>(part.position + i)]);
       positions_.push_back(part.position + i);
     }
-    if (part.wants_logits) logit_rows_.push_back(static_cast<int32_t>(tokens_.size()) - 1);
+    if (part.wants_logits) output_rows_.push_back(static_cast<int32_t>(tokens_.size()) - 1);
   }
 }
 

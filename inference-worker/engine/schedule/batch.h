@@ -37,13 +37,13 @@ class BatchInputs final {
   std::span<const int32_t> positions() const { return positions_; }
   std::span<const AttentionSpan> spans() const { return spans_; }
   // Row of the logits of each part that wants them, in the order of the parts.
-  std::span<const int32_t> logit_rows() const { return logit_rows_; }
+  std::span<const int32_t> output_rows() const { return output_rows_; }
 
  private:
   std::vector<TokenId> tokens_;
   std::vector<int32_t> positions_;
   std::vector<AttentionSpan> spans_;
-  std::vector<int32_t> logit_rows_;
+  std::vector<int32_t> output_rows_;
 };
 
 }  // namespace conclave::engine

@@ -35,6 +35,29 @@ absl::StatusOr<TensorView> Binder::GetOptional(std::string_view name, const Shap
   return entry->view;
 }
 
+absl::StatusOr<std::vector<float>> Binder::GetOptionalValues(std::string_view name,
+                                                             const Shape& shape) {
+  ASSIGN_OR_RETURN(const TensorView view, GetOptional(name, shape));
+  std::vector<float> values;
+  if (view.empty()) return values;
+  const QuantFormat* format = FindFormat(view.dtype);
+  if (format == nullptr) {
+    return base::Unimplemented(Named(source_, name) + ": no arithmetic for " +
+                               std::string(NameOf(view.dtype)));
+  }
+  values.resize(static_cast<size_t>(shape.elements()));
+  for (int64_t row = 0; row < view.rows(); ++row) {
+    format->dequantize_row(view.row(row), values.data() + row * view.cols(), view.cols());
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      return base::InvalidArgument(Named(source_, name) + ": element " + std::to_string(i) +
+                                   " is not finite");
+    }
+  }
+  return values;
+}
+
 absl::StatusOr<std::vector<float>> Binder::GetVector(std::string_view name, int64_t n) {
   ASSIGN_OR_RETURN(std::vector<float> values, GetOptionalVector(name, n));
   if (values.empty()) {
@@ -45,23 +68,7 @@ absl::StatusOr<std::vector<float>> Binder::GetVector(std::string_view name, int6
 }
 
 absl::StatusOr<std::vector<float>> Binder::GetOptionalVector(std::string_view name, int64_t n) {
-  ASSIGN_OR_RETURN(const TensorView view, GetOptional(name, {n}));
-  std::vector<float> values;
-  if (view.empty()) return values;
-  const QuantFormat* format = FindFormat(view.dtype);
-  if (format == nullptr) {
-    return base::Unimplemented(Named(source_, name) + ": no arithmetic for " +
-                               std::string(NameOf(view.dtype)));
-  }
-  values.resize(static_cast<size_t>(n));
-  format->dequantize_row(view.data, values.data(), n);
-  for (int64_t i = 0; i < n; ++i) {
-    if (!std::isfinite(values[static_cast<size_t>(i)])) {
-      return base::InvalidArgument(Named(source_, name) + ": element " + std::to_string(i) +
-                                   " is not finite");
-    }
-  }
-  return values;
+  return GetOptionalValues(name, Shape({n}));
 }
 
 std::vector<std::string> Binder::Leftovers() const {

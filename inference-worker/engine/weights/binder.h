@@ -24,7 +24,10 @@ class Binder final {
   absl::StatusOr<TensorView> Get(std::string_view name, const Shape& shape);
   // As Get, but a missing tensor gives an empty view.
   absl::StatusOr<TensorView> GetOptional(std::string_view name, const Shape& shape);
-  // A vector of `n` elements, dequantised: norms, biases, frequency factors. Finite values only.
+  // All elements of a small tensor, dequantised, row after row: the biases of experts. Finite
+  // values only. Empty when there is no such tensor.
+  absl::StatusOr<std::vector<float>> GetOptionalValues(std::string_view name, const Shape& shape);
+  // A vector of `n` elements likewise: norms, biases, frequency factors.
   absl::StatusOr<std::vector<float>> GetVector(std::string_view name, int64_t n);
   // Empty when there is no such tensor.
   absl::StatusOr<std::vector<float>> GetOptionalVector(std::string_view name, int64_t n);

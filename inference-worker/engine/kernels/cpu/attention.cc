@@ -1,5 +1,7 @@
 // Keys and values into blocks, and attention over them. A task is one kv head of one sequence with
 // up to eight query rows: all heads of the group share each key that is read.
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -33,6 +35,10 @@ void StoreFloats(const float* x, int64_t n, float* out, int64_t element_stride) 
 }  // namespace
 
 absl::Status CpuKernels::CheckAttention(const KvLayout& layout, int32_t) const {
+  if (layout.values_in_keys && layout.value_dim % 16 != 0) {
+    return base::Unimplemented("latent attention: " + std::to_string(layout.value_dim) +
+                               " elements are no multiple of 16");
+  }
   if (layout.value_dim <= kMaxValueDim) return absl::OkStatus();
   return base::Unimplemented("attention: values of " + std::to_string(layout.value_dim) +
                              " elements, at most " + std::to_string(kMaxValueDim));
@@ -53,16 +59,21 @@ void CpuKernels::StoreSpans(const KvLayout& layout, std::byte* memory,
     const int64_t in_block = token % kBlockTokens;
     for (int64_t head = 0; head < layout.num_kv_heads; ++head) {
       std::byte* keys = block + head * layout.head_bytes();
-      std::byte* values = keys + layout.key_tile_bytes();
       const float* key = k + row * k_stride + head * layout.head_dim;
-      const float* value = v + row * v_stride + head * layout.value_dim;
-      const int64_t value_at = in_block * layout.padded_value_dim();
-      if (layout.type == KvType::kF16) {
+      const bool half = layout.type == KvType::kF16;
+      if (half) {
         isa_.store_half(key, layout.head_dim, reinterpret_cast<uint16_t*>(keys) + in_block,
                         kBlockTokens);
-        isa_.store_half(value, layout.value_dim, reinterpret_cast<uint16_t*>(values) + value_at, 1);
       } else {
         StoreFloats(key, layout.head_dim, reinterpret_cast<float*>(keys) + in_block, kBlockTokens);
+      }
+      if (layout.values_in_keys) continue;
+      std::byte* values = keys + layout.key_tile_bytes();
+      const float* value = v + row * v_stride + head * layout.value_dim;
+      const int64_t value_at = in_block * layout.padded_value_dim();
+      if (half) {
+        isa_.store_half(value, layout.value_dim, reinterpret_cast<uint16_t*>(values) + value_at, 1);
+      } else {
         StoreFloats(value, layout.value_dim, reinterpret_cast<float*>(values) + value_at, 1);
       }
     }
@@ -93,6 +104,7 @@ void CpuKernels::AttendSpans(const AttentionArgs& args, std::span<const Attentio
     tile.block_bytes = layout.block_bytes();
     tile.blocks = span.blocks;
     tile.half = layout.type == KvType::kF16;
+    tile.values_in_keys = layout.values_in_keys;
     tile.head_dim = layout.head_dim;
     tile.value_dim = layout.value_dim;
     tile.scale = args.scale;
@@ -104,6 +116,10 @@ void CpuKernels::AttendSpans(const AttentionArgs& args, std::span<const Attentio
       tile.q[i] = args.q + row * args.q_stride + head * layout.head_dim;
       tile.out[i] = args.out + row * args.out_stride + head * layout.value_dim;
       tile.visible[i] = causal ? span.position + token + 1 : span.rows;
+      tile.first[i] = args.window > 0 ? std::max(0, tile.visible[i] - args.window) : 0;
+      tile.sink[i] =
+          args.sinks != nullptr ? args.sinks[head] : -std::numeric_limits<float>::infinity();
+      tile.slope[i] = args.alibi_slopes != nullptr ? args.alibi_slopes[head] : 0.0f;
     }
     isa_.attend(tile);
   });

@@ -65,6 +65,23 @@ void CpuKernels::Add(const float* x, int64_t n, float* y) {
   });
 }
 
+void CpuKernels::Scale(float factor, int64_t n, float* x) {
+  ForRows((n + kFlatPiece - 1) / kFlatPiece, kFlatPiece / 8, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * kFlatPiece;
+    isa_.scale(factor, std::min(n, last * kFlatPiece) - begin, x + begin);
+  });
+}
+
+void CpuKernels::AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) {
+  ForRows(rows, n / 8, [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) {
+      float factor = gate[r];
+      isa_.sigmoid(&factor, 1);
+      isa_.add_scaled(x + r * n, factor, n, y + r * n);
+    }
+  });
+}
+
 void CpuKernels::Activate(Activation activation, const float* x, int64_t n, float* y) {
   ForRows((n + kFlatPiece - 1) / kFlatPiece, kFlatPiece, [&](int64_t first, int64_t last) {
     const int64_t begin = first * kFlatPiece;
@@ -134,39 +151,11 @@ void CpuKernels::GatherRows(const float* x, int64_t x_stride, std::span<const in
   }
 }
 
-namespace {
-
-// The k largest of n probabilities, descending, the lower index first among equals.
-void SelectTopK(const float* p, int32_t n, int32_t k, int32_t* ids, float* weights) {
-  int32_t found = 0;
-  for (int32_t i = 0; i < n; ++i) {
-    if (found == k && !(p[i] > weights[k - 1])) continue;
-    int32_t at = found < k ? found++ : k - 1;
-    for (; at > 0 && p[i] > weights[at - 1]; --at) {
-      weights[at] = weights[at - 1];
-      ids[at] = ids[at - 1];
-    }
-    weights[at] = p[i];
-    ids[at] = i;
-  }
-}
-
-}  // namespace
-
-void CpuKernels::RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
-                           int32_t top_k, bool renormalize, int32_t* ids, float* weights) {
-  CHECK(top_k >= 1 && top_k <= num_experts);
-  ForRows(rows, int64_t{num_experts} * 4, [&](int64_t first, int64_t last) {
-    std::vector<float> p(static_cast<size_t>(num_experts));
+void CpuKernels::CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                          int64_t y_stride) {
+  ForRows(rows, n / 8, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
-      std::copy_n(logits + r * stride, num_experts, p.data());
-      isa_.softmax(p.data(), num_experts);
-      float* row_weights = weights + r * top_k;
-      SelectTopK(p.data(), num_experts, top_k, ids + r * top_k, row_weights);
-      if (!renormalize) continue;
-      float sum = 0;
-      for (int32_t j = 0; j < top_k; ++j) sum += row_weights[j];
-      for (int32_t j = 0; j < top_k; ++j) row_weights[j] /= sum;
+      std::memcpy(y + r * y_stride, x + r * x_stride, static_cast<size_t>(n) * sizeof(float));
     }
   });
 }

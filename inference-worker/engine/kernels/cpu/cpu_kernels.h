@@ -42,9 +42,12 @@ class CpuKernels final : public Kernels {
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
+  bool Has(Feature) const override { return true; }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
+  void MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride, int64_t x_head,
+                   int64_t rows, float* y, int64_t y_stride, int64_t y_head) override;
   void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows, float* y,
            int64_t y_stride) override;
   void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
@@ -55,6 +58,8 @@ class CpuKernels final : public Kernels {
   void LayerNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n, const float* weight,
                  const float* bias, float eps, float* y, int64_t y_stride) override;
   void Add(const float* x, int64_t n, float* y) override;
+  void Scale(float factor, int64_t n, float* x) override;
+  void AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) override;
   void Activate(Activation activation, const float* x, int64_t n, float* y) override;
   void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
                    float* y) override;
@@ -72,8 +77,10 @@ class CpuKernels final : public Kernels {
                  int64_t out_stride) override;
   void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows, int64_t n,
                   float* y, int64_t y_stride) override;
-  void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
-                 int32_t top_k, bool renormalize, int32_t* ids, float* weights) override;
+  void CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                int64_t y_stride) override;
+  void Route(const RouterArgs& router, const float* logits, int64_t stride, int64_t rows,
+             int32_t* ids, float* weights) override;
 
   absl::StatusOr<float*> HostView(float* x, int64_t) override { return x; }
 

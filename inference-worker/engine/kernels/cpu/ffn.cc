@@ -37,18 +37,18 @@ class FfnRun final {
         rows_(rows),
         y_(y),
         y_stride_(y_stride),
-        hidden_(weights.gate->in()),
-        ffn_(weights.gate->out()),
+        hidden_(weights.up->in()),
+        ffn_(weights.up->out()),
         row_of_slot_(kernels.row_of_slot_),
         weight_of_slot_(kernels.weight_of_slot_),
         active_(kernels.experts_) {
-    CHECK(w_.up->in() == hidden_ && w_.up->out() == ffn_);
+    CHECK(w_.gate == nullptr || (w_.gate->in() == hidden_ && w_.gate->out() == ffn_));
     CHECK(w_.down->in() == ffn_ && w_.down->out() == hidden_);
     SortSlots(routing);
   }
 
   void Run() {
-    if (TakesInt8(w_.gate->kind()) || TakesInt8(w_.up->kind())) {
+    if ((w_.gate != nullptr && TakesInt8(w_.gate->kind())) || TakesInt8(w_.up->kind())) {
       input_int8_ = kernels_.Quantize(kernels_.int8_scratch_, x_, x_stride_, rows_, hidden_);
     }
     const int64_t slots = static_cast<int64_t>(row_of_slot_.size());
@@ -79,8 +79,9 @@ class FfnRun final {
       active_.push_back({0, 0, rows_});
       return;
     }
-    const int64_t experts = w_.gate->num_matrices();
-    CHECK(w_.up->num_matrices() == experts && w_.down->num_matrices() == experts);
+    const int64_t experts = w_.up->num_matrices();
+    CHECK(w_.gate == nullptr || w_.gate->num_matrices() == experts);
+    CHECK(w_.down->num_matrices() == experts);
     const int64_t slots = rows_ * routing->top_k;
     std::vector<int64_t>& start = kernels_.slot_starts_;
     start.assign(static_cast<size_t>(experts) + 1, 0);
@@ -103,8 +104,8 @@ class FfnRun final {
   }
 
   // gate or up of up to kRows slots, 64 outputs each, into out[slot][64].
-  void Project(const PackedMatrix& weight, const ExpertSlots& expert, int64_t block,
-               int64_t first_slot, int64_t slots, float* out) const {
+  void Project(const PackedMatrix& weight, const float* bias, const ExpertSlots& expert,
+               int64_t block, int64_t first_slot, int64_t slots, float* out) const {
     const int64_t first_panel = block * kBlockPanels;
     PanelRun run = RunOver(weight, expert.matrix, first_panel,
                            std::min(kBlockPanels, weight.panels() - first_panel));
@@ -115,6 +116,7 @@ class FfnRun final {
     run.x_stride = x_stride_;
     run.y = out;
     run.y_stride = kBlock;
+    if (bias != nullptr) run.bias = bias + expert.matrix * ffn_ + block * kBlock;
     kernels_.isa_.multiply(run);
   }
 
@@ -126,11 +128,17 @@ class FfnRun final {
     for (int64_t done = 0; done < expert.slots; done += kRows) {
       const int64_t slots = std::min(kRows, expert.slots - done);
       const int64_t first_slot = expert.first_slot + done;
-      Project(*w_.gate, expert, block, first_slot, slots, gate);
-      Project(*w_.up, expert, block, first_slot, slots, up);
+      Project(*w_.up, w_.up_bias, expert, block, first_slot, slots, up);
+      if (w_.gate != nullptr) {
+        Project(*w_.gate, w_.gate_bias, expert, block, first_slot, slots, gate);
+      }
       for (int64_t i = 0; i < slots; ++i) {
-        float* row = gate + i * kBlock;
-        kernels_.isa_.activate_mul(w_.activation, row, up + i * kBlock, width, row);
+        float* row = up + i * kBlock;
+        if (w_.gate != nullptr) {
+          kernels_.isa_.activate_mul(w_.activation, gate + i * kBlock, row, width, row);
+        } else {
+          kernels_.isa_.activate(w_.activation, row, width, row);
+        }
         StoreMiddle(first_slot + i, first_column, width, row);
       }
     }
@@ -161,6 +169,7 @@ class FfnRun final {
       run.y = part;
       run.y_stride = kBlock;
       run.x_stride = ffn_;
+      if (w_.down_bias != nullptr) run.bias = w_.down_bias + expert.matrix * hidden_ + first_column;
       for (int64_t done = 0; done < expert.slots; done += kRows) {
         const int64_t first_slot = expert.first_slot + done;
         run.m = std::min(kRows, expert.slots - done);

@@ -227,16 +227,20 @@ void CudaKernels::GatherRows(const float* x, int64_t x_stride, std::span<const i
                    y_stride);
 }
 
-void CudaKernels::RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
-                            int32_t top_k, bool renormalize, int32_t* ids, float* weights) {
+void CudaKernels::Route(const RouterArgs& router, const float* logits, int64_t stride, int64_t rows,
+                        int32_t* ids, float* weights) {
   if (rows <= 0) return;
-  CHECK(top_k >= 1 && top_k <= num_experts);
-  if (num_experts > CONCLAVE_CUDA_EXPERTS_MAX) {
+  CHECK(router.top_k >= 1 && router.top_k <= router.num_experts);
+  if (router.num_experts > CONCLAVE_CUDA_EXPERTS_MAX) {
     unimplemented_ = "routing among more than 1024 experts";
     return;
   }
-  api_.route_top_k(context_, logits, stride, rows, num_experts, top_k, renormalize ? 1 : 0, ids,
-                   weights);
+  if (!router.is_plain_softmax()) {
+    unimplemented_ = "general router";
+    return;
+  }
+  api_.route_top_k(context_, logits, stride, rows, router.num_experts, router.top_k,
+                   router.renormalize ? 1 : 0, ids, weights);
 }
 
 absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
@@ -248,6 +252,17 @@ absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
 void CudaKernels::LayerNorm(const float*, int64_t, int64_t, int64_t, const float*, const float*,
                             float, float*, int64_t) {
   unimplemented_ = "LayerNorm";
+}
+void CudaKernels::MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*,
+                              int64_t, int64_t) {
+  unimplemented_ = "MatmulHeads";
+}
+void CudaKernels::Scale(float, int64_t, float*) { unimplemented_ = "Scale"; }
+void CudaKernels::AddGated(const float*, const float*, int64_t, int64_t, float*) {
+  unimplemented_ = "AddGated";
+}
+void CudaKernels::CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) {
+  unimplemented_ = "CopyRows";
 }
 void CudaKernels::Softmax(float*, int64_t, int64_t, int64_t) { unimplemented_ = "Softmax"; }
 void CudaKernels::DenseAttention(const DenseAttentionArgs&) { unimplemented_ = "DenseAttention"; }

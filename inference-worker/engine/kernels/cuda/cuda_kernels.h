@@ -49,6 +49,7 @@ class CudaKernels final : public Kernels {
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
+  bool Has(Feature) const override { return false; }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
@@ -74,12 +75,17 @@ class CudaKernels final : public Kernels {
                  int64_t out_stride) override;
   void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows, int64_t n,
                   float* y, int64_t y_stride) override;
-  void RouteTopK(const float* logits, int64_t stride, int64_t rows, int32_t num_experts,
-                 int32_t top_k, bool renormalize, int32_t* ids, float* weights) override;
+  void Route(const RouterArgs& router, const float* logits, int64_t stride, int64_t rows,
+             int32_t* ids, float* weights) override;
   absl::StatusOr<float*> HostView(float* x, int64_t n) override;
 
-  // What only encoders ask for; no decoder does. The first call makes the device fail with
-  // UNIMPLEMENTED.
+  // What is behind a Feature, and what only encoders ask for. The first call makes the device fail
+  // with UNIMPLEMENTED.
+  void MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*, int64_t,
+                   int64_t) override;
+  void Scale(float, int64_t, float*) override;
+  void AddGated(const float*, const float*, int64_t, int64_t, float*) override;
+  void CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) override;
   void LayerNorm(const float*, int64_t, int64_t, int64_t, const float*, const float*, float, float*,
                  int64_t) override;
   void Softmax(float*, int64_t, int64_t, int64_t) override;

@@ -1,23 +1,26 @@
 #include "engine/models/blocks/decoder.h"
 
-#include <string>
 #include <utility>
 
 namespace conclave::engine {
 
 absl::StatusOr<std::unique_ptr<Model>> Decoder::Open(HParams hparams, const DecoderTraits& traits,
                                                      Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(Embedding embedding, Embedding::Bind(binder, kernels, hparams));
-  ASSIGN_OR_RETURN(Rope rope, Rope::Bind(binder, hparams.rope, traits.rope_style));
-  std::unique_ptr<Decoder> decoder(
-      new Decoder(std::move(hparams), std::move(embedding), std::move(rope)));
+  ASSIGN_OR_RETURN(Embedding embedding, Embedding::Bind(binder, kernels, hparams, traits));
+  std::unique_ptr<Decoder> decoder(new Decoder(std::move(hparams), std::move(embedding)));
   const HParams& h = decoder->hparams_;
+  if (!traits.alibi) {
+    ASSIGN_OR_RETURN(decoder->rope_, Rope::Bind(binder, h.rope, traits.rope_style));
+    if (traits.local_rope_base > 0 && h.window > 0) {
+      decoder->local_rope_ = Rope::Plain(h.rope.dim, traits.local_rope_base, traits.rope_style);
+    }
+  }
   for (int32_t i = 0; i < h.num_layers; ++i) {
     ASSIGN_OR_RETURN(Layer layer, BindLayer(binder, kernels, h, traits, i));
     decoder->layers_.push_back(std::move(layer));
   }
   ASSIGN_OR_RETURN(decoder->output_norm_,
-                   RmsNorm::Bind(binder, kernels, "output_norm", h.hidden, h.rms_eps));
+                   Norm::Bind(binder, kernels, "output_norm", h.hidden, h.norm_eps, traits.norm));
   ASSIGN_OR_RETURN(decoder->head_, BindOutputHead(binder, kernels, h));
   return decoder;
 }
@@ -26,22 +29,35 @@ absl::StatusOr<Decoder::Layer> Decoder::BindLayer(Binder& binder, Kernels& kerne
                                                   const HParams& h, const DecoderTraits& traits,
                                                   int32_t layer_index) {
   const std::string prefix = "blk." + std::to_string(layer_index) + ".";
+  const auto bind_norm = [&](std::string_view name) {
+    return Norm::Bind(binder, kernels, prefix + std::string(name), h.hidden, h.norm_eps,
+                      traits.norm);
+  };
   Layer layer;
-  ASSIGN_OR_RETURN(layer.attention_norm,
-                   RmsNorm::Bind(binder, kernels, prefix + "attn_norm", h.hidden, h.rms_eps));
-  ASSIGN_OR_RETURN(layer.attention,
-                   Attention::Bind(binder, kernels, h, prefix, traits.qkv_bias, traits.qk_norm));
-  ASSIGN_OR_RETURN(layer.ffn_norm,
-                   RmsNorm::Bind(binder, kernels, prefix + "ffn_norm", h.hidden, h.rms_eps));
-  if (h.num_experts > 0) {
-    ASSIGN_OR_RETURN(layer.moe, MoeFfn::Bind(binder, kernels, h, prefix));
+  layer.slides = h.slides[static_cast<size_t>(layer_index)];
+  ASSIGN_OR_RETURN(layer.attention_norm, bind_norm("attn_norm"));
+  if (h.kv_lora > 0) {
+    ASSIGN_OR_RETURN(layer.attention,
+                     LatentAttention::Bind(binder, kernels, h, layer_index, prefix));
   } else {
-    ASSIGN_OR_RETURN(layer.dense, DenseFfn::Bind(binder, kernels, h, prefix));
+    ASSIGN_OR_RETURN(layer.attention,
+                     Attention::Bind(binder, kernels, h, traits, layer_index, prefix));
+  }
+  ASSIGN_OR_RETURN(layer.ffn_norm, bind_norm(traits.ffn_norm));
+  if (h.is_moe(layer_index)) {
+    ASSIGN_OR_RETURN(layer.ffn, MoeFfn::Bind(binder, kernels, h, traits, prefix));
+  } else {
+    ASSIGN_OR_RETURN(layer.ffn, DenseFfn::Bind(binder, kernels, h, traits, prefix, h.ffn));
+  }
+  if (traits.output_norms) {
+    ASSIGN_OR_RETURN(layer.attention_output_norm, bind_norm("post_attention_norm"));
+    ASSIGN_OR_RETURN(layer.ffn_output_norm, bind_norm("post_ffw_norm"));
   }
   return layer;
 }
 
 KvLayout Decoder::kv_layout(KvType type) const {
+  if (hparams_.kv_lora > 0) return LatentAttention::Layout(hparams_, type);
   return {.num_kv_heads = hparams_.num_kv_heads,
           .head_dim = hparams_.head_dim,
           .value_dim = hparams_.value_dim,
@@ -49,28 +65,48 @@ KvLayout Decoder::kv_layout(KvType type) const {
 }
 
 int64_t Decoder::ScratchBytes(int64_t rows) const {
-  return 2 * Arena::Bytes<float>(rows * hparams_.hidden) + AttentionScratch::Bytes(hparams_, rows) +
-         MoeScratch::Bytes(hparams_, rows);
+  const HParams& h = hparams_;
+  return 2 * Arena::Bytes<float>(rows * h.hidden) + 2 * Arena::Bytes<float>(rows * h.rope.dim) +
+         (h.kv_lora > 0 ? LatentScratch::Bytes(h, rows) : AttentionScratch::Bytes(h, rows)) +
+         MoeScratch::Bytes(h, rows);
+}
+
+Decoder::Scratch Decoder::TakeScratch(Arena& arena, int64_t rows) const {
+  const HParams& h = hparams_;
+  Scratch s{.x = arena.Take<float>(rows * h.hidden).data(),
+            .block = arena.Take<float>(rows * h.hidden).data()};
+  if (h.kv_lora > 0) {
+    s.latent = LatentScratch::Take(arena, h, rows);
+  } else {
+    s.attention = AttentionScratch::Take(arena, h, rows);
+  }
+  s.moe = MoeScratch::Take(arena, h, rows);
+  if (rope_.has_value()) {
+    s.rotation = {.rope = &*rope_, .cos_sin = arena.Take<float>(rows * h.rope.dim).data()};
+  }
+  s.local_rotation = s.rotation;
+  if (local_rope_.has_value()) {
+    s.local_rotation = {.rope = &*local_rope_,
+                        .cos_sin = arena.Take<float>(rows * h.rope.dim).data()};
+  }
+  return s;
 }
 
 int64_t Decoder::packed_bytes() const {
   int64_t bytes = head_.bytes();
   for (const Layer& layer : layers_) {
-    bytes += layer.attention.bytes();
-    if (layer.dense.has_value()) bytes += layer.dense->bytes();
-    if (layer.moe.has_value()) bytes += layer.moe->router_bytes() + layer.moe->expert_bytes();
+    std::visit([&](const auto& attention) { bytes += attention.bytes(); }, layer.attention);
+    std::visit([&](const auto& ffn) { bytes += ffn.bytes(); }, layer.ffn);
   }
   return bytes;
 }
 
 int64_t Decoder::active_bytes_per_token() const {
-  int64_t bytes = head_.bytes() + embedding_.row_bytes();
+  int64_t bytes = packed_bytes() + embedding_.row_bytes();
   for (const Layer& layer : layers_) {
-    bytes += layer.attention.bytes();
-    if (layer.dense.has_value()) bytes += layer.dense->bytes();
-    if (layer.moe.has_value()) {
-      bytes += layer.moe->router_bytes() +
-               layer.moe->expert_bytes() / hparams_.num_experts * hparams_.num_experts_used;
+    if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) {
+      const int64_t used = moe->expert_bytes() / hparams_.num_experts * hparams_.num_experts_used;
+      bytes += used - moe->expert_bytes();
     }
   }
   return bytes;
@@ -81,46 +117,67 @@ void Decoder::Forward(const StepContext& step) const {
   auto rows = static_cast<int64_t>(step.tokens.size());
   Kernels& kernels = step.kernels;
   step.arena.Reset();
-  Scratch s{.x = step.arena.Take<float>(rows * hidden).data(),
-            .block = step.arena.Take<float>(rows * hidden).data(),
-            .attention = AttentionScratch::Take(step.arena, hparams_, rows),
-            .moe = MoeScratch::Take(step.arena, hparams_, rows)};
+  Scratch s = TakeScratch(step.arena, rows);
 
   kernels.BeginStep(step.spans);
-  rope_.Fill(kernels, step.positions, s.attention.cos_sin);
-  embedding_.Apply(kernels, step.tokens, s.x, hidden);
+  if (rope_.has_value()) rope_->Fill(kernels, step.positions, s.rotation.cos_sin);
+  if (local_rope_.has_value()) {
+    local_rope_->Fill(kernels, step.positions, s.local_rotation.cos_sin);
+  }
+  embedding_.Apply(kernels, step.tokens, hparams_, s.x);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    layer.attention_norm.Apply(kernels, s.x, hidden, rows, s.block, hidden);
-    layer.attention.Apply(step, hparams_, rope_, static_cast<int32_t>(i), s.attention, s.block,
-                          s.block);
-    kernels.Add(s.block, rows * hidden, s.x);
+    Attend(step, layers_[i], s, rows);
     if (i + 1 == layers_.size()) {
-      // The cache is complete; from here on only rows that give logits matter.
-      const auto wanted = static_cast<int64_t>(step.logit_rows.size());
+      // The cache is complete; from here on only rows that are wanted matter.
+      const auto wanted = static_cast<int64_t>(step.output_rows.size());
       if (wanted == 0) return;
       if (wanted < rows) {
-        kernels.GatherRows(s.x, hidden, step.logit_rows, hidden, s.block, hidden);
+        kernels.GatherRows(s.x, hidden, step.output_rows, hidden, s.block, hidden);
         std::swap(s.x, s.block);
       }
       rows = wanted;
     }
-    FeedForward(step, layer, s, rows);
+    FeedForward(step, layers_[i], s, rows);
   }
-  output_norm_.Apply(kernels, s.x, hidden, rows, s.block, hidden);
-  kernels.Matmul({head_.To(step.logits, hparams_.vocab_size)}, s.block, hidden, rows);
+  float* const out = step.hidden != nullptr ? step.hidden : s.block;
+  output_norm_.Apply(kernels, s.x, hidden, rows, out, hidden);
+  if (step.logits != nullptr) {
+    kernels.Matmul({head_.To(step.logits, hparams_.vocab_size)}, out, hidden, rows);
+  }
+}
+
+void Decoder::Attend(const StepContext& step, const Layer& layer, const Scratch& s,
+                     int64_t rows) const {
+  const int64_t hidden = hparams_.hidden;
+  Kernels& kernels = step.kernels;
+  layer.attention_norm.Apply(kernels, s.x, hidden, rows, s.block, hidden);
+  const Rotation& rotation = layer.slides ? s.local_rotation : s.rotation;
+  if (const auto* latent = std::get_if<LatentAttention>(&layer.attention)) {
+    latent->Apply(step, hparams_, rotation, s.latent, s.block, s.block);
+  } else {
+    std::get<Attention>(layer.attention)
+        .Apply(step, hparams_, rotation, s.attention, s.block, s.block);
+  }
+  if (layer.attention_output_norm.has_value()) {
+    layer.attention_output_norm->Apply(kernels, s.block, hidden, rows, s.block, hidden);
+  }
+  kernels.Add(s.block, rows * hidden, s.x);
 }
 
 void Decoder::FeedForward(const StepContext& step, const Layer& layer, const Scratch& s,
                           int64_t rows) const {
   const int64_t hidden = hparams_.hidden;
-  layer.ffn_norm.Apply(step.kernels, s.x, hidden, rows, s.block, hidden);
-  if (layer.moe.has_value()) {
-    layer.moe->Apply(step.kernels, hparams_, s.moe, s.block, rows, s.block);
+  Kernels& kernels = step.kernels;
+  layer.ffn_norm.Apply(kernels, s.x, hidden, rows, s.block, hidden);
+  if (const auto* moe = std::get_if<MoeFfn>(&layer.ffn)) {
+    moe->Apply(kernels, hparams_, s.moe, s.block, rows, s.block);
   } else {
-    layer.dense->Apply(step.kernels, hparams_, s.block, rows, s.block);
+    std::get<DenseFfn>(layer.ffn).Apply(kernels, hparams_, s.block, rows, s.block);
   }
-  step.kernels.Add(s.block, rows * hidden, s.x);
+  if (layer.ffn_output_norm.has_value()) {
+    layer.ffn_output_norm->Apply(kernels, s.block, hidden, rows, s.block, hidden);
+  }
+  kernels.Add(s.block, rows * hidden, s.x);
 }
 
 }  // namespace conclave::engine

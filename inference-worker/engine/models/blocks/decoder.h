@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "base/status.h"
@@ -14,19 +16,16 @@
 #include "engine/models/blocks/attention.h"
 #include "engine/models/blocks/dense_ffn.h"
 #include "engine/models/blocks/embed.h"
+#include "engine/models/blocks/latent_attention.h"
 #include "engine/models/blocks/moe_ffn.h"
 #include "engine/models/blocks/norm.h"
 #include "engine/models/blocks/rope.h"
+#include "engine/models/blocks/traits.h"
 
 namespace conclave::engine {
 
-struct DecoderTraits {
-  RopeStyle rope_style = RopeStyle::kNeox;
-  BiasRule qkv_bias = BiasRule::kNone;
-  bool qk_norm = false;
-};
-
-// Layers are mixtures of experts when hparams.num_experts > 0.
+// Attention is latent when hparams.kv_lora > 0; layers are mixtures of experts where
+// hparams.is_moe says so.
 class Decoder final : public Model {
  public:
   static absl::StatusOr<std::unique_ptr<Model>> Open(HParams hparams, const DecoderTraits& traits,
@@ -40,31 +39,40 @@ class Decoder final : public Model {
 
  private:
   struct Layer {
-    RmsNorm attention_norm;
-    Attention attention;
-    RmsNorm ffn_norm;
-    std::optional<DenseFfn> dense;  // one of the two
-    std::optional<MoeFfn> moe;
+    Norm attention_norm;
+    std::variant<Attention, LatentAttention> attention;
+    std::optional<Norm> attention_output_norm;
+    Norm ffn_norm;
+    std::variant<DenseFfn, MoeFfn> ffn;
+    std::optional<Norm> ffn_output_norm;
+    bool slides = false;
   };
   struct Scratch {
     float* x = nullptr;      // [rows][hidden]: the residual stream
     float* block = nullptr;  // [rows][hidden]: what a block adds to it
     AttentionScratch attention;
+    LatentScratch latent;
     MoeScratch moe;
+    Rotation rotation;
+    Rotation local_rotation;  // of sliding layers
   };
 
-  Decoder(HParams hparams, Embedding embedding, Rope rope)
-      : Model(std::move(hparams)), embedding_(std::move(embedding)), rope_(std::move(rope)) {}
+  Decoder(HParams hparams, Embedding embedding)
+      : Model(std::move(hparams)), embedding_(std::move(embedding)) {}
 
   static absl::StatusOr<Layer> BindLayer(Binder& binder, Kernels& kernels, const HParams& hparams,
                                          const DecoderTraits& traits, int32_t layer_index);
+  Scratch TakeScratch(Arena& arena, int64_t rows) const;
+  void Attend(const StepContext& step, const Layer& layer, const Scratch& scratch,
+              int64_t rows) const;
   void FeedForward(const StepContext& step, const Layer& layer, const Scratch& scratch,
                    int64_t rows) const;
 
   Embedding embedding_;
-  Rope rope_;
+  std::optional<Rope> rope_;
+  std::optional<Rope> local_rope_;
   std::vector<Layer> layers_;
-  RmsNorm output_norm_;
+  Norm output_norm_;
   Linear head_;
 };
 

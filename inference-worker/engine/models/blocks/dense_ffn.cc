@@ -3,21 +3,23 @@
 namespace conclave::engine {
 
 absl::StatusOr<DenseFfn> DenseFfn::Bind(Binder& binder, Kernels& kernels, const HParams& h,
-                                        const std::string& prefix) {
-  DenseFfn ffn;
-  ASSIGN_OR_RETURN(ffn.gate_,
-                   BindPacked(binder, kernels, prefix + "ffn_gate.weight", {h.ffn, h.hidden}));
-  ASSIGN_OR_RETURN(ffn.up_,
-                   BindPacked(binder, kernels, prefix + "ffn_up.weight", {h.ffn, h.hidden}));
-  ASSIGN_OR_RETURN(ffn.down_,
-                   BindPacked(binder, kernels, prefix + "ffn_down.weight", {h.hidden, h.ffn}));
-  return ffn;
-}
-
-void DenseFfn::Apply(Kernels& kernels, const HParams& h, const float* x, int64_t rows,
-                     float* y) const {
-  kernels.Ffn({.gate = &gate_, .up = &up_, .down = &down_, .activation = Activation::kSilu}, x,
-              h.hidden, rows, y, h.hidden);
+                                        const DecoderTraits& traits, const std::string& prefix,
+                                        int64_t ffn, const std::string& suffix) {
+  const auto bind = [&](const char* part, int64_t out, int64_t in) {
+    return Linear::Bind(binder, kernels, prefix + part + suffix, out, in,
+                        traits.gated_ffn ? BiasRule::kNone : BiasRule::kRequired);
+  };
+  DenseFfn dense;
+  dense.activation_ = traits.activation;
+  if (traits.gated_ffn) {
+    ASSIGN_OR_RETURN(dense.gate_, bind("ffn_gate", ffn, h.hidden));
+  } else {
+    RETURN_IF_ERROR(kernels.Require(Feature::kPlainFfn));
+    RETURN_IF_ERROR(kernels.Require(Feature::kFfnBias));
+  }
+  ASSIGN_OR_RETURN(dense.up_, bind("ffn_up", ffn, h.hidden));
+  ASSIGN_OR_RETURN(dense.down_, bind("ffn_down", h.hidden, ffn));
+  return dense;
 }
 
 }  // namespace conclave::engine

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/status.h"
 #include "engine/kernels/kernels.h"
 #include "engine/models/blocks/linear.h"
+#include "engine/models/blocks/traits.h"
 #include "engine/models/hparams.h"
 #include "engine/weights/binder.h"
 
@@ -15,15 +17,18 @@ namespace conclave::engine {
 class Embedding final {
  public:
   // A step reads a few rows of the table, from the file where the device can read it there.
-  static absl::StatusOr<Embedding> Bind(Binder& binder, Kernels& kernels, const HParams& hparams);
+  static absl::StatusOr<Embedding> Bind(Binder& binder, Kernels& kernels, const HParams& hparams,
+                                        const DecoderTraits& traits);
 
-  void Apply(Kernels& kernels, std::span<const int32_t> ids, float* out, int64_t out_stride) const {
-    kernels.EmbedRows(table_, ids, out, out_stride);
-  }
+  // Into rows of `hidden` floats without gaps.
+  void Apply(Kernels& kernels, std::span<const int32_t> ids, const HParams& hparams,
+             float* out) const;
   int64_t row_bytes() const { return table_.view.row_bytes(); }
 
  private:
   RowTable table_;
+  float scale_ = 1.0f;
+  std::optional<Norm> norm_;
 };
 
 // output.weight, or the embedding table again where a model ties the two.

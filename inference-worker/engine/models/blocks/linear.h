@@ -30,5 +30,12 @@ struct Linear {
 // Packs a matrix or a stack of them and lets the pages of the file go.
 absl::StatusOr<PackedMatrix> BindPacked(Binder& binder, Kernels& kernels, const std::string& name,
                                         const Shape& shape);
+// The same with a name for messages and bytes that are not the file's, or not yet.
+absl::StatusOr<PackedMatrix> PackAs(Binder& binder, Kernels& kernels, const std::string& name,
+                                    const TensorView& view);
+// The biases of a layer or of a stack of them, where the kernels read them; empty when there are
+// none and the rule allows it.
+absl::StatusOr<Buffer> BindBias(Binder& binder, Kernels& kernels, const std::string& name,
+                                const Shape& shape, BiasRule rule);
 
 }  // namespace conclave::engine

@@ -1,12 +1,16 @@
-// A mixture of experts: a router gives each row its top-k experts and their weights, softmax over
-// all experts first; the row's output is the weighted sum of the experts' outputs.
+// A mixture of experts: a router gives each row its top-k experts and their weights; the row's
+// output is the weighted sum of the experts' outputs, and of the shared expert's that every row
+// goes to.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
+#include "engine/models/blocks/dense_ffn.h"
 #include "engine/models/blocks/linear.h"
+#include "engine/models/blocks/traits.h"
 #include "engine/models/hparams.h"
 #include "engine/tensor/arena.h"
 
@@ -17,6 +21,8 @@ struct MoeScratch {
   float* router_logits = nullptr;  // [rows][num_experts]
   int32_t* ids = nullptr;          // [rows][num_experts_used]
   float* weights = nullptr;        // [rows][num_experts_used]
+  float* shared = nullptr;         // [rows][hidden]
+  float* shared_gate = nullptr;    // [rows]
 
   static int64_t Bytes(const HParams& hparams, int64_t rows);
   static MoeScratch Take(Arena& arena, const HParams& hparams, int64_t rows);
@@ -24,20 +30,28 @@ struct MoeScratch {
 
 class MoeFfn final {
  public:
-  // `prefix` is "blk.N."
+  // `prefix` is "blk.N.". The experts of a layer may be stacks (ffn_gate_exps), with gate and up
+  // as one (ffn_gate_up_exps), or tensors apart (ffn_gate.0, …: old files of Mixtral).
   static absl::StatusOr<MoeFfn> Bind(Binder& binder, Kernels& kernels, const HParams& hparams,
-                                     const std::string& prefix);
+                                     const DecoderTraits& traits, const std::string& prefix);
 
   // Rows of `hidden` floats without gaps; y may be x.
   void Apply(Kernels& kernels, const HParams& hparams, const MoeScratch& scratch, const float* x,
              int64_t rows, float* y) const;
 
-  int64_t router_bytes() const { return router_.bytes(); }
+  int64_t bytes() const { return always_bytes() + expert_bytes(); }
+  // Of what every token reads, and of the experts together.
+  int64_t always_bytes() const;
   int64_t expert_bytes() const { return gate_.bytes() + up_.bytes() + down_.bytes(); }
 
  private:
-  PackedMatrix router_;            // [num_experts][hidden]
+  Linear router_;                  // [num_experts][hidden]
+  Buffer selection_bias_;          // [num_experts]
   PackedMatrix gate_, up_, down_;  // stacks
+  Buffer gate_bias_, up_bias_, down_bias_;
+  std::optional<DenseFfn> shared_;
+  Linear shared_gate_;  // [1][hidden]
+  Activation activation_ = Activation::kSilu;
 };
 
 }  // namespace conclave::engine

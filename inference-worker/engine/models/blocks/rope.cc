@@ -17,8 +17,14 @@ double PairOfTurns(const RopeParams& params, double turns) {
 }  // namespace
 
 std::vector<float> YarnDivisors(const RopeParams& params) {
-  const double low = std::max(0.0, std::floor(PairOfTurns(params, params.beta_fast)));
-  const double high = std::min(params.dim - 1.0, std::ceil(PairOfTurns(params, params.beta_slow)));
+  double low = PairOfTurns(params, params.beta_fast);
+  double high = PairOfTurns(params, params.beta_slow);
+  if (params.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(0.0, low);
+  high = std::min(params.dim - 1.0, high);
   const double slow = 1.0 / params.factor;
   std::vector<float> divisors(static_cast<size_t>(params.dim / 2));
   for (size_t i = 0; i < divisors.size(); ++i) {
@@ -44,7 +50,8 @@ absl::StatusOr<Rope> Rope::Bind(Binder& binder, const RopeParams& params, RopeSt
     if (divisors.empty()) divisors.assign(yarn.size(), 1.0f);
     std::transform(divisors.begin(), divisors.end(), yarn.begin(), divisors.begin(),
                    std::multiplies<>());
-    magnitude = params.attention_factor * (1.0 + 0.1 * std::log(params.factor));
+    magnitude = params.attention_factor;
+    if (params.log_multiplier == 0) magnitude *= 1.0 + 0.1 * std::log(params.factor);
   }
   return Rope(RopeTable(params.dim, params.base, scale, divisors), style,
               static_cast<float>(magnitude));

@@ -16,6 +16,10 @@ class Rope final {
  public:
   // Takes the file's rope_freqs.weight (Llama 3.1) where there is one.
   static absl::StatusOr<Rope> Bind(Binder& binder, const RopeParams& params, RopeStyle style);
+  // Rotates by `base` and nothing else.
+  static Rope Plain(int32_t dim, double base, RopeStyle style) {
+    return Rope(RopeTable(dim, base), style, 1.0f);
+  }
 
   RopeStyle style() const { return style_; }
   int32_t dim() const { return table_.rope_dim(); }

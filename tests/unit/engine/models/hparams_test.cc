@@ -22,6 +22,7 @@ struct Keys {
   };
   std::vector<std::pair<std::string, float>> floats = {{"attention.layer_norm_rms_epsilon", 1e-6f}};
   std::vector<std::pair<std::string, std::string>> strings;
+  std::vector<std::pair<std::string, std::vector<int32_t>>> lists;
   Shape embedding{100, 64};
   int num_tokens = 0;
 
@@ -34,12 +35,13 @@ struct Keys {
   }
 };
 
-absl::StatusOr<HParams> Read(const Keys& keys) {
+absl::StatusOr<HParams> ReadWith(const Keys& keys, const HParamDefaults& defaults) {
   GgufWriter writer;
   writer.SetString("general.architecture", "qwen3moe");
   for (const auto& [key, value] : keys.integers) writer.SetUint32("qwen3moe." + key, value);
   for (const auto& [key, value] : keys.floats) writer.SetFloat("qwen3moe." + key, value);
   for (const auto& [key, value] : keys.strings) writer.SetString("qwen3moe." + key, value);
+  for (const auto& [key, value] : keys.lists) writer.SetInts("qwen3moe." + key, value);
   if (keys.num_tokens > 0) {
     writer.SetStrings("tokenizer.ggml.tokens",
                       std::vector<std::string>(static_cast<size_t>(keys.num_tokens), "x"));
@@ -48,8 +50,10 @@ absl::StatusOr<HParams> Read(const Keys& keys) {
   writer.AddTensor("token_embd.weight", DType::kF32, keys.embedding,
                    std::vector<std::byte>(bytes_count));
   const std::vector<std::byte> bytes = writer.Serialize();
-  return ReadHParams(**OpenGgufBytes(bytes, "case.gguf"), "qwen3moe");
+  return ReadHParams(**OpenGgufBytes(bytes, "case.gguf"), "qwen3moe", defaults);
 }
+
+absl::StatusOr<HParams> Read(const Keys& keys) { return ReadWith(keys, {}); }
 
 }  // namespace
 
@@ -62,7 +66,7 @@ TEST_CASE("hyper-parameters have the defaults of the format") {
   CHECK(h->rope.base == 10000);
   CHECK(h->vocab_size == 100);
   CHECK(h->num_experts == 0);
-  CHECK(h->rms_eps == 1e-6f);
+  CHECK(h->norm_eps == 1e-6f);
 
   Keys mixture;
   mixture.Drop("attention.head_count_kv");
@@ -75,7 +79,7 @@ TEST_CASE("hyper-parameters have the defaults of the format") {
   CHECK(m->num_kv_heads == 4);
   CHECK(m->head_dim == 32);
   CHECK(m->expert_ffn == 32);
-  CHECK(m->expert_weights_norm);
+  CHECK(m->router.renormalize);
 }
 
 TEST_CASE("missing and contradictory hyper-parameters are refused by key") {
@@ -117,6 +121,29 @@ TEST_CASE("missing and contradictory hyper-parameters are refused by key") {
        [](Keys& k) {
          k.floats = {{"attention.layer_norm_rms_epsilon", 2.0f}};
        }},
+      {"expert_group_count",
+       [](Keys& k) {
+         k.Set("expert_count", 8);
+         k.Set("expert_used_count", 2);
+         k.Set("expert_group_count", 3);
+       }},
+      {"expert_group_used_count",
+       [](Keys& k) {
+         k.Set("expert_count", 8);
+         k.Set("expert_used_count", 4);
+         k.Set("expert_group_count", 4);
+         k.Set("expert_group_used_count", 1);
+       }},
+      {"leading_dense_block_count",
+       [](Keys& k) {
+         k.Set("expert_count", 8);
+         k.Set("expert_used_count", 4);
+         k.Set("leading_dense_block_count", 3);
+       }},
+      {"nextn_predict_layers", [](Keys& k) { k.Set("nextn_predict_layers", 2); }},
+      {"attention.sliding_window", [](Keys& k) { k.Set("attention.sliding_window", 1u << 30); }},
+      {"attention.kv_lora_rank", [](Keys& k) { k.Set("attention.kv_lora_rank", 1u << 30); }},
+      {"rope.dimension_count", [](Keys& k) { k.Set("attention.kv_lora_rank", 16); }},
       {"rope.freq_base", [](Keys& k) { k.floats.emplace_back("rope.freq_base", 0.0f); }},
   };
   for (const Case& one : cases) {
@@ -128,6 +155,68 @@ TEST_CASE("missing and contradictory hyper-parameters are refused by key") {
     CHECK(std::string(status.message()).find(one.named) != std::string::npos);
     CHECK(std::string(status.message()).find("case.gguf") != std::string::npos);
   }
+}
+
+TEST_CASE("which layers slide is a period, a list or the architecture's own") {
+  Keys keys;
+  keys.Set("block_count", 7);
+  keys.Set("attention.sliding_window", 16);
+  using Flags = std::vector<bool>;
+  const auto slides = [](const Keys& k, int32_t pattern) {
+    return ReadWith(k, {.window_pattern = pattern})->slides;
+  };
+  CHECK(slides(keys, 1) == Flags(7, false));
+  CHECK(slides(keys, 0) == Flags(7, true));
+  CHECK(slides(keys, 2) == Flags{true, false, true, false, true, false, true});
+  CHECK(slides(keys, 6) == Flags{true, true, true, true, true, false, true});
+  keys.Set("attention.sliding_window_pattern", 3);
+  CHECK(slides(keys, 0) == Flags{true, true, false, true, true, false, true});
+  keys.Drop("attention.sliding_window_pattern");
+  keys.lists = {{"attention.sliding_window_pattern", {1, 0, 0, 1, 0, 0, 1}}};
+  CHECK(slides(keys, 0) == Flags{true, false, false, true, false, false, true});
+  keys.lists = {{"attention.sliding_window_pattern", {1, 0}}};
+  const absl::Status status = ReadWith(keys, {}).status();
+  CHECK(std::string(status.message()).find("sliding_window_pattern") != std::string::npos);
+  keys.Drop("attention.sliding_window");
+  CHECK(slides(keys, 0) == Flags(7, false));
+}
+
+TEST_CASE("how experts are chosen is read, with the architecture's defaults") {
+  Keys keys;
+  keys.Set("expert_count", 16);
+  keys.Set("expert_used_count", 4);
+  keys.Set("expert_feed_forward_length", 32);
+  const HParamDefaults sigmoid = {.router_score = RouterScore::kSigmoid,
+                                  .router_renormalize = false};
+  CHECK(ReadWith(keys, sigmoid)->router.score == RouterScore::kSigmoid);
+  CHECK_FALSE(ReadWith(keys, sigmoid)->router.renormalize);
+  keys.Set("expert_gating_func", 1);
+  CHECK(ReadWith(keys, sigmoid)->router.score == RouterScore::kSoftmax);
+  keys.Set("expert_gating_func", 3);
+  CHECK(ReadWith(keys, {})->router.score == RouterScore::kSoftmaxOfSelected);
+  keys.Set("expert_gating_func", 4);
+  CHECK(Read(keys).status().code() == absl::StatusCode::kUnimplemented);
+  keys.Set("expert_gating_func", 2);
+  keys.Set("expert_group_count", 8);
+  keys.Set("expert_group_used_count", 3);
+  keys.Set("expert_shared_count", 2);
+  keys.Set("leading_dense_block_count", 1);
+  keys.floats.emplace_back("expert_weights_scale", 2.5f);
+  const absl::StatusOr<HParams> h = Read(keys);
+  REQUIRE(h.ok());
+  CHECK(h->router.num_groups == 8);
+  CHECK(h->router.num_groups_used == 3);
+  CHECK(h->router.scale == 2.5);
+  CHECK(h->shared_ffn == 64);
+  CHECK_FALSE(h->is_moe(0));
+  CHECK(h->is_moe(1));
+}
+
+TEST_CASE("layers that predict further tokens are not run") {
+  Keys keys;
+  keys.Set("block_count", 5);
+  keys.Set("nextn_predict_layers", 1);
+  CHECK(Read(keys)->num_layers == 4);
 }
 
 TEST_CASE("rope scaling is read, and an unknown kind refused") {

@@ -284,8 +284,8 @@ TEST_CASE("batch inputs lay the parts out one after the other") {
   REQUIRE(inputs.spans().size() == 2);
   CHECK(inputs.spans()[1].first_row == 2);
   CHECK(inputs.spans()[1].blocks[0] == 1);
-  REQUIRE(inputs.logit_rows().size() == 1);
-  CHECK(inputs.logit_rows()[0] == 1);
+  REQUIRE(inputs.output_rows().size() == 1);
+  CHECK(inputs.output_rows()[0] == 1);
 }
 
 }  // namespace conclave::engine

@@ -48,14 +48,18 @@ struct AttentionTile {
   int64_t values_offset = 0;        // from a K tile to its V tile
   int64_t block_bytes = 0;
   const int32_t* blocks = nullptr;
-  bool half = true;  // fp16 storage, else fp32
+  bool half = true;             // fp16 storage, else fp32
+  bool values_in_keys = false;  // no V tile: values are the first rows of the K tile
   int32_t head_dim = 0;
   int32_t value_dim = 0;
   float scale = 0;
   int32_t rows = 0;
   const float* q[kAttentionRows] = {};
   float* out[kAttentionRows] = {};
-  int32_t visible[kAttentionRows] = {};  // tokens this row sees, from the first on; >= 1
+  int32_t first[kAttentionRows] = {};    // the first token this row sees
+  int32_t visible[kAttentionRows] = {};  // the token after the last one it sees; > first
+  float sink[kAttentionRows] = {};       // a logit without a value; −inf = none
+  float slope[kAttentionRows] = {};      // ALiBi's, times the distance taken from a score
 };
 
 struct IsaTable {
@@ -71,6 +75,8 @@ struct IsaTable {
                      float* y);
   void (*add)(const float* x, int64_t n, float* y);
   void (*add_scaled)(const float* x, float factor, int64_t n, float* y);  // y += factor · x
+  void (*scale)(float factor, int64_t n, float* x);
+  void (*sigmoid)(float* x, int64_t n);
   void (*activate)(Activation activation, const float* x, int64_t n, float* y);
   void (*activate_mul)(Activation activation, const float* gate, const float* up, int64_t n,
                        float* y);

@@ -32,6 +32,8 @@ const IsaTable& Avx2Table() {
       .layer_norm = avx2::LayerNorm,
       .add = avx2::AddTo,
       .add_scaled = avx2::AddScaled,
+      .scale = avx2::Scale,
+      .sigmoid = avx2::SigmoidOf,
       .activate = avx2::Activate,
       .activate_mul = avx2::ActivateMul,
       .softmax = avx2::Softmax,

@@ -93,6 +93,41 @@ CONCLAVE_INLINE float ReduceMax(F32x16 v) {
 }
 CONCLAVE_INLINE float First(F32x16 v) { return _mm256_cvtss_f32(v.lo); }
 
+// Lane j of v[i] becomes lane i of v[j], eight by eight.
+CONCLAVE_INLINE void TransposeEight(__m256 (&v)[8]) {
+  __m256 fours[8];
+  for (int g = 0; g < 8; g += 4) {
+    const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(v[g], v[g + 1]));
+    const __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(v[g], v[g + 1]));
+    const __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(v[g + 2], v[g + 3]));
+    const __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(v[g + 2], v[g + 3]));
+    fours[g] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+    fours[g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+    fours[g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+    fours[g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+  }
+  for (int j = 0; j < 4; ++j) {
+    v[j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x20);
+    v[4 + j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x31);
+  }
+}
+CONCLAVE_INLINE void Transpose(F32x16 (&v)[16]) {
+  __m256 quarters[2][2][8];  // [rows 8i ..][lanes 8j ..]
+  for (int i = 0; i < 8; ++i) {
+    quarters[0][0][i] = v[i].lo;
+    quarters[0][1][i] = v[i].hi;
+    quarters[1][0][i] = v[8 + i].lo;
+    quarters[1][1][i] = v[8 + i].hi;
+  }
+  for (auto& half : quarters) {
+    for (auto& quarter : half) TransposeEight(quarter);
+  }
+  for (int i = 0; i < 8; ++i) {
+    v[i] = {quarters[0][0][i], quarters[1][0][i]};
+    v[8 + i] = {quarters[0][1][i], quarters[1][1][i]};
+  }
+}
+
 CONCLAVE_INLINE __m128i Load128(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }

@@ -32,6 +32,8 @@ const IsaTable& Avx512Table() {
       .layer_norm = avx512::LayerNorm,
       .add = avx512::AddTo,
       .add_scaled = avx512::AddScaled,
+      .scale = avx512::Scale,
+      .sigmoid = avx512::SigmoidOf,
       .activate = avx512::Activate,
       .activate_mul = avx512::ActivateMul,
       .softmax = avx512::Softmax,

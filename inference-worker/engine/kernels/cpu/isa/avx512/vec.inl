@@ -60,6 +60,37 @@ CONCLAVE_INLINE float ReduceMax(F32x16 v) {
 }
 CONCLAVE_INLINE float First(F32x16 v) { return _mm512_cvtss_f32(v); }
 
+// Lane j of v[i] becomes lane i of v[j].
+CONCLAVE_INLINE void Transpose(F32x16 (&v)[16]) {
+  F32x16 pairs[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  // fours[4g + j]: in each quarter q, lane 4q + j of rows 4g .. 4g + 3.
+  F32x16 fours[16];
+  for (int g = 0; g < 16; g += 4) {
+    const __m512d a = _mm512_castps_pd(pairs[g]);
+    const __m512d b = _mm512_castps_pd(pairs[g + 1]);
+    const __m512d c = _mm512_castps_pd(pairs[g + 2]);
+    const __m512d d = _mm512_castps_pd(pairs[g + 3]);
+    fours[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+    fours[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+    fours[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+    fours[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+  }
+  for (int j = 0; j < 4; ++j) {
+    const F32x16 low02 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0x88);
+    const F32x16 low13 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0xdd);
+    const F32x16 high02 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0x88);
+    const F32x16 high13 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0xdd);
+    v[j] = _mm512_shuffle_f32x4(low02, high02, 0x88);
+    v[4 + j] = _mm512_shuffle_f32x4(low13, high13, 0x88);
+    v[8 + j] = _mm512_shuffle_f32x4(low02, high02, 0xdd);
+    v[12 + j] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
+  }
+}
+
 CONCLAVE_INLINE F32x16 LoadHalf(const void* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }

@@ -27,6 +27,24 @@ CONCLAVE_INLINE F32x16 LoadValue(const std::byte* tile, int64_t index) {
   }
 }
 
+alignas(64) constexpr float kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                          8, 9, 10, 11, 12, 13, 14, 15};
+
+// What a row sees of a block's scores; ALiBi on the way. Lanes outside hold whatever the block
+// holds there: replaced, not used.
+CONCLAVE_INLINE F32x16 MaskScores(const AttentionTile& tile, int r, int64_t first_token,
+                                  F32x16 score) {
+  if (tile.slope[r] != 0.0f) {
+    const auto from_last = static_cast<float>(first_token - (tile.visible[r] - 1));
+    score = Fma(Add(Load(kLanes), Set1(from_last)), Set1(tile.slope[r]), score);
+  }
+  const int64_t seen = tile.visible[r] - first_token;
+  score = KeepN(score, seen < 0 ? 0 : seen > 16 ? 16 : seen, -__builtin_inff());
+  const int64_t hidden = tile.first[r] - first_token;
+  if (hidden <= 0) return score;
+  return SelectLess(Load(kLanes), Set1(static_cast<float>(hidden)), Set1(-__builtin_inff()), score);
+}
+
 // Scores of one block for N rows: even and odd dimensions in two sums, added at the end.
 template <bool half, int N>
 CONCLAVE_INLINE void BlockScores(const AttentionTile& tile, const std::byte* keys, int block,
@@ -49,13 +67,7 @@ CONCLAVE_INLINE void BlockScores(const AttentionTile& tile, const std::byte* key
   }
   for (int r = 0; r < N; ++r) {
     const F32x16 score = Mul(Add(even[r], odd[r]), Set1(tile.scale));
-    // Lanes past the row's last token hold whatever the block holds there: replaced, not used.
-    const int64_t seen = tile.visible[r] - first_token;
-    Store(&scores[r][block * kBlock], KeepN(score,
-                                            seen < 0    ? 0
-                                            : seen > 16 ? 16
-                                                        : seen,
-                                            -__builtin_inff()));
+    Store(&scores[r][block * kBlock], MaskScores(tile, r, first_token, score));
   }
 }
 
@@ -67,6 +79,11 @@ CONCLAVE_INLINE float StripWeights(float (&score)[kStrip], float& max, F32x16& t
   const F32x16 s3 = Load(score + 48);
   const float strip_max = ReduceMax(Max(Max(s0, s1), Max(s2, s3)));
   const float new_max = strip_max > max ? strip_max : max;
+  if (new_max == -__builtin_inff()) {
+    // The row sees nothing yet: its window begins in a later strip.
+    for (int i = 0; i < kStrip; i += 16) Store(score + i, Set1(0.0f));
+    return 1.0f;
+  }
   const F32x16 shift = Set1(new_max);
   const float shrink = First(Exp(Sub(Set1(max), shift)));
   const F32x16 w0 = Exp(Sub(s0, shift));
@@ -108,10 +125,36 @@ CONCLAVE_INLINE void AddValuesAt(const AttentionTile& tile, int64_t e, int64_t f
   }
 }
 
+// The same where values lie in the keys: 16 elements of 16 tokens at a time, turned over.
+template <bool half, int N>
+CONCLAVE_INLINE void AddValuesOfKeys(const AttentionTile& tile, int64_t first_token, int64_t tokens,
+                                     const float (&weights)[kAttentionRows][kStrip],
+                                     const float (&shrink)[N], float (*sums)[kMaxValueDim]) {
+  for (int64_t e = 0; e < tile.value_dim; e += 16) {
+    F32x16 sum[N];
+    for (int r = 0; r < N; ++r) sum[r] = Mul(Load(&sums[r][e]), Set1(shrink[r]));
+    for (int64_t t = 0; t < tokens; t += kBlock) {
+      const std::byte* keys = tile.keys + tile.blocks[(first_token + t) / kBlock] * tile.block_bytes;
+      F32x16 v[16];
+      for (int i = 0; i < 16; ++i) v[i] = LoadCached<half>(keys, e + i);
+      Transpose(v);
+      const int64_t filled = tokens - t < kBlock ? tokens - t : kBlock;
+      for (int i = 0; i < filled; ++i) {
+        for (int r = 0; r < N; ++r) sum[r] = Fma(v[i], Set1(weights[r][t + i]), sum[r]);
+      }
+    }
+    for (int r = 0; r < N; ++r) Store(&sums[r][e], sum[r]);
+  }
+}
+
 template <bool half, int N>
 CONCLAVE_INLINE void AddValues(const AttentionTile& tile, int64_t first_token, int64_t tokens,
                                const float (&weights)[kAttentionRows][kStrip],
                                const float (&shrink)[N], float (*sums)[kMaxValueDim]) {
+  if (tile.values_in_keys) {
+    AddValuesOfKeys<half, N>(tile, first_token, tokens, weights, shrink, sums);
+    return;
+  }
   constexpr int kWide = N == 1 ? 4 : N <= 4 ? 2 : 1;
   int64_t e = 0;
   for (; e + 16 * kWide <= tile.value_dim; e += 16 * kWide) {
@@ -129,7 +172,9 @@ CONCLAVE_INLINE void PrefetchAround(const AttentionTile& tile, int64_t token, in
   constexpr int64_t kElementBytes = half ? 2 : 4;
   const std::byte* block = tile.keys + tile.blocks[token / kBlock] * tile.block_bytes;
   const int64_t value_bytes =
-      (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16 * kBlock * kElementBytes;
+      tile.values_in_keys
+          ? 0
+          : (static_cast<int64_t>(tile.value_dim) + 15) / 16 * 16 * kBlock * kElementBytes;
   for (int64_t at = 0; at < value_bytes; at += 64) {
     __builtin_prefetch(block + tile.values_offset + at);
   }
@@ -146,13 +191,17 @@ void AttendRows(const AttentionTile& tile) {
   float max[N];
   F32x16 total[N];
   int64_t longest = 0;
+  int64_t begin = tile.first[0];
   for (int r = 0; r < N; ++r) {
     for (int64_t e = 0; e < tile.value_dim; e += 16) Store(&sums[r][e], Set1(0.0f));
-    max[r] = -__builtin_inff();
-    total[r] = Set1(0.0f);
+    // A sink is a token seen before all others, whose value is nothing.
+    max[r] = tile.sink[r];
+    total[r] = KeepN(Set1(1.0f), tile.sink[r] == -__builtin_inff() ? 0 : 1, 0.0f);
     if (tile.visible[r] > longest) longest = tile.visible[r];
+    if (tile.first[r] < begin) begin = tile.first[r];
   }
-  for (int64_t first = 0; first < longest; first += kStrip) {
+  // Strips lie at multiples of their length whatever a row sees.
+  for (int64_t first = begin / kStrip * kStrip; first < longest; first += kStrip) {
     const int64_t tokens = longest - first < kStrip ? longest - first : kStrip;
     for (int b = 0; b < kStripBlocks; ++b) {
       const int64_t token = first + b * kBlock;

@@ -29,6 +29,21 @@ CONCLAVE_INLINE F32x16 Silu(F32x16 x) {
   return Div(x, Add(one, Exp(Sub(Set1(0.0f), x))));
 }
 
+CONCLAVE_INLINE F32x16 Sigmoid(F32x16 x) {
+  const F32x16 one = Set1(1.0f);
+  return Div(one, Add(one, Exp(Sub(Set1(0.0f), x))));
+}
+
+// types.h says what it is.
+CONCLAVE_INLINE F32x16 SwigluOai(F32x16 gate, F32x16 up) {
+  const F32x16 limit = Set1(7.0f);
+  const F32x16 one = Set1(1.0f);
+  const F32x16 g = Min(gate, limit);
+  const F32x16 u = Max(Min(up, limit), Set1(-7.0f));
+  const F32x16 active = Div(g, Add(one, Exp(Mul(g, Set1(-1.702f)))));
+  return Mul(active, Add(u, one));
+}
+
 // x · Φ(x) with erf by Abramowitz and Stegun 7.1.26: absolute error of erf < 2e-7.
 CONCLAVE_INLINE F32x16 GeluErf(F32x16 x) {
   const F32x16 one = Set1(1.0f);

@@ -60,10 +60,25 @@ void Activate(Activation activation, const float* x, int64_t n, float* y) {
 }
 
 void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n, float* y) {
+  if (activation == Activation::kSwigluOai) {
+    for (int64_t i = 0; i < n; i += 16) {
+      StoreN(y + i, SwigluOai(LoadN(gate + i, n - i), LoadN(up + i, n - i)), n - i);
+    }
+    return;
+  }
   for (int64_t i = 0; i < n; i += 16) {
     const F32x16 active = Apply(activation, LoadN(gate + i, n - i));
     StoreN(y + i, Mul(active, LoadN(up + i, n - i)), n - i);
   }
+}
+
+void Scale(float factor, int64_t n, float* x) {
+  const F32x16 f = Set1(factor);
+  for (int64_t i = 0; i < n; i += 16) StoreN(x + i, Mul(LoadN(x + i, n - i), f), n - i);
+}
+
+void SigmoidOf(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) StoreN(x + i, Sigmoid(LoadN(x + i, n - i)), n - i);
 }
 
 void Softmax(float* x, int64_t n) {

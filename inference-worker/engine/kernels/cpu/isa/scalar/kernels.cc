@@ -32,6 +32,8 @@ const IsaTable& ScalarTable() {
       .layer_norm = scalar::LayerNorm,
       .add = scalar::AddTo,
       .add_scaled = scalar::AddScaled,
+      .scale = scalar::Scale,
+      .sigmoid = scalar::SigmoidOf,
       .activate = scalar::Activate,
       .activate_mul = scalar::ActivateMul,
       .softmax = scalar::Softmax,

@@ -125,6 +125,17 @@ inline float ReduceMax(F32x16 v) {
 }
 inline float First(const F32x16& v) { return v.lane[0]; }
 
+// Lane j of v[i] becomes lane i of v[j].
+inline void Transpose(F32x16 (&v)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const float at = v[i].lane[j];
+      v[i].lane[j] = v[j].lane[i];
+      v[j].lane[i] = at;
+    }
+  }
+}
+
 inline F32x16 LoadHalf(const void* p) {
   F32x16 v;
   FOR_LANES v.lane[i] = HalfToFloat(engine::Load<uint16_t>(static_cast<const char*>(p) + 2 * i));

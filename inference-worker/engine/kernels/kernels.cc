@@ -12,6 +12,47 @@ absl::StatusOr<Buffer> Kernels::PackVector(std::span<const float> values) {
   return buffer;
 }
 
+absl::Status Kernels::Require(Feature feature) const {
+  if (Has(feature)) return absl::OkStatus();
+  const char* what = "";
+  switch (feature) {
+    case Feature::kFfnBias:
+      what = "biases in feed-forward networks";
+      break;
+    case Feature::kPlainFfn:
+      what = "feed-forward networks without a gate";
+      break;
+    case Feature::kSwigluOai:
+      what = "the gated unit of gpt-oss";
+      break;
+    case Feature::kGeneralRouter:
+      what = "this kind of expert routing";
+      break;
+    case Feature::kSlidingWindow:
+      what = "sliding windows";
+      break;
+    case Feature::kAttentionSinks:
+      what = "attention sinks";
+      break;
+    case Feature::kAlibi:
+      what = "ALiBi";
+      break;
+    case Feature::kLatentAttention:
+      what = "latent attention";
+      break;
+    case Feature::kGatedAdd:
+      what = "shared experts with a gate";
+      break;
+    case Feature::kScale:
+      what = "scaled embeddings";
+      break;
+    case Feature::kLayerNorm:
+      what = "LayerNorm";
+      break;
+  }
+  return base::Unimplemented(std::string(name()) + " has no " + what);
+}
+
 RopeTable::RopeTable(int32_t rope_dim, double base, double frequency_scale,
                      std::span<const float> factors)
     : rope_dim_(rope_dim) {
