@@ -15,7 +15,9 @@ namespace {
 
 struct Options {
   std::string shape = "qwen3moe-30b-a3b";
+  std::string tiny;
   std::string type = "Q4_0";
+  std::string expert_type;
   std::string head_type = "Q6_K";
   std::string out;
   int layers = 0;
@@ -32,10 +34,12 @@ absl::StatusOr<DType> TypeByName(const std::string& name) {
 
 absl::Status Write(const Options& options) {
   if (options.out.empty()) return base::InvalidArgument("--out is missing");
-  ASSIGN_OR_RETURN(SynthSpec spec, ShapeByName(options.shape));
+  const bool tiny = !options.tiny.empty();
+  ASSIGN_OR_RETURN(SynthSpec spec, tiny ? TinySpec(options.tiny) : ShapeByName(options.shape));
   ASSIGN_OR_RETURN(spec.weights, TypeByName(options.type));
   ASSIGN_OR_RETURN(spec.head, TypeByName(options.head_type));
-  spec.experts = spec.weights;
+  const std::string& experts = options.expert_type.empty() ? options.type : options.expert_type;
+  ASSIGN_OR_RETURN(spec.experts, TypeByName(experts));
   spec.embedding = spec.head;
   if (options.layers > 0) spec.num_layers = options.layers;
   if (options.vocab > 0) spec.vocab_size = options.vocab;
@@ -48,7 +52,9 @@ int Main(int argc, char** argv) {
   Options o;
   base::OptionSet options("conclave-synth", "Writes a model with random weights of a known shape.");
   options.AddChoice("shape", &o.shape, ShapeNames(), "which published shape");
+  options.Add("tiny", &o.tiny, "a tiny model of the tests instead: llama, deepseek2_lite, …");
   options.Add("type", &o.type, "type of the matrices and experts: Q4_0, Q4_K, Q8_0, F16, …");
+  options.Add("expert-type", &o.expert_type, "type of the experts, if another");
   options.Add("head-type", &o.head_type, "type of the embedding table and the output matrix");
   options.Add("layers", &o.layers, "layers; 0 = as published", 0, 1024);
   options.Add("vocab", &o.vocab, "tokens of the vocabulary; 0 = as published", 0, 1 << 20);

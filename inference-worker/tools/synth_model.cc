@@ -1,30 +1,61 @@
+// The families: which tensors and keys each architecture has, and what they are called.
 #include "tools/synth_model.h"
 
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <functional>
-#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
-#include "engine/quant/format.h"
+#include "tools/synth_values.h"
 
 namespace conclave::engine {
 namespace {
 
+enum class QkNorm { kNone, kHead, kRow };  // of each head, or of all heads in one
+
+// Which of key_length, value_length and rope.dimension_count a file says; the rest follows from
+// embedding_length and head_count.
+enum class HeadKeys { kNone, kLengths, kAll };
+
 struct Family {
   std::string_view architecture;
-  bool qkv_bias;
-  bool qk_norm;
-  bool experts;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  QkNorm qk_norm = QkNorm::kNone;
+  bool sinks = false;
+  std::string_view ffn_norm = "ffn_norm";  // what the norm before the feed-forward is called
+  bool post_norms = false;                 // norms after attention and feed-forward as well
+  bool expert_bias = false;
+  bool shared_gate = false;   // a gate before the shared expert
+  bool expert_length = true;  // expert_feed_forward_length; otherwise feed_forward_length counts
+  bool layer_norm = false;    // bloom's layer instead of llama's
+  HeadKeys head_keys = HeadKeys::kAll;
 };
+
 constexpr Family kFamilies[] = {
-    {"llama", false, false, false},
-    {"qwen2", true, false, false},
-    {"qwen3", false, true, false},
-    {"qwen3moe", false, true, true},
+    {.architecture = "llama", .expert_length = false},
+    {.architecture = "qwen2", .qkv_bias = true},
+    {.architecture = "qwen2moe",
+     .qkv_bias = true,
+     .shared_gate = true,
+     .head_keys = HeadKeys::kNone},
+    {.architecture = "qwen3", .qk_norm = QkNorm::kHead},
+    {.architecture = "qwen3moe", .qk_norm = QkNorm::kHead},
+    {.architecture = "deepseek2"},
+    {.architecture = "gpt-oss",
+     .qkv_bias = true,
+     .output_bias = true,
+     .sinks = true,
+     .ffn_norm = "post_attention_norm",
+     .expert_bias = true,
+     .head_keys = HeadKeys::kLengths},
+    {.architecture = "glm4moe", .qkv_bias = true, .ffn_norm = "post_attention_norm"},
+    {.architecture = "minimax-m2", .qk_norm = QkNorm::kRow},
+    {.architecture = "bloom", .layer_norm = true, .head_keys = HeadKeys::kNone},
+    {.architecture = "gemma3",
+     .qk_norm = QkNorm::kHead,
+     .post_norms = true,
+     .head_keys = HeadKeys::kLengths},
 };
 
 const Family* FindFamily(std::string_view architecture) {
@@ -32,187 +63,6 @@ const Family* FindFamily(std::string_view architecture) {
     if (family.architecture == architecture) return &family;
   }
   return nullptr;
-}
-
-struct NamedShape {
-  std::string_view name;
-  SynthSpec spec;
-};
-
-// The published shapes; types are set by the caller.
-const NamedShape kShapes[] = {
-    {"qwen3moe-30b-a3b",
-     {.architecture = "qwen3moe",
-      .num_layers = 48,
-      .hidden = 2048,
-      .num_heads = 32,
-      .num_kv_heads = 4,
-      .head_dim = 128,
-      .ffn = 6144,
-      .num_experts = 128,
-      .num_experts_used = 8,
-      .expert_ffn = 768,
-      .vocab_size = 151936,
-      .context_length = 32768,
-      .rope_base = 1000000.0f,
-      .rms_eps = 1e-6f,
-      .norm_spread = 0}},
-    {"llama-1b",
-     {.architecture = "llama",
-      .num_layers = 16,
-      .hidden = 2048,
-      .num_heads = 32,
-      .num_kv_heads = 8,
-      .head_dim = 64,
-      .ffn = 8192,
-      .vocab_size = 128256,
-      .context_length = 32768,
-      .rope_base = 500000.0f,
-      .rms_eps = 1e-5f,
-      .norm_spread = 0}},
-    {"qwen3-0.6b",
-     {.architecture = "qwen3",
-      .num_layers = 28,
-      .hidden = 1024,
-      .num_heads = 16,
-      .num_kv_heads = 8,
-      .head_dim = 128,
-      .ffn = 3072,
-      .vocab_size = 151936,
-      .context_length = 32768,
-      .rope_base = 1000000.0f,
-      .rms_eps = 1e-6f,
-      .tied = true,
-      .norm_spread = 0}},
-};
-
-// The finaliser of splitmix64.
-uint64_t Mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-// FNV-1a of the name, mixed with the model's seed.
-uint64_t TensorSeed(uint64_t seed, std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return Mix(hash ^ seed);
-}
-
-uint64_t BitsAt(uint64_t tensor_seed, uint64_t index) {
-  return Mix(tensor_seed + index * 0x9e3779b97f4a7c15ULL);
-}
-
-// Uniform in [-1, 1), a multiple of 2^-23: exact in fp32.
-float UniformAt(uint64_t tensor_seed, uint64_t index) {
-  return static_cast<float>(BitsAt(tensor_seed, index) >> 40) * 0x1.0p-23f - 1.0f;
-}
-
-uint16_t HalfBits(float value) {
-  uint16_t bits = 0;
-  FindFormat(DType::kF16)->quantize_row(&value, &bits, 1);
-  return bits;
-}
-
-void PutHalf(std::byte* at, float value) {
-  const uint16_t bits = HalfBits(value);
-  std::memcpy(at, &bits, sizeof bits);
-}
-
-void FillRandom(uint64_t row_seed, std::span<std::byte> bytes) {
-  for (size_t i = 0; i < bytes.size(); i += 8) {
-    const uint64_t word = BitsAt(row_seed, i / 8);
-    std::memcpy(bytes.data() + i, &word, std::min<size_t>(8, bytes.size() - i));
-  }
-}
-
-// Scales that make a block of uniformly random quants have the standard deviation `sigma`, written
-// over random bytes. Quantising floats would give the same picture a hundred times slower.
-void SetBlockScales(DType dtype, std::byte* block, float sigma) {
-  switch (dtype) {
-    case DType::kQ8_0:  // int8, standard deviation 73.9; no quantiser writes -128
-      for (int i = 2; i < 34; ++i) {
-        if (block[i] == std::byte{0x80}) block[i] = std::byte{0x81};
-      }
-      return PutHalf(block, sigma / 73.9f);
-    case DType::kQ4_0:  // 0…15 minus 8, standard deviation 4.61
-      return PutHalf(block, sigma / 4.61f);
-    case DType::kQ4_K: {
-      // All eight 6-bit scales and minima 32: y = 32·d·q − 32·dmin, centred by dmin = 7.5·d.
-      const float d = sigma / (32.0f * 4.61f);
-      PutHalf(block, d);
-      PutHalf(block + 2, 7.5f * d);
-      // j < 4: the low six bits of bytes 0…7; j >= 4: low nibbles of 8…11 with the top bits of 0…7.
-      for (int i = 0; i < 8; ++i) block[4 + i] = std::byte{32 | (2 << 6)};
-      for (int i = 8; i < 12; ++i) block[4 + i] = std::byte{0};
-      return;
-    }
-    case DType::kQ6_K:  // 0…63 minus 32, standard deviation 18.5, scales 32
-      std::memset(block + 192, 32, 16);
-      return PutHalf(block + 208, sigma / (32.0f * 18.5f));
-    default:
-      return;
-  }
-}
-
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-// Those whose scales SetBlockScales knows.
-bool HasRandomBlocks(DType dtype) {
-  return dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_K ||
-         dtype == DType::kQ6_K;
-}
-
-bool CanMake(DType dtype) {
-  const QuantFormat* const format = FindFormat(dtype);
-  return format != nullptr && format->quantize_row != nullptr;
-}
-
-// Any other format: a few thousand values ±scale are quantised once, and rows are drawn from their
-// blocks.
-GgufWriter::RowFiller DrawBlocks(uint64_t tensor_seed, DType dtype, float scale) {
-  constexpr int64_t kValues = 16'384;
-  const QuantFormat& format = *FindFormat(dtype);
-  std::vector<float> values(kValues);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * UniformAt(tensor_seed, i);
-  const int64_t num_blocks = kValues / format.block_elements();
-  std::vector<std::byte> pool(static_cast<size_t>(num_blocks * format.block_bytes()));
-  format.quantize_row(values.data(), pool.data(), kValues);
-  const auto block_bytes = static_cast<size_t>(format.block_bytes());
-  return [=, pool = std::move(pool)](int64_t row, std::span<std::byte> bytes) {
-    const uint64_t row_seed = Mix(tensor_seed + static_cast<uint64_t>(row));
-    for (size_t at = 0; at < bytes.size(); at += block_bytes) {
-      const uint64_t drawn = BitsAt(row_seed, at) % static_cast<uint64_t>(num_blocks);
-      std::memcpy(bytes.data() + at, pool.data() + drawn * block_bytes, block_bytes);
-    }
-  };
-}
-
-// value(i) = base + scale · u(i) for floats; blocks of that deviation for quants.
-GgufWriter::RowFiller MakeFiller(uint64_t tensor_seed, DType dtype, int64_t cols, float base,
-                                 float scale) {
-  if (IsFloat(dtype)) {
-    return [=](int64_t row, std::span<std::byte> bytes) {
-      std::vector<float> values(static_cast<size_t>(cols));
-      const auto first = static_cast<uint64_t>(row * cols);
-      for (size_t i = 0; i < values.size(); ++i) {
-        values[i] = base + scale * UniformAt(tensor_seed, first + i);
-      }
-      FindFormat(dtype)->quantize_row(values.data(), bytes.data(), cols);
-    };
-  }
-  if (!HasRandomBlocks(dtype)) return DrawBlocks(tensor_seed, dtype, scale);
-  const float sigma = scale / std::sqrt(3.0f);  // of a uniform in ±scale
-  return [=](int64_t row, std::span<std::byte> bytes) {
-    FillRandom(Mix(tensor_seed + static_cast<uint64_t>(row)), bytes);
-    const auto block_bytes = static_cast<size_t>(InfoOf(dtype).block_bytes);
-    for (size_t at = 0; at < bytes.size(); at += block_bytes) {
-      SetBlockScales(dtype, bytes.data() + at, sigma);
-    }
-  };
 }
 
 // Adds the tensors of one model with names as GGUF has them.
@@ -223,157 +73,330 @@ class Author {
   // Standard deviation 1/sqrt(fan_in), so that activations keep their size through the layers.
   void Matrix(const std::string& name, DType dtype, const Shape& shape) {
     const int64_t cols = shape[shape.rank() - 1];
-    Add(name, dtype, shape, 0, static_cast<float>(std::sqrt(3.0 / static_cast<double>(cols))));
+    Add(name, TypeFor(name, dtype, cols), shape, 0, MatrixScale(cols));
+  }
+  // Matrix `which` of the stack `whole`, as a tensor of its own with the same values.
+  void MatrixOfStack(const std::string& name, const std::string& whole, DType dtype, int64_t which,
+                     const Shape& shape) {
+    const int64_t rows = shape[0], cols = shape[1];
+    const DType type = TypeFor(name, dtype, cols);
+    if (!status_.ok()) return;
+    const auto filler = MakeFiller(TensorSeed(spec_.seed, whole), type, cols, 0, MatrixScale(cols));
+    writer.AddTensor(name, type, shape,
+                     GgufWriter::RowFiller([=](int64_t row, std::span<std::byte> bytes) {
+                       filler(which * rows + row, bytes);
+                     }));
   }
   void Norm(const std::string& name, int64_t n) {
     Add(name, DType::kF32, Shape({n}), 1.0f, spec_.norm_spread);
   }
-  void Bias(const std::string& name, int64_t n) { Add(name, DType::kF32, Shape({n}), 0, 0.25f); }
+  void Bias(const std::string& name, const Shape& shape, float scale = 0.25f) {
+    Add(name, DType::kF32, shape, 0, scale);
+  }
+
+  const absl::Status& status() const { return status_; }
 
   GgufWriter writer;
 
  private:
+  static float MatrixScale(int64_t cols) {
+    return static_cast<float>(std::sqrt(3.0 / static_cast<double>(cols)));
+  }
+  static bool Divides(DType dtype, int64_t cols) {
+    return cols > 0 && cols % InfoOf(dtype).block_elements == 0;
+  }
+
+  DType TypeFor(const std::string& name, DType dtype, int64_t cols) {
+    if (!Divides(dtype, cols) && spec_.fallback.has_value()) dtype = *spec_.fallback;
+    if (!CanMakeUp(dtype)) {
+      status_ = base::InvalidArgument(
+          absl::StrCat(name, ": type ", base::Abs(NameOf(dtype)), " cannot be made up"));
+    } else if (!Divides(dtype, cols)) {
+      status_ = base::InvalidArgument(absl::StrCat(name, ": rows of ", cols,
+                                                   " are no multiple of the blocks of ",
+                                                   base::Abs(NameOf(dtype))));
+    }
+    return dtype;
+  }
+
   void Add(const std::string& name, DType dtype, const Shape& shape, float base, float scale) {
+    if (!status_.ok()) return;
     writer.AddTensor(
         name, dtype, shape,
         MakeFiller(TensorSeed(spec_.seed, name), dtype, shape[shape.rank() - 1], base, scale));
   }
 
   const SynthSpec& spec_;
+  absl::Status status_;
 };
 
-void WriteMetadata(const SynthSpec& spec, GgufWriter& writer) {
-  const auto key = [&](std::string_view name) {
-    return absl::StrCat(spec.architecture, ".", base::Abs(name));
-  };
-  const auto set = [&](std::string_view name, int32_t value) {
-    writer.SetUint32(key(name), static_cast<uint32_t>(value));
-  };
-  writer.SetString("general.architecture", spec.architecture);
-  writer.SetString("general.name", "synthetic");
-  set("block_count", spec.num_layers);
-  set("context_length", spec.context_length);
-  set("embedding_length", spec.hidden);
-  set("feed_forward_length", spec.ffn);
-  set("attention.head_count", spec.num_heads);
-  set("attention.head_count_kv", spec.num_kv_heads);
-  set("attention.key_length", spec.head_dim);
-  set("attention.value_length", spec.head_dim);
-  set("rope.dimension_count", spec.head_dim);
-  set("vocab_size", spec.vocab_size);
-  writer.SetFloat(key("attention.layer_norm_rms_epsilon"), spec.rms_eps);
-  writer.SetFloat(key("rope.freq_base"), spec.rope_base);
-  if (spec.num_experts > 0) {
-    set("expert_count", spec.num_experts);
-    set("expert_used_count", spec.num_experts_used);
-    set("expert_feed_forward_length", spec.expert_ffn);
+// Writes "<architecture>.<key>". A zero says that the model has no such thing, and is left out.
+class Keys {
+ public:
+  Keys(const SynthSpec& spec, GgufWriter& writer) : spec_(spec), writer_(writer) {}
+
+  void Set(std::string_view name, int32_t value) const {
+    if (value != 0) writer_.SetUint32(Name(name), static_cast<uint32_t>(value));
+  }
+  void Set(std::string_view name, float value) const {
+    if (value != 0) writer_.SetFloat(Name(name), value);
+  }
+  void Say(std::string_view name, std::string_view value) const {
+    writer_.SetString(Name(name), value);
+  }
+  void Set(std::string_view name, bool value) const {
+    if (value) writer_.SetBool(Name(name), value);
+  }
+
+ private:
+  std::string Name(std::string_view name) const {
+    return absl::StrCat(spec_.architecture, ".", base::Abs(name));
+  }
+
+  const SynthSpec& spec_;
+  GgufWriter& writer_;
+};
+
+int32_t RopeDim(const SynthSpec& spec) { return spec.rope_dim > 0 ? spec.rope_dim : spec.head_dim; }
+
+// What the cache holds: with latent attention one head of the latent and the rotated part.
+void WriteHeadKeys(const SynthSpec& spec, const Family& family, const Keys& keys) {
+  const SynthLatent& latent = spec.latent;
+  keys.Set("attention.head_count", spec.num_heads);
+  if (latent.kv_rank > 0 && !latent.whole_kv_b) {
+    keys.Set("attention.head_count_kv", 1);
+    keys.Set("attention.key_length", latent.kv_rank + spec.rope_dim);
+    keys.Set("attention.value_length", latent.kv_rank);
+    keys.Set("attention.key_length_mla", spec.head_dim);
+    keys.Set("attention.value_length_mla", latent.value_dim);
+  } else {
+    keys.Set("attention.head_count_kv", spec.num_kv_heads);
+    if (family.head_keys != HeadKeys::kNone) {
+      keys.Set("attention.key_length", spec.head_dim);
+      keys.Set("attention.value_length", latent.kv_rank > 0 ? latent.value_dim : spec.head_dim);
+    }
+  }
+  if (family.head_keys == HeadKeys::kAll) keys.Set("rope.dimension_count", RopeDim(spec));
+  keys.Set("attention.q_lora_rank", latent.q_rank);
+  keys.Set("attention.kv_lora_rank", latent.kv_rank);
+}
+
+void WriteExpertKeys(const SynthSpec& spec, const Family& family, const Keys& keys) {
+  if (spec.num_experts == 0) return;
+  const SynthRouting& routing = spec.routing;
+  keys.Set("expert_count", spec.num_experts);
+  keys.Set("expert_used_count", spec.num_experts_used);
+  if (family.expert_length) keys.Set("expert_feed_forward_length", spec.expert_ffn);
+  if (family.shared_gate) keys.Set("expert_shared_feed_forward_length", routing.shared_ffn);
+  keys.Set("expert_shared_count", routing.num_shared);
+  keys.Set("leading_dense_block_count", routing.leading_dense);
+  keys.Set("expert_group_count", routing.num_groups);
+  keys.Set("expert_group_used_count", routing.num_groups_used);
+  keys.Set("expert_gating_func", routing.gating);
+  keys.Set("expert_weights_norm", routing.weights_norm);
+  keys.Set("expert_weights_scale", routing.weights_scale);
+}
+
+void WriteScalingKeys(const SynthSpec& spec, const Keys& keys) {
+  if (spec.rope_linear_factor > 0) {
+    keys.Say("rope.scaling.type", "linear");
+    keys.Set("rope.scaling.factor", spec.rope_linear_factor);
   }
   if (spec.yarn_factor > 0) {
-    writer.SetString(key("rope.scaling.type"), "yarn");
-    writer.SetFloat(key("rope.scaling.factor"), spec.yarn_factor);
-    set("rope.scaling.original_context_length", spec.yarn_original_context);
+    keys.Say("rope.scaling.type", "yarn");
+    keys.Set("rope.scaling.factor", spec.yarn_factor);
+    keys.Set("rope.scaling.original_context_length", spec.yarn_original_context);
+    keys.Set("rope.scaling.yarn_beta_fast", spec.yarn_beta_fast);
+    if (spec.yarn_beta_fast > 0) keys.Set("rope.scaling.yarn_beta_slow", 1.0f);
+    keys.Set("rope.scaling.yarn_log_multiplier", spec.yarn_log_multiplier);
   }
+}
+
+void WriteMetadata(const SynthSpec& spec, const Family& family, GgufWriter& writer) {
+  const Keys keys(spec, writer);
+  writer.SetString("general.architecture", spec.architecture);
+  writer.SetString("general.name", "synthetic");
+  keys.Set("block_count", spec.num_layers + spec.num_nextn);
+  keys.Set("context_length", spec.context_length);
+  keys.Set("embedding_length", spec.hidden);
+  keys.Set("feed_forward_length", spec.ffn);
+  WriteHeadKeys(spec, family, keys);
+  keys.Set("vocab_size", spec.vocab_size);
+  if (family.layer_norm) {
+    keys.Set("attention.layer_norm_epsilon", spec.rms_eps);
+  } else {
+    keys.Set("attention.layer_norm_rms_epsilon", spec.rms_eps);
+    keys.Set("rope.freq_base", spec.rope_base);
+  }
+  keys.Set("attention.sliding_window", spec.sliding_window);
+  keys.Set("rope.freq_base_swa", spec.local_rope_base);
+  keys.Set("nextn_predict_layers", spec.num_nextn);
+  WriteExpertKeys(spec, family, keys);
+  WriteScalingKeys(spec, keys);
   if (spec.no_vocab) writer.SetString("tokenizer.ggml.model", "no_vocab");
 }
 
-void WriteLayer(const SynthSpec& spec, const Family& family, int32_t layer, Author& author) {
-  const std::string prefix = absl::StrCat("blk.", layer, ".");
+void WriteAttention(const SynthSpec& spec, const Family& family, const std::string& prefix,
+                    Author& author) {
   const int64_t hidden = spec.hidden;
   const int64_t q = int64_t{spec.num_heads} * spec.head_dim;
   const int64_t kv = int64_t{spec.num_kv_heads} * spec.head_dim;
-  author.Norm(prefix + "attn_norm.weight", hidden);
   author.Matrix(prefix + "attn_q.weight", spec.weights, {q, hidden});
   author.Matrix(prefix + "attn_k.weight", spec.weights, {kv, hidden});
   author.Matrix(prefix + "attn_v.weight", spec.weights, {kv, hidden});
   author.Matrix(prefix + "attn_output.weight", spec.weights, {hidden, q});
   if (family.qkv_bias) {
-    author.Bias(prefix + "attn_q.bias", q);
-    author.Bias(prefix + "attn_k.bias", kv);
-    author.Bias(prefix + "attn_v.bias", kv);
+    author.Bias(prefix + "attn_q.bias", {q});
+    author.Bias(prefix + "attn_k.bias", {kv});
+    author.Bias(prefix + "attn_v.bias", {kv});
   }
-  if (family.qk_norm) {
-    author.Norm(prefix + "attn_q_norm.weight", spec.head_dim);
-    author.Norm(prefix + "attn_k_norm.weight", spec.head_dim);
+  if (family.output_bias) author.Bias(prefix + "attn_output.bias", {hidden});
+  if (family.sinks) author.Bias(prefix + "attn_sinks.weight", {spec.num_heads}, 2.0f);
+  if (family.qk_norm != QkNorm::kNone || spec.head_norms) {
+    const bool row = family.qk_norm == QkNorm::kRow;
+    author.Norm(prefix + "attn_q_norm.weight", row ? q : spec.head_dim);
+    author.Norm(prefix + "attn_k_norm.weight", row ? kv : spec.head_dim);
   }
-  author.Norm(prefix + "ffn_norm.weight", hidden);
-  if (spec.num_experts == 0) {
-    author.Matrix(prefix + "ffn_gate.weight", spec.weights, {spec.ffn, hidden});
-    author.Matrix(prefix + "ffn_up.weight", spec.weights, {spec.ffn, hidden});
-    author.Matrix(prefix + "ffn_down.weight", spec.weights, {hidden, spec.ffn});
-    return;
-  }
-  const int64_t experts = spec.num_experts;
-  author.Matrix(prefix + "ffn_gate_inp.weight", DType::kF32, {experts, hidden});
-  author.Matrix(prefix + "ffn_gate_exps.weight", spec.experts, {experts, spec.expert_ffn, hidden});
-  author.Matrix(prefix + "ffn_up_exps.weight", spec.experts, {experts, spec.expert_ffn, hidden});
-  author.Matrix(prefix + "ffn_down_exps.weight", spec.experts, {experts, hidden, spec.expert_ffn});
 }
 
-absl::Status CheckSpec(const SynthSpec& spec) {
-  for (const DType dtype : {spec.weights, spec.experts, spec.embedding, spec.head}) {
-    if (!CanMake(dtype)) {
-      return base::InvalidArgument(
-          absl::StrCat("type ", base::Abs(NameOf(dtype)), " cannot be made up"));
+void WriteLatentAttention(const SynthSpec& spec, const std::string& prefix, Author& author) {
+  const SynthLatent& latent = spec.latent;
+  const int64_t hidden = spec.hidden, heads = spec.num_heads, rank = latent.kv_rank;
+  const int64_t q = heads * spec.head_dim, nope = spec.head_dim - spec.rope_dim;
+  if (latent.q_rank > 0) {
+    author.Matrix(prefix + "attn_q_a.weight", spec.weights, {latent.q_rank, hidden});
+    author.Norm(prefix + "attn_q_a_norm.weight", latent.q_rank);
+    author.Matrix(prefix + "attn_q_b.weight", spec.weights, {q, latent.q_rank});
+  } else {
+    author.Matrix(prefix + "attn_q.weight", spec.weights, {q, hidden});
+  }
+  author.Matrix(prefix + "attn_kv_a_mqa.weight", spec.weights, {rank + spec.rope_dim, hidden});
+  author.Norm(prefix + "attn_kv_a_norm.weight", rank);
+  if (latent.whole_kv_b) {
+    author.Matrix(prefix + "attn_kv_b.weight", spec.weights,
+                  {heads * (nope + latent.value_dim), rank});
+  } else {
+    author.Matrix(prefix + "attn_k_b.weight", spec.weights, {heads, rank, nope});
+    author.Matrix(prefix + "attn_v_b.weight", spec.weights, {heads, latent.value_dim, rank});
+  }
+  author.Matrix(prefix + "attn_output.weight", spec.weights, {hidden, heads * latent.value_dim});
+}
+
+// The three matrices of a dense feed-forward or ("_shexp") a shared expert.
+void WriteFeedForward(const SynthSpec& spec, const std::string& prefix, const std::string& suffix,
+                      int64_t ffn, Author& author) {
+  author.Matrix(prefix + "ffn_gate" + suffix + ".weight", spec.weights, {ffn, spec.hidden});
+  author.Matrix(prefix + "ffn_up" + suffix + ".weight", spec.weights, {ffn, spec.hidden});
+  author.Matrix(prefix + "ffn_down" + suffix + ".weight", spec.weights, {spec.hidden, ffn});
+}
+
+void WriteExperts(const SynthSpec& spec, const Family& family, const std::string& prefix,
+                  Author& author) {
+  const int64_t hidden = spec.hidden, experts = spec.num_experts, ffn = spec.expert_ffn;
+  const SynthRouting& routing = spec.routing;
+  author.Matrix(prefix + "ffn_gate_inp.weight", DType::kF32, {experts, hidden});
+  for (const std::string part : {"ffn_gate", "ffn_up", "ffn_down"}) {
+    const int64_t rows = part == "ffn_down" ? hidden : ffn;
+    const int64_t cols = part == "ffn_down" ? ffn : hidden;
+    const std::string stack = prefix + part + "_exps.weight";
+    if (!routing.apart) {
+      author.Matrix(stack, spec.experts, {experts, rows, cols});
+      continue;
+    }
+    for (int64_t e = 0; e < experts; ++e) {
+      author.MatrixOfStack(absl::StrCat(prefix, part, ".", e, ".weight"), stack, spec.experts, e,
+                           {rows, cols});
     }
   }
-  const auto divides = [](DType dtype, int32_t cols) {
-    return cols > 0 && cols % InfoOf(dtype).block_elements == 0;
+  if (family.expert_bias) {
+    author.Bias(prefix + "ffn_gate_inp.bias", {experts});
+    // Wide enough that some of what they shift is clamped at 7.
+    author.Bias(prefix + "ffn_gate_exps.bias", {experts, ffn}, 6.0f);
+    author.Bias(prefix + "ffn_up_exps.bias", {experts, ffn}, 6.0f);
+    author.Bias(prefix + "ffn_down_exps.bias", {experts, hidden});
+  }
+  if (routing.correction_bias) author.Bias(prefix + "exp_probs_b.bias", {experts});
+  if (routing.shared_ffn > 0) WriteFeedForward(spec, prefix, "_shexp", routing.shared_ffn, author);
+  if (family.shared_gate) {
+    author.Matrix(prefix + "ffn_gate_inp_shexp.weight", DType::kF32, Shape({hidden}));
+  }
+}
+
+void WriteLayer(const SynthSpec& spec, const Family& family, int32_t layer, Author& author) {
+  const std::string prefix = absl::StrCat("blk.", layer, ".");
+  author.Norm(prefix + "attn_norm.weight", spec.hidden);
+  if (spec.latent.kv_rank > 0) {
+    WriteLatentAttention(spec, prefix, author);
+  } else {
+    WriteAttention(spec, family, prefix, author);
+  }
+  author.Norm(prefix + std::string(family.ffn_norm) + ".weight", spec.hidden);
+  if (family.post_norms) {
+    author.Norm(prefix + "post_attention_norm.weight", spec.hidden);
+    author.Norm(prefix + "post_ffw_norm.weight", spec.hidden);
+  }
+  if (spec.num_experts == 0 || layer < spec.routing.leading_dense) {
+    WriteFeedForward(spec, prefix, "", spec.ffn, author);
+  } else {
+    WriteExperts(spec, family, prefix, author);
+  }
+  if (layer < spec.num_layers) return;
+  author.Matrix(prefix + "nextn.eh_proj.weight", spec.weights, {spec.hidden, 2 * spec.hidden});
+  for (const char* const norm : {"enorm", "hnorm", "shared_head_norm"}) {
+    author.Norm(absl::StrCat(prefix, "nextn.", norm, ".weight"), spec.hidden);
+  }
+}
+
+// Layer norms and biases everywhere, queries, keys and values in one, two matrices around GELU.
+void WriteBloomLayer(const SynthSpec& spec, int32_t layer, Author& author) {
+  const std::string prefix = absl::StrCat("blk.", layer, ".");
+  const auto norm = [&](const std::string& name) {
+    author.Norm(prefix + name + ".weight", spec.hidden);
+    author.Bias(prefix + name + ".bias", {spec.hidden});
   };
-  const bool fits = divides(spec.weights, spec.hidden) && divides(spec.weights, spec.ffn) &&
-                    divides(spec.weights, spec.num_heads * spec.head_dim) &&
-                    divides(spec.embedding, spec.hidden) && divides(spec.head, spec.hidden) &&
-                    divides(spec.experts, spec.hidden) &&
-                    (spec.num_experts == 0 || divides(spec.experts, spec.expert_ffn));
-  return fits ? absl::OkStatus()
-              : base::InvalidArgument("a row length is no multiple of its type's block");
+  const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
+    author.Matrix(prefix + name + ".weight", spec.weights, {out, in});
+    author.Bias(prefix + name + ".bias", {out});
+  };
+  norm("attn_norm");
+  linear("attn_qkv", 3 * int64_t{spec.hidden}, spec.hidden);
+  linear("attn_output", spec.hidden, spec.hidden);
+  norm("ffn_norm");
+  linear("ffn_up", spec.ffn, spec.hidden);
+  linear("ffn_down", spec.hidden, spec.ffn);
 }
 
 }  // namespace
-
-absl::StatusOr<SynthSpec> TinySpec(std::string_view architecture) {
-  const Family* const family = FindFamily(architecture);
-  if (family == nullptr) {
-    return base::InvalidArgument(absl::StrCat("architecture: \"", base::Abs(architecture), "\""));
-  }
-  SynthSpec spec{.architecture = std::string(architecture)};
-  if (family->qk_norm) spec.head_dim = 32;  // independent of hidden and heads there
-  if (family->experts) {
-    spec.num_experts = 8;
-    spec.num_experts_used = 2;
-    spec.expert_ffn = 32;
-  }
-  return spec;
-}
-
-absl::StatusOr<SynthSpec> ShapeByName(std::string_view name) {
-  for (const NamedShape& shape : kShapes) {
-    if (shape.name == name) return shape.spec;
-  }
-  return base::InvalidArgument(absl::StrCat("shape: \"", base::Abs(name), "\" is not known"));
-}
-
-std::vector<std::string> ShapeNames() {
-  std::vector<std::string> names;
-  for (const NamedShape& shape : kShapes) names.emplace_back(shape.name);
-  return names;
-}
 
 absl::StatusOr<GgufWriter> MakeSynthModel(const SynthSpec& spec) {
   const Family* const family = FindFamily(spec.architecture);
   if (family == nullptr) {
     return base::InvalidArgument(absl::StrCat("architecture: \"", spec.architecture, "\""));
   }
-  RETURN_IF_ERROR(CheckSpec(spec));
   Author author(spec);
-  WriteMetadata(spec, author.writer);
+  WriteMetadata(spec, *family, author.writer);
   author.Matrix("token_embd.weight", spec.embedding, {spec.vocab_size, spec.hidden});
-  for (int32_t i = 0; i < spec.num_layers; ++i) WriteLayer(spec, *family, i, author);
+  if (family->layer_norm) {
+    // Of either sign: the head is the table of embeddings, and would answer every token with
+    // itself.
+    author.Bias("token_embd_norm.weight", {spec.hidden}, 1.0f);
+    author.Bias("token_embd_norm.bias", {spec.hidden});
+  }
+  for (int32_t i = 0; i < spec.num_layers + spec.num_nextn; ++i) {
+    if (family->layer_norm) {
+      WriteBloomLayer(spec, i, author);
+    } else {
+      WriteLayer(spec, *family, i, author);
+    }
+  }
   if (!spec.rope_freqs.empty()) {
     author.writer.AddTensor("rope_freqs.weight", DType::kF32,
                             Shape({static_cast<int64_t>(spec.rope_freqs.size())}), spec.rope_freqs);
   }
   author.Norm("output_norm.weight", spec.hidden);
+  if (family->layer_norm) author.Bias("output_norm.bias", {spec.hidden});
   if (!spec.tied) author.Matrix("output.weight", spec.head, {spec.vocab_size, spec.hidden});
+  RETURN_IF_ERROR(author.status());
   return std::move(author.writer);
 }
 

@@ -1,52 +1,45 @@
 // Every architecture against two kinds of truth: the logits of Hugging Face transformers, and
-// itself — alone or in a batch, with any threads, in any chunks, bit for bit.
+// itself — alone or in a batch, with any threads, in any chunks, bit for bit. The rows of this
+// table are the tiny models of tools/synth_shapes.cc, each with its file in tests/golden/models.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <functional>
 #include <string>
 
-#include "support/golden.h"
+#include "support/tiny_golden.h"
 #include "support/tiny_model.h"
 
 namespace conclave::engine {
 namespace {
 
-// The largest distance of two logits; both hold rows of the same width.
-double Distance(const std::vector<float>& ours, const std::vector<std::vector<double>>& golden) {
-  const size_t width = golden[0].size();
+// fp32 keys and values leave only the order of summation.
+constexpr double kTolerance = 2e-5;
+
+// The largest distance of logits from the golden ones of the positions from `first` on.
+double Distance(std::span<const float> ours, const TinyGolden& golden, size_t first = 0) {
+  const size_t width = golden.logits[0].size();
+  REQUIRE(ours.size() == (golden.logits.size() - first) * width);
   double distance = 0;
   for (size_t i = 0; i < ours.size(); ++i) {
-    const double theirs = golden[i / width][i % width];
+    const double theirs = golden.logits[first + i / width][i % width];
     const double apart = std::abs(static_cast<double>(ours[i]) - theirs);
     distance = std::isnan(apart) ? INFINITY : std::max(distance, apart);
   }
   return distance;
 }
 
-std::vector<TokenId> Ids(const std::vector<double>& row) { return {row.begin(), row.end()}; }
-
 TokenId ArgMax(std::span<const float> row) {
   return static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
 }
 
-std::vector<std::string> ArchitectureNames() {
-  std::vector<std::string> names;
-  for (const Architecture& architecture : AllArchitectures()) names.emplace_back(architecture.name);
-  return names;
-}
-
-// Tiny models in every precision the architecture's matrices may have.
-std::vector<SynthSpec> Variants(const std::string& architecture) {
-  std::vector<SynthSpec> variants = {*TinySpec(architecture)};
+// Tiny models in every precision their matrices may have.
+std::vector<SynthSpec> Variants(const std::string& name) {
+  std::vector<SynthSpec> variants = {*TinySpec(name)};
   for (const DType dtype : {DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
-    SynthSpec spec = *TinySpec(architecture);
-    if (dtype == DType::kQ4_K) {  // blocks of 256
-      spec.hidden = spec.ffn = spec.expert_ffn = 256;
-      spec.num_heads = 256 / spec.head_dim;
-      spec.head = DType::kQ6_K;
-    } else {
-      spec.head = dtype;
-    }
+    const bool wide = dtype == DType::kQ4_K;  // blocks of 256
+    SynthSpec spec = wide ? Widened(*TinySpec(name)) : *TinySpec(name);
+    spec.head = wide ? DType::kQ6_K : dtype;
     spec.weights = spec.experts = spec.embedding = dtype;
     variants.push_back(spec);
   }
@@ -55,69 +48,104 @@ std::vector<SynthSpec> Variants(const std::string& architecture) {
 
 }  // namespace
 
-TEST_CASE("logits agree with transformers at every position") {
-  for (const std::string& name : ArchitectureNames()) {
+TEST_CASE("logits agree with transformers at every position, in one step and token by token") {
+  for (const std::string& name : RunnableTinyNames()) {
     CAPTURE(name);
-    auto golden = ReadGolden("models/" + name + ".txt");
-    REQUIRE(golden["logits"].size() == 40);
-    const std::vector<TokenId> prompt = Ids(golden["prompt"].at(0));
-    REQUIRE(golden["logits"].size() == prompt.size());
+    const TinyGolden golden = ReadTinyGolden(name);
     for (const KvType kv_type : {KvType::kF32, KvType::kF16}) {
-      // fp32 leaves only the order of summation. fp16 rounds keys and values to 11 bits (5e-4 of
-      // their size, which is about 1 here), and logits of these models reach ±4.
-      const double tolerance = kv_type == KvType::kF32 ? 2e-5 : 5e-3;
-      ModelRig rig(MakeTinySource(name), {.kv_type = kv_type});
-      CHECK(Distance(rig.Prefill(prompt), golden["logits"]) < tolerance);
-      CHECK(Distance(rig.Prefill(prompt, {1}), golden["logits"]) < tolerance);
+      // fp16 rounds keys and values to 11 bits (5e-4 of their size, which is about 1 here), and
+      // logits of these models reach ±4.
+      const double tolerance = kv_type == KvType::kF32 ? kTolerance : 5e-3;
+      ModelRig rig(MakeTinySource(golden.spec), {.kv_type = kv_type});
+      CHECK(Distance(rig.Prefill(golden.prompt), golden) < tolerance);
+      CHECK(Distance(rig.Prefill(golden.prompt, {1}), golden) < tolerance);
     }
   }
 }
 
-TEST_CASE("64 greedy tokens agree with transformers") {
-  for (const std::string& name : ArchitectureNames()) {
+TEST_CASE("logits agree with transformers, eight at once and on top of what another computed") {
+  for (const std::string& name : RunnableTinyNames()) {
     CAPTURE(name);
-    auto golden = ReadGolden("models/" + name + ".txt");
-    REQUIRE(golden["greedy"].size() == 1);
-    std::vector<TokenId> tokens = Ids(golden["prompt"].at(0));
-    const std::vector<TokenId> expected = Ids(golden["greedy"].at(0));
-    ModelRig rig(MakeTinySource(name));
+    const TinyGolden golden = ReadTinyGolden(name);
+    ModelRig rig(MakeTinySource(golden.spec), {.kv_type = KvType::kF32});
+    std::vector<ModelRig::Piece> pieces;
+    for (int32_t i = 0; i < 8; ++i) {
+      pieces.push_back({golden.prompt, 0, {3 * i, 3 * i + 1, 3 * i + 2}});
+    }
+    const std::vector<float> together = rig.Step(pieces);
+    const size_t one = together.size() / 8;
+    for (size_t i = 0; i < 8; ++i) {
+      CHECK(Distance(std::span(together).subspan(i * one, one), golden) < kTolerance);
+    }
+    // The two full blocks of the first sequence under a sequence that computes only the rest.
+    const std::vector<TokenId> rest(golden.prompt.begin() + 32, golden.prompt.end());
+    CHECK(Distance(rig.Step({{rest, 32, {0, 1, 30}}}), golden, 32) < kTolerance);
+  }
+}
+
+TEST_CASE("64 greedy tokens agree with transformers") {
+  for (const std::string& name : RunnableTinyNames()) {
+    CAPTURE(name);
+    const TinyGolden golden = ReadTinyGolden(name);
+    REQUIRE(golden.greedy.size() == 64);
+    std::vector<TokenId> tokens = golden.prompt;
+    ModelRig rig(MakeTinySource(golden.spec));
     const auto width = static_cast<size_t>(rig.hparams().vocab_size);
     std::vector<int32_t> blocks(8);
     for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<int32_t>(2 * i + 1);
     std::vector<float> logits = rig.Step({{tokens, 0, blocks}});
     std::vector<TokenId> output;
-    while (output.size() < expected.size()) {
+    while (output.size() < golden.greedy.size()) {
       output.push_back(ArgMax(std::span(logits).last(width)));
       logits = rig.Step({{{output.back()}, static_cast<int32_t>(tokens.size()), blocks}});
       tokens.push_back(output.back());
     }
-    CHECK(output == expected);
+    CHECK(output == golden.greedy);
   }
 }
 
-TEST_CASE("scaled rotations agree with transformers") {
-  for (const std::string name : {"llama3_rope", "yarn"}) {
-    CAPTURE(name);
-    auto golden = ReadGolden("models/" + name + ".txt");
-    REQUIRE(golden["logits"].size() == 40);
-    SynthSpec spec = *TinySpec(name == "yarn" ? "qwen3" : "llama");
-    if (name == "yarn") {
-      spec.yarn_factor = 4;
-      spec.yarn_original_context = 128;
-    } else {
-      const std::vector<double>& divisors = golden["rope_freqs"].at(0);
-      spec.rope_freqs.assign(divisors.begin(), divisors.end());
-    }
+TEST_CASE("what the keys of a variant say is what sets its logits apart") {
+  using Change = std::function<void(SynthSpec&)>;
+  const struct {
+    const char* name;
+    const char* without;
+    Change change;
+  } rows[] = {
+      {"llama3_rope", "rope_freqs", [](SynthSpec& s) { s.rope_freqs.clear(); }},
+      {"yarn", "scaling", [](SynthSpec& s) { s.yarn_factor = 0; }},
+      {"mistral", "a window", [](SynthSpec& s) { s.sliding_window = 0; }},
+      {"deepseek2", "scaling", [](SynthSpec& s) { s.yarn_factor = 0; }},
+      {"deepseek2", "mscale_all_dim", [](SynthSpec& s) { s.yarn_log_multiplier = 0; }},
+      {"deepseek2", "groups", [](SynthSpec& s) { s.routing.num_groups = 0; }},
+      {"deepseek2", "a correction bias", [](SynthSpec& s) { s.routing.correction_bias = false; }},
+      {"deepseek2", "normalised weights", [](SynthSpec& s) { s.routing.weights_norm = false; }},
+      {"deepseek2", "scaled weights", [](SynthSpec& s) { s.routing.weights_scale = 0; }},
+      {"deepseek2", "sigmoid", [](SynthSpec& s) { s.routing.gating = 1; }},
+      {"deepseek2_kimi", "beta_fast", [](SynthSpec& s) { s.yarn_beta_fast = 0; }},
+      {"deepseek2_v2", "groups", [](SynthSpec& s) { s.routing.num_groups = 0; }},
+      {"gpt-oss", "a short window", [](SynthSpec& s) { s.sliding_window = 64; }},
+      {"gpt-oss", "scaling", [](SynthSpec& s) { s.yarn_factor = 0; }},
+      {"glm4moe", "partial rotation", [](SynthSpec& s) { s.rope_dim = 0; }},
+      {"glm4moe_qk_norm", "norms of heads", [](SynthSpec& s) { s.head_norms = false; }},
+      {"minimax-m2", "partial rotation", [](SynthSpec& s) { s.rope_dim = 0; }},
+      {"gemma3", "a short window", [](SynthSpec& s) { s.sliding_window = 64; }},
+      {"gemma3", "scaling", [](SynthSpec& s) { s.rope_linear_factor = 0; }},
+      {"gemma3", "a base of its own", [](SynthSpec& s) { s.local_rope_base = 1000000; }},
+  };
+  const std::vector<std::string> names = RunnableTinyNames();
+  for (const auto& row : rows) {
+    if (std::find(names.begin(), names.end(), row.name) == names.end()) continue;
+    CAPTURE(row.name, row.without);
+    const TinyGolden golden = ReadTinyGolden(row.name);
+    SynthSpec spec = golden.spec;
+    row.change(spec);
     ModelRig rig(MakeTinySource(spec), {.kv_type = KvType::kF32});
-    CHECK(Distance(rig.Prefill(Ids(golden["prompt"].at(0))), golden["logits"]) < 2e-5);
-    // The scaling is what is tested: without it the logits are others.
-    ModelRig plain(MakeTinySource(spec.architecture), {.kv_type = KvType::kF32});
-    CHECK(Distance(plain.Prefill(Ids(golden["prompt"].at(0))), golden["logits"]) > 1e-2);
+    CHECK(Distance(rig.Prefill(golden.prompt), golden) > 1e-2);
   }
 }
 
 TEST_CASE("chunks of any size give the same bits") {
-  for (const std::string& name : ArchitectureNames()) {
+  for (const std::string& name : RunnableTinyNames()) {
     for (const SynthSpec& spec : Variants(name)) {
       CAPTURE(name, NameOf(spec.weights));
       ModelRig rig(MakeTinySource(spec));
@@ -135,7 +163,7 @@ namespace {
 
 // On an emulated device the two kinds are a minute each, so they are two cases.
 void CheckBatchOf16(bool experts) {
-  for (const std::string& name : ArchitectureNames()) {
+  for (const std::string& name : RunnableTinyNames()) {
     if ((TinySpec(name)->num_experts > 0) != experts) continue;
     for (const SynthSpec& spec : Variants(name)) {
       CAPTURE(name, NameOf(spec.weights));
@@ -176,7 +204,7 @@ TEST_CASE("a sequence in a batch of 16 gets the bits it gets alone: experts") {
 }
 
 TEST_CASE("1, 2 and 4 threads and every instruction set give the same bits") {
-  for (const std::string& name : ArchitectureNames()) {
+  for (const std::string& name : RunnableTinyNames()) {
     for (const SynthSpec& spec : Variants(name)) {
       CAPTURE(name, NameOf(spec.weights));
       const auto source = MakeTinySource(spec);

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "engine/weights/gguf.h"
-#include "support/golden.h"
+#include "support/tiny_golden.h"
 #include "support/tiny_model.h"
 #include "tools/collector.h"
 
@@ -26,9 +26,8 @@ using namespace std::chrono_literals;
 constexpr auto kDeadline = 120s;
 
 std::unique_ptr<Engine> OpenTiny(const EngineOptions& options = {},
-                                 std::string_view architecture = "qwen3moe") {
-  absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Open(MakeTinySource(architecture), options);
+                                 const SynthSpec& spec = *TinySpec("qwen3moe")) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Open(MakeTinySource(spec), options);
   REQUIRE(engine.ok());
   return *std::move(engine);
 }
@@ -108,14 +107,12 @@ class Hold {
 }  // namespace
 
 TEST_CASE("the engine's greedy answer is that of transformers, alone and eight at once") {
-  for (const std::string name : {"llama", "qwen2", "qwen3", "qwen3moe"}) {
+  for (const std::string& name : RunnableTinyNames()) {
     CAPTURE(name);
-    auto golden = ReadGolden("models/" + name + ".txt");
-    REQUIRE(golden["greedy"].size() == 1);
-    const std::vector<TokenId> prompt(golden["prompt"][0].begin(), golden["prompt"][0].end());
-    const std::vector<TokenId> expected(golden["greedy"][0].begin(), golden["greedy"][0].end());
+    const TinyGolden golden = ReadTinyGolden(name);
+    const std::vector<TokenId>&prompt = golden.prompt, &expected = golden.greedy;
     for (const bool prefix_cache : {false, true}) {
-      const auto engine = OpenTiny({.prefix_cache = prefix_cache}, name);
+      const auto engine = OpenTiny({.prefix_cache = prefix_cache}, golden.spec);
       CHECK(Answer(*engine, Request("alone", prompt, 64)) == expected);
       std::vector<std::shared_ptr<Collector>> all;
       for (int i = 0; i < 8; ++i) {
