@@ -104,6 +104,16 @@ TEST_CASE("64 greedy tokens agree with transformers") {
   }
 }
 
+TEST_CASE("every architecture has a tiny model") {
+  for (const Architecture& architecture : AllArchitectures()) {
+    CAPTURE(architecture.name);
+    const std::vector<std::string> names = TinyNames();
+    CHECK(std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return TinySpec(name)->architecture == architecture.name;
+    }));
+  }
+}
+
 TEST_CASE("what the keys of a variant say is what sets its logits apart") {
   using Change = std::function<void(SynthSpec&)>;
   const struct {
@@ -116,13 +126,15 @@ TEST_CASE("what the keys of a variant say is what sets its logits apart") {
       {"mistral", "a window", [](SynthSpec& s) { s.sliding_window = 0; }},
       {"deepseek2", "scaling", [](SynthSpec& s) { s.yarn_factor = 0; }},
       {"deepseek2", "mscale_all_dim", [](SynthSpec& s) { s.yarn_log_multiplier = 0; }},
-      {"deepseek2", "groups", [](SynthSpec& s) { s.routing.num_groups = 0; }},
+      {"deepseek2", "groups",
+       [](SynthSpec& s) { s.routing.num_groups_used = s.routing.num_groups; }},
       {"deepseek2", "a correction bias", [](SynthSpec& s) { s.routing.correction_bias = false; }},
       {"deepseek2", "normalised weights", [](SynthSpec& s) { s.routing.weights_norm = false; }},
       {"deepseek2", "scaled weights", [](SynthSpec& s) { s.routing.weights_scale = 0; }},
       {"deepseek2", "sigmoid", [](SynthSpec& s) { s.routing.gating = 1; }},
       {"deepseek2_kimi", "beta_fast", [](SynthSpec& s) { s.yarn_beta_fast = 0; }},
-      {"deepseek2_v2", "groups", [](SynthSpec& s) { s.routing.num_groups = 0; }},
+      {"deepseek2_v2", "groups",
+       [](SynthSpec& s) { s.routing.num_groups_used = s.routing.num_groups; }},
       {"gpt-oss", "a short window", [](SynthSpec& s) { s.sliding_window = 64; }},
       {"gpt-oss", "scaling", [](SynthSpec& s) { s.yarn_factor = 0; }},
       {"glm4moe", "partial rotation", [](SynthSpec& s) { s.rope_dim = 0; }},

@@ -19,7 +19,8 @@ struct TinyGolden {
 // Of a name in TinyNames().
 TinyGolden ReadTinyGolden(const std::string& name);
 
-// The names whose architecture there is code for.
+// The names whose model the device CONCLAVE_DEVICE names can run: all on a CPU; another device may
+// lack a feature, and says so when the model is opened.
 std::vector<std::string> RunnableTinyNames();
 
 }  // namespace conclave::engine
