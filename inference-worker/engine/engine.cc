@@ -85,7 +85,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
       std::unique_ptr<Kernels> kernels,
       CreateKernels(
           {.device = options.device, .num_threads = options.num_threads, .isa = options.isa}));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(*source, *kernels));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                   OpenModel(*source, *kernels,
+                             options.numerics == "fast" ? Numerics::kFast : Numerics::kExact));
 
   const HParams& hparams = model->hparams();
   const KvLayout layout = model->kv_layout(options.kv_type == "f32" ? KvType::kF32 : KvType::kF16);

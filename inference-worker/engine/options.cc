@@ -23,6 +23,10 @@ absl::Status EngineOptions::Validate() const {
   if (kv_type != "f16" && kv_type != "f32") {
     return base::InvalidArgument(absl::StrCat("kv_type: \"", kv_type, "\" is neither f16 nor f32"));
   }
+  if (numerics != "exact" && numerics != "fast") {
+    return base::InvalidArgument(
+        absl::StrCat("numerics: \"", numerics, "\" is neither exact nor fast"));
+  }
   if (!device.empty() && device != "auto" && device != "cpu" && device != "cuda") {
     return base::InvalidArgument(
         absl::StrCat("device: \"", device, "\" is none of auto, cpu, cuda"));

@@ -17,6 +17,9 @@ struct EngineOptions {
   int64_t kv_bytes = 0;             // 0 = enough for max_sequences × 2048 tokens, within memory
   std::string kv_type = "f16";      // of stored keys and values: "f16" or "f32" (twice the memory)
   bool prefix_cache = true;
+  // "exact": a token's result depends on its own sequence alone, to the bit. "fast" gives that up
+  // where it pays: expanded latent attention for long prompts (docs/decisions/0009).
+  std::string numerics = "exact";
   std::string device;  // "" = CONCLAVE_DEVICE or cpu; "auto", "cpu", "cuda"
   std::string isa;     // "" = the best the machine has; "scalar", "avx2", "avx512"
 

@@ -46,6 +46,7 @@ struct Options {
   std::string device;
   std::string isa;
   std::string kv_type = "f16";
+  std::string numerics = "exact";
 };
 
 struct Result {
@@ -235,6 +236,7 @@ absl::Status Run(const Options& o) {
                                          .step_token_budget = o.step_tokens,
                                          .kv_type = o.kv_type,
                                          .prefix_cache = false,
+                                         .numerics = o.numerics,
                                          .device = o.device,
                                          .isa = o.isa}));
   report.open_ms = base::MillisBetween(start, base::Clock::System().Now());
@@ -265,6 +267,7 @@ int Main(int argc, char** argv) {
   options.Add("json", &o.json, "print JSON instead of a table");
   options.Add("device", &o.device, "auto, cpu or cuda; empty = CONCLAVE_DEVICE or cpu");
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
+  options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the engine");
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::Status status = Run(o);

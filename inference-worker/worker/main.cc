@@ -40,6 +40,8 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("step-token-budget", &e.step_token_budget, "tokens of one step", 16, 1 << 16);
   options.AddBytes("kv-bytes", &e.kv_bytes, "memory of the KV cache; 0 = chosen");
   options.AddChoice("kv-type", &e.kv_type, {"f16", "f32"}, "how keys and values are stored");
+  options.AddChoice("numerics", &e.numerics, {"exact", "fast"},
+                    "exact: the same tokens whatever the batch; fast: cheaper long prompts");
   options.Add("prefix-cache", &e.prefix_cache, "share the KV of equal prompt beginnings");
   options.Add("device", &e.device, "auto, cpu or cuda; empty = cpu");
   options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");

@@ -141,6 +141,8 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
   {
     const std::lock_guard lock(model->mutex_);
     model->status_.revision = *std::move(fingerprint);
+    // Other numerics, other outputs: no stream goes on from one to the other.
+    if (spec.engine.numerics == "fast") model->status_.revision += "+fast";
   }
   Settle(*model, backends::OpenBackend(model->backend_kind, spec));
   const HostedModel::Status status = model->status();

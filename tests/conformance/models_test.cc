@@ -5,8 +5,10 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <string>
 
+#include "engine/models/blocks/latent_attention.h"
 #include "support/tiny_golden.h"
 #include "support/tiny_model.h"
 
@@ -44,6 +46,23 @@ std::vector<SynthSpec> Variants(const std::string& name) {
     variants.push_back(spec);
   }
   return variants;
+}
+
+// The mean distance of two logits.
+double Apart(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double apart = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    apart += std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+  }
+  return apart / static_cast<double>(a.size());
+}
+
+// Blocks for the tokens, from `first` on.
+std::vector<int32_t> Blocks(int32_t first, const std::vector<TokenId>& tokens) {
+  std::vector<int32_t> blocks(tokens.size() / 16 + 1);
+  std::iota(blocks.begin(), blocks.end(), first);
+  return blocks;
 }
 
 }  // namespace
@@ -153,6 +172,44 @@ TEST_CASE("what the keys of a variant say is what sets its logits apart") {
     row.change(spec);
     ModelRig rig(MakeTinySource(spec), {.kv_type = KvType::kF32});
     CHECK(Distance(rig.Prefill(golden.prompt), golden) > 1e-2);
+  }
+}
+
+TEST_CASE("fast numerics expand latents for long prompts and stay close") {
+  for (const std::string& name : RunnableTinyNames()) {
+    SynthSpec spec = *TinySpec(name);
+    if (spec.architecture != "deepseek2") continue;
+    CAPTURE(name);
+    for (const DType dtype : {DType::kF32, DType::kQ8_0}) {
+      spec.weights = dtype;
+      const auto source = MakeTinySource(spec);
+      ModelRig exact(source, {.kv_type = KvType::kF32});
+      ModelRig fast(source, {.kv_type = KvType::kF32, .numerics = Numerics::kFast});
+      const int32_t expand_from = LatentAttention::ExpandFrom(exact.hparams());
+      REQUIRE(expand_from < 100);
+      const std::vector<TokenId> prompt = TinyPrompt(3, 2 * expand_from + 5, spec.vocab_size);
+      const std::vector<float> expected = exact.Prefill(prompt);
+      // Long enough at once: other sums, and with quantised weights other roundings to int8 too,
+      // which turn the choice of an expert here and there.
+      const double tolerance = dtype == DType::kF32 ? 1e-5 : 0.1;
+      const std::vector<float> expanded = fast.Prefill(prompt);
+      CHECK(Apart(expanded, expected) < tolerance);
+      CHECK(expanded != expected);
+      CHECK(Apart(fast.Prefill(prompt, {expand_from + 2, 3, expand_from}), expected) < tolerance);
+      // Short chunks are absorbed: the same bits.
+      CHECK(fast.Prefill(prompt, {expand_from - 1}) == expected);
+      // Beside others that are absorbed, before and after it.
+      const std::vector<TokenId> few(prompt.begin(), prompt.begin() + 5);
+      const std::vector<float> mixed = fast.Step(
+          {{few, 0, {0}}, {prompt, 0, Blocks(1, prompt)}, {few, 0, {40}}, {few, 0, {41}}});
+      const auto width = static_cast<int64_t>(spec.vocab_size);
+      const std::vector<float> alone(expected.begin(), expected.begin() + 5 * width);
+      const auto rows = static_cast<int64_t>(prompt.size());
+      CHECK(std::equal(alone.begin(), alone.end(), mixed.begin()));
+      CHECK(std::equal(expanded.begin(), expanded.end(), mixed.begin() + 5 * width));
+      CHECK(std::equal(alone.begin(), alone.end(), mixed.begin() + (5 + rows) * width));
+      CHECK(std::equal(alone.begin(), alone.end(), mixed.begin() + (10 + rows) * width));
+    }
   }
 }
 

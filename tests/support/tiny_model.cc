@@ -49,7 +49,7 @@ ModelRig::ModelRig(std::shared_ptr<const ModelSource> source, const RigOptions& 
     : source_(std::move(source)),
       kernels_(Take(
           CreateKernels({.device = {}, .num_threads = options.num_threads, .isa = options.isa}))),
-      model_(Take(OpenModel(*source_, *kernels_))),
+      model_(Take(OpenModel(*source_, *kernels_, options.numerics))),
       kv_(std::make_unique<KvStore>(
           Take(KvStore::Create(model_->kv_layout(options.kv_type), hparams().num_layers,
                                options.num_blocks, kernels_->memory())))),

@@ -30,6 +30,7 @@ struct RigOptions {
   std::string isa;
   KvType kv_type = KvType::kF16;
   int32_t num_blocks = 128;
+  Numerics numerics = Numerics::kExact;
 };
 
 // One model with its KV memory, driven row by row on the device CONCLAVE_DEVICE names.

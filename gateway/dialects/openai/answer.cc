@@ -30,7 +30,11 @@ std::string FingerprintOf(const v1::Accepted& accepted) {
   const size_t colon = revision.rfind(':');
   if (colon != std::string_view::npos) revision.remove_prefix(colon + 1);
   if (revision.empty()) return {};
-  return "fp_" + std::string(revision.substr(0, kDigits));
+  // What follows a plus sign is how the worker computes, where that is not exact.
+  const size_t plus = std::min(revision.find('+'), revision.size());
+  std::string fingerprint = "fp_" + std::string(revision.substr(0, std::min(plus, kDigits)));
+  if (plus < revision.size()) fingerprint += "_" + std::string(revision.substr(plus + 1));
+  return fingerprint;
 }
 
 void TextOrNull(JsonWriter& json, std::string_view key, bool has, std::string_view text) {

@@ -40,6 +40,9 @@ absl::Status Kernels::Require(Feature feature) const {
     case Feature::kLatentAttention:
       what = "latent attention";
       break;
+    case Feature::kExpandedAttention:
+      what = "expanded latent attention (numerics: fast)";
+      break;
     case Feature::kGatedAdd:
       what = "shared experts with a gate";
       break;

@@ -96,9 +96,24 @@ struct AttentionArgs {
   int64_t q_stride = 0;
   float* out = nullptr;  // [row][head][value_dim]
   int64_t out_stride = 0;
+  int32_t max_span_rows = INT32_MAX;    // spans of more rows are left out
   int32_t window = 0;                   // a row sees that many tokens, itself the last; 0 = all
   const float* sinks = nullptr;         // [head]: a logit that joins the softmax without a value
   const float* alibi_slopes = nullptr;  // [head]: a score loses slope · distance
+};
+
+// Latent attention where keys and values of every head are made from the latents first, for spans
+// of many rows: fewer operations than Attention over the latents, and other bits.
+struct ExpandedAttentionArgs {
+  KvLayout layout;  // of the latents: values_in_keys
+  const void* kv = nullptr;
+  const PackedMatrix* keys = nullptr;    // [head][head_dim - rope][latent]
+  const PackedMatrix* values = nullptr;  // [head][value_dim][latent]
+  float scale = 0;
+  const float* q = nullptr;  // [row][head][head_dim], what rotates last
+  int64_t q_stride = 0;
+  float* out = nullptr;  // [row][head][value_dim]
+  int64_t out_stride = 0;
 };
 
 // Sequences whose tokens all see each other, nothing kept: encoders. Rows of sequence i are
@@ -135,7 +150,8 @@ enum class Feature {
   kAttentionSinks,   // AttentionArgs::sinks
   kAlibi,            // AttentionArgs::alibi_slopes
   kLatentAttention,  // KvLayout::values_in_keys, MatmulHeads, CopyRows
-  kGatedAdd,         // AddGated
+  kExpandedAttention,
+  kGatedAdd,  // AddGated
   kScale,
   kLayerNorm,
 };
@@ -231,6 +247,8 @@ class Kernels {
   // Causal: the row at position p sees positions 0..p, all of which StoreKv has written. Prefill
   // in chunks of any size and decode give the same bits.
   virtual void Attention(const AttentionArgs& args) = 0;
+  // One span of the step, numbered as BeginStep had them.
+  virtual void ExpandedAttention(const ExpandedAttentionArgs& args, int32_t span) = 0;
   virtual void DenseAttention(const DenseAttentionArgs& args) = 0;
 
   // --- lookups ---

@@ -8,17 +8,17 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenBloom(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenDeepseek2(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenGlm4Moe(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenLlama(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenMinimaxM2(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen2Moe(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(Binder& binder, Kernels& kernels);
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen3Moe(Binder& binder, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenBloom(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenDeepseek2(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenGlm4Moe(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenLlama(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenMinimaxM2(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen2Moe(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(const Loading& load);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen3Moe(const Loading& load);
 
 namespace {
 
@@ -33,12 +33,13 @@ constexpr Architecture kArchitectures[] = {
 
 std::span<const Architecture> AllArchitectures() { return kArchitectures; }
 
-absl::StatusOr<std::unique_ptr<Model>> OpenModel(const ModelSource& source, Kernels& kernels) {
+absl::StatusOr<std::unique_ptr<Model>> OpenModel(const ModelSource& source, Kernels& kernels,
+                                                 Numerics numerics) {
   ASSIGN_OR_RETURN(const std::string_view name, source.Architecture());
   for (const Architecture& architecture : kArchitectures) {
     if (architecture.name != name) continue;
     Binder binder(source);
-    return architecture.open(binder, kernels);
+    return architecture.open({.binder = binder, .kernels = kernels, .numerics = numerics});
   }
   std::string known;
   for (const Architecture& architecture : kArchitectures) {

@@ -16,6 +16,11 @@
 
 namespace conclave::engine {
 
+// What a model may do to be faster. kExact keeps the promise of one result whatever the batch, the
+// chunks, the prefix cache and resumption; kFast gives it up where that pays
+// (docs/decisions/0009).
+enum class Numerics { kExact, kFast };
+
 // One step's work, borrowed for the call. Rows are tokens; rows of a sequence lie together.
 struct StepContext {
   Kernels& kernels;
@@ -53,10 +58,17 @@ class Model {
   HParams hparams_;
 };
 
+// What a model is opened with.
+struct Loading {
+  Binder& binder;
+  Kernels& kernels;
+  Numerics numerics = Numerics::kExact;
+};
+
 struct Architecture {
   std::string_view name;  // general.architecture
-  // Reads, checks, binds and packs. The model keeps views into the source of `binder`.
-  absl::StatusOr<std::unique_ptr<Model>> (*open)(Binder& binder, Kernels& kernels);
+  // Reads, checks, binds and packs. The model keeps views into the source of the binder.
+  absl::StatusOr<std::unique_ptr<Model>> (*open)(const Loading& load);
 };
 
 // Every architecture there is code for.
@@ -64,6 +76,7 @@ std::span<const Architecture> AllArchitectures();
 
 // Finds the row by general.architecture and opens it. UNIMPLEMENTED names an unknown one and those
 // that are known.
-absl::StatusOr<std::unique_ptr<Model>> OpenModel(const ModelSource& source, Kernels& kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenModel(const ModelSource& source, Kernels& kernels,
+                                                 Numerics numerics = Numerics::kExact);
 
 }  // namespace conclave::engine

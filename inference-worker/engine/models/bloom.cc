@@ -6,8 +6,8 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenBloom(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "bloom"));
+absl::StatusOr<std::unique_ptr<Model>> OpenBloom(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(load.binder.source(), "bloom"));
   return Decoder::Open(std::move(hparams),
                        {.norm = NormKind::kLayer,
                         .embedding_norm = true,
@@ -17,7 +17,7 @@ absl::StatusOr<std::unique_ptr<Model>> OpenBloom(Binder& binder, Kernels& kernel
                         .fused_qkv = true,
                         .activation = Activation::kGeluTanh,
                         .gated_ffn = false},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -11,16 +11,16 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenDeepseek2(Binder& binder, Kernels& kernels) {
+absl::StatusOr<std::unique_ptr<Model>> OpenDeepseek2(const Loading& load) {
   ASSIGN_OR_RETURN(HParams hparams,
-                   ReadHParams(binder.source(), "deepseek2", {.router_renormalize = false}));
+                   ReadHParams(load.binder.source(), "deepseek2", {.router_renormalize = false}));
   if (hparams.kv_lora == 0) {
-    return base::InvalidArgument(std::string(binder.source().path()) +
+    return base::InvalidArgument(std::string(load.binder.source().path()) +
                                  ": deepseek2.attention.kv_lora_rank: missing or 0");
   }
   return Decoder::Open(std::move(hparams),
                        {.rope_style = RopeStyle::kNorm, .selection_bias = BiasRule::kOptional},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -9,10 +9,11 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "gemma3", {.window_pattern = 6}));
+absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams,
+                   ReadHParams(load.binder.source(), "gemma3", {.window_pattern = 6}));
   ASSIGN_OR_RETURN(const double local_base,
-                   binder.source().GetFloat("gemma3.rope.freq_base_swa", 1.0, 1e15, 10000.0));
+                   load.binder.source().GetFloat("gemma3.rope.freq_base_swa", 1.0, 1e15, 10000.0));
   // The 27B alone scales by the size its heads would have if they made up `hidden`.
   constexpr int32_t kLayersOf27B = 62;
   if (hparams.num_layers == kLayersOf27B) {
@@ -25,7 +26,7 @@ absl::StatusOr<std::unique_ptr<Model>> OpenGemma3(Binder& binder, Kernels& kerne
                         .local_rope_base = local_base,
                         .qk_norm = QkNorm::kHead,
                         .activation = Activation::kGeluTanh},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -7,15 +7,15 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenGlm4Moe(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(binder.source(), "glm4moe",
+absl::StatusOr<std::unique_ptr<Model>> OpenGlm4Moe(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(load.binder.source(), "glm4moe",
                                                    {.router_score = RouterScore::kSigmoid}));
   return Decoder::Open(std::move(hparams),
                        {.ffn_norm = "post_attention_norm",
                         .qkv_bias = BiasRule::kRequired,
                         .qk_norm = QkNorm::kOptionalHead,
                         .selection_bias = BiasRule::kRequired},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -7,8 +7,8 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(binder.source(), "gpt-oss",
+absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(load.binder.source(), "gpt-oss",
                                                    {.router_score = RouterScore::kSoftmaxOfSelected,
                                                     .router_renormalize = false,
                                                     .window_pattern = 2}));
@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<Model>> OpenGptOss(Binder& binder, Kernels& kerne
                         .sinks = true,
                         .activation = Activation::kSwigluOai,
                         .expert_bias = BiasRule::kRequired},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -7,13 +7,14 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenLlama(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "llama", {.window_pattern = 0}));
+absl::StatusOr<std::unique_ptr<Model>> OpenLlama(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams,
+                   ReadHParams(load.binder.source(), "llama", {.window_pattern = 0}));
   return Decoder::Open(std::move(hparams),
                        {.rope_style = RopeStyle::kNorm,
                         .qkv_bias = BiasRule::kOptional,
                         .attention_output_bias = BiasRule::kOptional},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

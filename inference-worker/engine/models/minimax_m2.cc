@@ -6,12 +6,11 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenMinimaxM2(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(binder.source(), "minimax-m2",
+absl::StatusOr<std::unique_ptr<Model>> OpenMinimaxM2(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(load.binder.source(), "minimax-m2",
                                                    {.router_score = RouterScore::kSigmoid}));
   return Decoder::Open(std::move(hparams),
-                       {.qk_norm = QkNorm::kRow, .selection_bias = BiasRule::kRequired}, binder,
-                       kernels);
+                       {.qk_norm = QkNorm::kRow, .selection_bias = BiasRule::kRequired}, load);
 }
 
 }  // namespace conclave::engine

@@ -4,9 +4,9 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "qwen2"));
-  return Decoder::Open(std::move(hparams), {.qkv_bias = BiasRule::kRequired}, binder, kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen2(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(load.binder.source(), "qwen2"));
+  return Decoder::Open(std::move(hparams), {.qkv_bias = BiasRule::kRequired}, load);
 }
 
 }  // namespace conclave::engine

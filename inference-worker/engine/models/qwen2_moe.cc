@@ -6,12 +6,12 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen2Moe(Binder& binder, Kernels& kernels) {
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen2Moe(const Loading& load) {
   ASSIGN_OR_RETURN(HParams hparams,
-                   ReadMoeHParams(binder.source(), "qwen2moe", {.router_renormalize = false}));
+                   ReadMoeHParams(load.binder.source(), "qwen2moe", {.router_renormalize = false}));
   if (hparams.shared_ffn == 0) hparams.shared_ffn = hparams.ffn;  // what older files leave out
   return Decoder::Open(std::move(hparams), {.qkv_bias = BiasRule::kRequired, .shared_gate = true},
-                       binder, kernels);
+                       load);
 }
 
 }  // namespace conclave::engine

@@ -5,9 +5,9 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(binder.source(), "qwen3"));
-  return Decoder::Open(std::move(hparams), {.qk_norm = QkNorm::kHead}, binder, kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen3(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadHParams(load.binder.source(), "qwen3"));
+  return Decoder::Open(std::move(hparams), {.qk_norm = QkNorm::kHead}, load);
 }
 
 }  // namespace conclave::engine

@@ -5,9 +5,9 @@
 
 namespace conclave::engine {
 
-absl::StatusOr<std::unique_ptr<Model>> OpenQwen3Moe(Binder& binder, Kernels& kernels) {
-  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(binder.source(), "qwen3moe"));
-  return Decoder::Open(std::move(hparams), {.qk_norm = QkNorm::kHead}, binder, kernels);
+absl::StatusOr<std::unique_ptr<Model>> OpenQwen3Moe(const Loading& load) {
+  ASSIGN_OR_RETURN(HParams hparams, ReadMoeHParams(load.binder.source(), "qwen3moe"));
+  return Decoder::Open(std::move(hparams), {.qk_norm = QkNorm::kHead}, load);
 }
 
 }  // namespace conclave::engine

@@ -14,10 +14,11 @@ namespace {
 constexpr int kBlockTokens = KvLayout::kBlockTokens;
 
 // Query rows of a span for one kv head, token by token, its heads side by side.
-void MakeTasks(std::span<const AttentionSpan> spans, int32_t kv_heads, int32_t group,
-               std::vector<AttentionTask>& tasks) {
+void MakeTasks(std::span<const AttentionSpan> spans, int32_t max_span_rows, int32_t kv_heads,
+               int32_t group, std::vector<AttentionTask>& tasks) {
   tasks.clear();
   for (size_t s = 0; s < spans.size(); ++s) {
+    if (spans[s].rows > max_span_rows) continue;
     const int32_t rows = spans[s].rows * group;
     for (int32_t head = 0; head < kv_heads; ++head) {
       for (int32_t first = 0; first < rows; first += kAttentionRows) {
@@ -94,7 +95,7 @@ void CpuKernels::AttendSpans(const AttentionArgs& args, std::span<const Attentio
   CHECK(layout.num_kv_heads > 0 && args.num_heads % layout.num_kv_heads == 0);
   CHECK(layout.value_dim <= kMaxValueDim);
   const int32_t group = args.num_heads / layout.num_kv_heads;
-  MakeTasks(spans, layout.num_kv_heads, group, attention_tasks_);
+  MakeTasks(spans, args.max_span_rows, layout.num_kv_heads, group, attention_tasks_);
   pool_.ParallelFor(static_cast<int64_t>(attention_tasks_.size()), [&](int64_t index, int) {
     const AttentionTask& task = attention_tasks_[static_cast<size_t>(index)];
     const AttentionSpan& span = spans[static_cast<size_t>(task.span)];

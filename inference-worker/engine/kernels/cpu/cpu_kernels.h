@@ -72,6 +72,7 @@ class CpuKernels final : public Kernels {
   void StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride, const float* v,
                int64_t v_stride) override;
   void Attention(const AttentionArgs& args) override;
+  void ExpandedAttention(const ExpandedAttentionArgs& args, int32_t span) override;
   void DenseAttention(const DenseAttentionArgs& args) override;
   void EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
                  int64_t out_stride) override;
@@ -108,6 +109,13 @@ class CpuKernels final : public Kernels {
   void StoreSpans(const KvLayout& layout, std::byte* kv, std::span<const AttentionSpan> spans,
                   const float* k, int64_t k_stride, const float* v, int64_t v_stride);
   void AttendSpans(const AttentionArgs& args, std::span<const AttentionSpan> spans, bool causal);
+  // The first `tokens` keys of a span's blocks as rows without gaps.
+  void UnpackKeys(const KvLayout& layout, const std::byte* kv, const int32_t* blocks,
+                  int32_t tokens, float* out);
+  // MatmulHeads for some heads; x and y begin with those of the first.
+  void MultiplyHeads(const PackedMatrix& weight, int64_t first_head, int64_t heads, const float* x,
+                     int64_t x_stride, int64_t x_head, int64_t rows, float* y, int64_t y_stride,
+                     int64_t y_head);
 
   friend class FfnRun;
 
@@ -118,6 +126,7 @@ class CpuKernels final : public Kernels {
   Buffer int8_scratch_;
   Buffer ffn_scratch_;
   Buffer dense_kv_scratch_;
+  Buffer latent_scratch_;
   // Lists of the call that runs; members so that steps do not allocate them anew.
   std::vector<int64_t> slot_starts_;
   std::vector<int32_t> row_of_slot_;

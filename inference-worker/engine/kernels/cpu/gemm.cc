@@ -104,15 +104,21 @@ void CpuKernels::Matmul(std::span<const MatmulOutput> outputs, const float* x, i
 void CpuKernels::MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride,
                              int64_t x_head, int64_t rows, float* y, int64_t y_stride,
                              int64_t y_head) {
+  MultiplyHeads(weight, 0, weight.num_matrices(), x, x_stride, x_head, rows, y, y_stride, y_head);
+}
+
+void CpuKernels::MultiplyHeads(const PackedMatrix& weight, int64_t first_head, int64_t heads,
+                               const float* x, int64_t x_stride, int64_t x_head, int64_t rows,
+                               float* y, int64_t y_stride, int64_t y_head) {
   if (rows <= 0) return;
-  const int64_t heads = weight.num_matrices();
   const int64_t cols = weight.in();
-  Int8Rows int8;  // those of a head are neighbours
+  Int8Rows int8;                                   // those of a head are neighbours
+  const int64_t inputs = x_head == 0 ? 1 : heads;  // heads may share theirs
   if (TakesInt8(weight.kind())) {
     CHECK(cols % kGroup == 0);
-    int8 = Int8Rows::In(Scratch(int8_scratch_, Int8Rows::Bytes(heads * rows, cols)), heads * rows,
+    int8 = Int8Rows::In(Scratch(int8_scratch_, Int8Rows::Bytes(inputs * rows, cols)), inputs * rows,
                         cols);
-    ForRows(heads * rows, cols / 8, [&](int64_t first, int64_t last) {
+    ForRows(inputs * rows, cols / 8, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         isa_.quantize_int8(x + i % rows * x_stride + i / rows * x_head, cols, int8.q + i * cols,
                            int8.scales + i * int8.groups(),
@@ -124,12 +130,12 @@ void CpuKernels::MatmulHeads(const PackedMatrix& weight, const float* x, int64_t
   pool_.ParallelFor(heads * tasks, [&](int64_t task, int) {
     const int64_t head = task / tasks;
     const int64_t first_panel = task % tasks * kTaskPanels;
-    PanelRun run =
-        RunOver(weight, head, first_panel, std::min(kTaskPanels, weight.panels() - first_panel));
+    PanelRun run = RunOver(weight, first_head + head, first_panel,
+                           std::min(kTaskPanels, weight.panels() - first_panel));
     const int64_t block = RowsPerBlock(weight);
     for (int64_t row = 0; row < rows; row += block) {
       run.m = std::min(block, rows - row);
-      run.int8 = RowsFrom(int8, head * rows + row);
+      run.int8 = RowsFrom(int8, (x_head == 0 ? 0 : head) * rows + row);
       run.x = x + row * x_stride + head * x_head;
       run.x_stride = x_stride;
       run.y = y + row * y_stride + head * y_head + first_panel * kPanelRows;

@@ -266,6 +266,9 @@ void CudaKernels::CopyRows(const float*, int64_t, int64_t, int64_t, float*, int6
 }
 void CudaKernels::Softmax(float*, int64_t, int64_t, int64_t) { unimplemented_ = "Softmax"; }
 void CudaKernels::DenseAttention(const DenseAttentionArgs&) { unimplemented_ = "DenseAttention"; }
+void CudaKernels::ExpandedAttention(const ExpandedAttentionArgs&, int32_t) {
+  unimplemented_ = "ExpandedAttention";
+}
 
 absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices, CudaDevices());

@@ -90,6 +90,7 @@ class CudaKernels final : public Kernels {
                  int64_t) override;
   void Softmax(float*, int64_t, int64_t, int64_t) override;
   void DenseAttention(const DenseAttentionArgs&) override;
+  void ExpandedAttention(const ExpandedAttentionArgs&, int32_t) override;
 
  private:
   const std::shared_ptr<CudaMemory> memory_;

@@ -5,7 +5,9 @@
 namespace conclave::engine {
 
 absl::StatusOr<std::unique_ptr<Model>> Decoder::Open(HParams hparams, const DecoderTraits& traits,
-                                                     Binder& binder, Kernels& kernels) {
+                                                     const Loading& load) {
+  Binder& binder = load.binder;
+  Kernels& kernels = load.kernels;
   ASSIGN_OR_RETURN(Embedding embedding, Embedding::Bind(binder, kernels, hparams, traits));
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(hparams), std::move(embedding)));
   const HParams& h = decoder->hparams_;
@@ -16,7 +18,7 @@ absl::StatusOr<std::unique_ptr<Model>> Decoder::Open(HParams hparams, const Deco
     }
   }
   for (int32_t i = 0; i < h.num_layers; ++i) {
-    ASSIGN_OR_RETURN(Layer layer, BindLayer(binder, kernels, h, traits, i));
+    ASSIGN_OR_RETURN(Layer layer, BindLayer(load, h, traits, i));
     decoder->layers_.push_back(std::move(layer));
   }
   ASSIGN_OR_RETURN(decoder->output_norm_,
@@ -25,9 +27,11 @@ absl::StatusOr<std::unique_ptr<Model>> Decoder::Open(HParams hparams, const Deco
   return decoder;
 }
 
-absl::StatusOr<Decoder::Layer> Decoder::BindLayer(Binder& binder, Kernels& kernels,
-                                                  const HParams& h, const DecoderTraits& traits,
+absl::StatusOr<Decoder::Layer> Decoder::BindLayer(const Loading& load, const HParams& h,
+                                                  const DecoderTraits& traits,
                                                   int32_t layer_index) {
+  Binder& binder = load.binder;
+  Kernels& kernels = load.kernels;
   const std::string prefix = "blk." + std::to_string(layer_index) + ".";
   const auto bind_norm = [&](std::string_view name) {
     return Norm::Bind(binder, kernels, prefix + std::string(name), h.hidden, h.norm_eps,
@@ -37,8 +41,7 @@ absl::StatusOr<Decoder::Layer> Decoder::BindLayer(Binder& binder, Kernels& kerne
   layer.slides = h.slides[static_cast<size_t>(layer_index)];
   ASSIGN_OR_RETURN(layer.attention_norm, bind_norm("attn_norm"));
   if (h.kv_lora > 0) {
-    ASSIGN_OR_RETURN(layer.attention,
-                     LatentAttention::Bind(binder, kernels, h, layer_index, prefix));
+    ASSIGN_OR_RETURN(layer.attention, LatentAttention::Bind(load, h, layer_index, prefix));
   } else {
     ASSIGN_OR_RETURN(layer.attention,
                      Attention::Bind(binder, kernels, h, traits, layer_index, prefix));

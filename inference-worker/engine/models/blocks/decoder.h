@@ -29,7 +29,7 @@ namespace conclave::engine {
 class Decoder final : public Model {
  public:
   static absl::StatusOr<std::unique_ptr<Model>> Open(HParams hparams, const DecoderTraits& traits,
-                                                     Binder& binder, Kernels& kernels);
+                                                     const Loading& load);
 
   KvLayout kv_layout(KvType type) const override;
   int64_t ScratchBytes(int64_t rows) const override;
@@ -60,7 +60,7 @@ class Decoder final : public Model {
   Decoder(HParams hparams, Embedding embedding)
       : Model(std::move(hparams)), embedding_(std::move(embedding)) {}
 
-  static absl::StatusOr<Layer> BindLayer(Binder& binder, Kernels& kernels, const HParams& hparams,
+  static absl::StatusOr<Layer> BindLayer(const Loading& load, const HParams& hparams,
                                          const DecoderTraits& traits, int32_t layer_index);
   Scratch TakeScratch(Arena& arena, int64_t rows) const;
   void Attend(const StepContext& step, const Layer& layer, const Scratch& scratch,

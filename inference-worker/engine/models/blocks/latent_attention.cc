@@ -1,7 +1,10 @@
 #include "engine/models/blocks/latent_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "engine/quant/format.h"
@@ -36,59 +39,113 @@ DType TurnedType(DType dtype) {
   return alone ? dtype : DType::kF16;
 }
 
-struct Halves {
-  PackedMatrix to_latent, from_latent;
-};
-
-// attn_kv_b holds for each head the rows of W_UK, then those of W_UV, [nope + value][latent].
-absl::StatusOr<Halves> SplitHeads(Binder& binder, Kernels& kernels, const std::string& name,
-                                  const Widths& w) {
-  const int64_t head_rows = w.nope + w.value;
-  ASSIGN_OR_RETURN(const TensorView both, binder.Get(name, Shape({w.heads * head_rows, w.latent})));
-  const QuantFormat* const from = FindFormat(both.dtype);
-  if (from == nullptr) {
-    return base::Unimplemented(std::string(binder.source().path()) + ": " + name +
-                               ": no arithmetic for " + std::string(NameOf(both.dtype)));
+// Matrices of a head turned over: [heads][rows][cols] to [heads][cols][rows].
+class TurnedStack final {
+ public:
+  static absl::StatusOr<TurnedStack> Make(DType from, int64_t heads, int64_t rows, int64_t cols) {
+    TurnedStack stack;
+    stack.view_ = {.dtype = TurnedType(from), .shape = Shape({heads, cols, rows})};
+    ASSIGN_OR_RETURN(stack.bytes_, Buffer::Allocate(stack.view_.bytes()));
+    stack.view_.data = stack.bytes_.data();
+    return stack;
   }
-  TensorView values{.dtype = both.dtype, .shape = Shape({w.heads, w.value, w.latent})};
-  ASSIGN_OR_RETURN(Buffer value_bytes, Buffer::Allocate(values.bytes()));
-  TensorView keys{.dtype = TurnedType(both.dtype), .shape = Shape({w.heads, w.latent, w.nope})};
-  ASSIGN_OR_RETURN(Buffer key_bytes, Buffer::Allocate(keys.bytes()));
-  const QuantFormat* const to = FindFormat(keys.dtype);
-  std::vector<float> row(static_cast<size_t>(w.latent));
-  std::vector<float> turned(static_cast<size_t>(w.latent * w.nope));
-  for (int64_t head = 0; head < w.heads; ++head) {
-    for (int64_t i = 0; i < w.nope; ++i) {
-      from->dequantize_row(both.row(head * head_rows + i), row.data(), w.latent);
-      for (int64_t j = 0; j < w.latent; ++j) {
-        turned[static_cast<size_t>(j * w.nope + i)] = row[static_cast<size_t>(j)];
+
+  // `row(i)` of the head as the file has it.
+  template <typename Row>
+  void Fill(const QuantFormat& from, int64_t head, const Row& row) {
+    const int64_t cols = view_.shape[1], rows = view_.shape[2];
+    std::vector<float> values(static_cast<size_t>(cols));
+    std::vector<float> turned(static_cast<size_t>(rows * cols));
+    for (int64_t i = 0; i < rows; ++i) {
+      from.dequantize_row(row(i), values.data(), cols);
+      for (int64_t j = 0; j < cols; ++j) {
+        turned[static_cast<size_t>(j * rows + i)] = values[static_cast<size_t>(j)];
       }
     }
-    to->quantize_row(turned.data(), key_bytes.data() + head * w.latent * keys.row_bytes(),
-                     w.latent * w.nope);
-    std::memcpy(value_bytes.data() + head * w.value * values.row_bytes(),
-                both.row(head * head_rows + w.nope),
-                static_cast<size_t>(w.value * values.row_bytes()));
+    FindFormat(view_.dtype)
+        ->quantize_row(turned.data(), bytes_.data() + head * cols * view_.row_bytes(), rows * cols);
   }
-  keys.data = key_bytes.data();
-  values.data = value_bytes.data();
-  binder.source().DoneWith(both);
-  Halves halves;
-  ASSIGN_OR_RETURN(halves.to_latent, PackAs(binder, kernels, name, keys));
-  ASSIGN_OR_RETURN(halves.from_latent, PackAs(binder, kernels, name, values));
-  return halves;
+
+  const TensorView& view() const { return view_; }
+
+ private:
+  TensorView view_;
+  Buffer bytes_;
+};
+
+struct HeadMatrices {
+  PackedMatrix to_latent, keys_from_latent, from_latent;
+};
+
+absl::StatusOr<const QuantFormat*> FormatOf(const Binder& binder, const std::string& name,
+                                            const TensorView& view) {
+  const QuantFormat* const format = FindFormat(view.dtype);
+  if (format != nullptr) return format;
+  return base::Unimplemented(std::string(binder.source().path()) + ": " + name +
+                             ": no arithmetic for " + std::string(NameOf(view.dtype)));
 }
 
-absl::StatusOr<Halves> BindHalves(Binder& binder, Kernels& kernels, const std::string& prefix,
-                                  const Widths& w) {
+// Rows of every head that lie `head_rows` apart, as one stack.
+absl::StatusOr<PackedMatrix> PackRowsOfHeads(const Loading& load, const std::string& name,
+                                             const TensorView& all, int64_t heads,
+                                             int64_t head_rows, int64_t first, int64_t count) {
+  TensorView part{.dtype = all.dtype, .shape = Shape({heads, count, all.cols()})};
+  ASSIGN_OR_RETURN(Buffer bytes, Buffer::Allocate(part.bytes()));
+  const int64_t head_bytes = count * part.row_bytes();
+  for (int64_t head = 0; head < heads; ++head) {
+    std::memcpy(bytes.data() + head * head_bytes, all.row(head * head_rows + first),
+                static_cast<size_t>(head_bytes));
+  }
+  part.data = bytes.data();
+  return PackAs(load.binder, load.kernels, name, part);
+}
+
+// attn_kv_b holds for each head the rows of W_UK, then those of W_UV, [nope + value][latent].
+absl::StatusOr<HeadMatrices> BindTogether(const Loading& load, const std::string& name,
+                                          const Widths& w) {
+  const int64_t head_rows = w.nope + w.value;
+  ASSIGN_OR_RETURN(const TensorView both,
+                   load.binder.Get(name, Shape({w.heads * head_rows, w.latent})));
+  ASSIGN_OR_RETURN(const QuantFormat* const from, FormatOf(load.binder, name, both));
+  HeadMatrices matrices;
+  ASSIGN_OR_RETURN(matrices.from_latent,
+                   PackRowsOfHeads(load, name, both, w.heads, head_rows, w.nope, w.value));
+  if (load.numerics == Numerics::kFast) {
+    ASSIGN_OR_RETURN(matrices.keys_from_latent,
+                     PackRowsOfHeads(load, name, both, w.heads, head_rows, 0, w.nope));
+  }
+  ASSIGN_OR_RETURN(TurnedStack turned, TurnedStack::Make(both.dtype, w.heads, w.nope, w.latent));
+  for (int64_t head = 0; head < w.heads; ++head) {
+    turned.Fill(*from, head, [&](int64_t i) { return both.row(head * head_rows + i); });
+  }
+  ASSIGN_OR_RETURN(matrices.to_latent, PackAs(load.binder, load.kernels, name, turned.view()));
+  load.binder.source().DoneWith(both);
+  return matrices;
+}
+
+absl::StatusOr<HeadMatrices> BindHeads(const Loading& load, const std::string& prefix,
+                                       const Widths& w) {
   const std::string both = prefix + "attn_kv_b.weight";
-  if (binder.source().FindTensor(both) != nullptr) return SplitHeads(binder, kernels, both, w);
-  Halves halves;
-  ASSIGN_OR_RETURN(halves.to_latent, BindPacked(binder, kernels, prefix + "attn_k_b.weight",
-                                                Shape({w.heads, w.latent, w.nope})));
-  ASSIGN_OR_RETURN(halves.from_latent, BindPacked(binder, kernels, prefix + "attn_v_b.weight",
-                                                  Shape({w.heads, w.value, w.latent})));
-  return halves;
+  if (load.binder.source().FindTensor(both) != nullptr) return BindTogether(load, both, w);
+  HeadMatrices matrices;
+  const std::string name = prefix + "attn_k_b.weight";
+  if (load.numerics == Numerics::kFast) {
+    ASSIGN_OR_RETURN(const TensorView keys,
+                     load.binder.Get(name, Shape({w.heads, w.latent, w.nope})));
+    ASSIGN_OR_RETURN(const QuantFormat* const from, FormatOf(load.binder, name, keys));
+    ASSIGN_OR_RETURN(TurnedStack turned, TurnedStack::Make(keys.dtype, w.heads, w.latent, w.nope));
+    for (int64_t head = 0; head < w.heads; ++head) {
+      turned.Fill(*from, head, [&](int64_t i) { return keys.row(head * w.latent + i); });
+    }
+    ASSIGN_OR_RETURN(matrices.keys_from_latent,
+                     PackAs(load.binder, load.kernels, name, turned.view()));
+  }
+  ASSIGN_OR_RETURN(matrices.to_latent,
+                   BindPacked(load.binder, load.kernels, name, Shape({w.heads, w.latent, w.nope})));
+  ASSIGN_OR_RETURN(matrices.from_latent,
+                   BindPacked(load.binder, load.kernels, prefix + "attn_v_b.weight",
+                              Shape({w.heads, w.value, w.latent})));
+  return matrices;
 }
 
 }  // namespace
@@ -119,10 +176,23 @@ KvLayout LatentAttention::Layout(const HParams& h, KvType type) {
           .values_in_keys = true};
 }
 
-absl::StatusOr<LatentAttention> LatentAttention::Bind(Binder& binder, Kernels& kernels,
-                                                      const HParams& h, int32_t layer_index,
+int32_t LatentAttention::ExpandFrom(const HParams& h) {
+  const Widths w(h);
+  const int64_t expansion = w.latent * (w.nope + w.value);
+  const int64_t saved = w.key + w.latent - (h.head_dim + w.value);
+  if (saved <= 0) return std::numeric_limits<int32_t>::max();
+  return static_cast<int32_t>(std::min<int64_t>(expansion / saved + 1, 1 << 24));
+}
+
+absl::StatusOr<LatentAttention> LatentAttention::Bind(const Loading& load, const HParams& h,
+                                                      int32_t layer_index,
                                                       const std::string& prefix) {
+  Binder& binder = load.binder;
+  Kernels& kernels = load.kernels;
   RETURN_IF_ERROR(kernels.Require(Feature::kLatentAttention));
+  if (load.numerics == Numerics::kFast) {
+    RETURN_IF_ERROR(kernels.Require(Feature::kExpandedAttention));
+  }
   const Widths w(h);
   const auto bind = [&](const char* name, int64_t out, int64_t in) {
     return Linear::Bind(binder, kernels, prefix + name, out, in, BiasRule::kNone);
@@ -142,9 +212,10 @@ absl::StatusOr<LatentAttention> LatentAttention::Bind(Binder& binder, Kernels& k
   ASSIGN_OR_RETURN(attention.latent_, bind("attn_kv_a_mqa", w.key, h.hidden));
   ASSIGN_OR_RETURN(attention.latent_norm_,
                    Norm::Bind(binder, kernels, prefix + "attn_kv_a_norm", w.latent, h.norm_eps));
-  ASSIGN_OR_RETURN(Halves halves, BindHalves(binder, kernels, prefix, w));
-  attention.to_latent_ = std::move(halves.to_latent);
-  attention.from_latent_ = std::move(halves.from_latent);
+  ASSIGN_OR_RETURN(HeadMatrices matrices, BindHeads(load, prefix, w));
+  attention.to_latent_ = std::move(matrices.to_latent);
+  attention.from_latent_ = std::move(matrices.from_latent);
+  attention.keys_from_latent_ = std::move(matrices.keys_from_latent);
   ASSIGN_OR_RETURN(attention.output_, bind("attn_output", h.hidden, w.heads * w.value));
   return attention;
 }
@@ -168,21 +239,68 @@ void LatentAttention::Apply(const StepContext& step, const HParams& h, const Rot
                rotation.cos_sin);
   kernels.Rope(rope.style(), s.key + w.latent, w.key, rows, 1, h.rope.dim, rope.dim(),
                rotation.cos_sin);
-  kernels.MatmulHeads(to_latent_, s.q, q_stride, h.head_dim, rows, s.query, w.heads * w.key, w.key);
-  kernels.CopyRows(s.q + w.nope, h.head_dim, rows * w.heads, w.rope, s.query + w.latent, w.key);
   void* const kv = step.kv.layer(layer_index_);
   kernels.StoreKv(step.kv.layout(), kv, s.key, w.key, nullptr, 0);
+  const int32_t absorb_to =
+      keys_from_latent_.empty() ? std::numeric_limits<int32_t>::max() : ExpandFrom(h) - 1;
+  Absorbed(step, h, s, kv, absorb_to);
+  for (size_t i = 0; i < step.spans.size(); ++i) {
+    if (step.spans[i].rows <= absorb_to) continue;
+    kernels.ExpandedAttention({.layout = step.kv.layout(),
+                               .kv = kv,
+                               .keys = &keys_from_latent_,
+                               .values = &from_latent_,
+                               .scale = scale_,
+                               .q = s.q,
+                               .q_stride = q_stride,
+                               .out = s.attended,
+                               .out_stride = w.heads * w.value},
+                              static_cast<int32_t>(i));
+  }
+  kernels.Matmul({output_.To(out, h.hidden)}, s.attended, w.heads * w.value, rows);
+}
+
+void LatentAttention::Absorbed(const StepContext& step, const HParams& h, const LatentScratch& s,
+                               const void* kv, int32_t max_span_rows) const {
+  const Widths w(h);
+  Kernels& kernels = step.kernels;
+  const int64_t q_stride = w.heads * h.head_dim;
+  const int64_t query_stride = w.heads * w.key;
+  const int64_t seen_stride = w.heads * w.latent;
+  const int64_t out_stride = w.heads * w.value;
+  // Runs of spans side by side, as few as there are: all of a step, unless some are expanded.
+  const auto for_runs = [&](const auto& do_rows) {
+    int64_t first = 0, rows = 0;
+    for (const AttentionSpan& span : step.spans) {
+      if (span.rows <= max_span_rows) {
+        if (rows == 0) first = span.first_row;
+        rows += span.rows;
+      } else if (rows > 0) {
+        do_rows(first, rows);
+        rows = 0;
+      }
+    }
+    if (rows > 0) do_rows(first, rows);
+  };
+  for_runs([&](int64_t first, int64_t rows) {
+    const float* const q = s.q + first * q_stride;
+    float* const query = s.query + first * query_stride;
+    kernels.MatmulHeads(to_latent_, q, q_stride, h.head_dim, rows, query, query_stride, w.key);
+    kernels.CopyRows(q + w.nope, h.head_dim, rows * w.heads, w.rope, query + w.latent, w.key);
+  });
   kernels.Attention({.layout = step.kv.layout(),
                      .kv = kv,
                      .num_heads = h.num_heads,
                      .scale = scale_,
                      .q = s.query,
-                     .q_stride = w.heads * w.key,
+                     .q_stride = query_stride,
                      .out = s.seen,
-                     .out_stride = w.heads * w.latent});
-  kernels.MatmulHeads(from_latent_, s.seen, w.heads * w.latent, w.latent, rows, s.attended,
-                      w.heads * w.value, w.value);
-  kernels.Matmul({output_.To(out, h.hidden)}, s.attended, w.heads * w.value, rows);
+                     .out_stride = seen_stride,
+                     .max_span_rows = max_span_rows});
+  for_runs([&](int64_t first, int64_t rows) {
+    kernels.MatmulHeads(from_latent_, s.seen + first * seen_stride, seen_stride, w.latent, rows,
+                        s.attended + first * out_stride, out_stride, w.value);
+  });
 }
 
 }  // namespace conclave::engine

@@ -50,6 +50,15 @@ TEST_CASE("a completion in one piece") {
   CHECK(h.inference.requests[0].meta().request_id() == "req_test");
 }
 
+TEST_CASE("the fingerprint names numerics that are not exact") {
+  Harness h;
+  h.inference.events = TextScript({"Hel", "lo"});
+  h.inference.events[0].mutable_accepted()->set_model_revision("sha256:0123456789abcdef+fast");
+  const RecordingWriter answer = h.Call("POST", kPath, Body());
+  CHECK(answer.response.body.find(R"("system_fingerprint":"fp_0123456789ab_fast")") !=
+        std::string::npos);
+}
+
 TEST_CASE("a stream, byte for byte") {
   Harness h;
   h.inference.events = TextScript({"Hel", "lo"});

@@ -84,6 +84,9 @@ struct IsaTable {
   void (*rope)(RopeStyle style, float* head, int32_t rope_dim, const float* cos_sin);
   // One token's key or value vector into its tile: element d at [d · element_stride].
   void (*store_half)(const float* x, int64_t n, uint16_t* out, int64_t element_stride);
+  // Element d of token t of a K tile to out[t · out_stride + d].
+  void (*unpack_keys)(const std::byte* tile, bool half, int64_t head_dim, int64_t tokens,
+                      float* out, int64_t out_stride);
   void (*attend)(const AttentionTile& tile);
 };
 

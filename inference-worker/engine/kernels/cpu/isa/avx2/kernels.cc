@@ -39,6 +39,7 @@ const IsaTable& Avx2Table() {
       .softmax = avx2::Softmax,
       .rope = avx2::Rope,
       .store_half = avx2::StoreHalves,
+      .unpack_keys = avx2::UnpackKeys,
       .attend = avx2::Attend,
   };
   return kTable;

@@ -39,6 +39,7 @@ const IsaTable& Avx512Table() {
       .softmax = avx512::Softmax,
       .rope = avx512::Rope,
       .store_half = avx512::StoreHalves,
+      .unpack_keys = avx512::UnpackKeys,
       .attend = avx512::Attend,
   };
   return kTable;

@@ -247,6 +247,27 @@ void AttendAny(const AttentionTile& tile) {
   }
 }
 
+template <bool half>
+void UnpackTile(const std::byte* tile, int64_t head_dim, int64_t tokens, float* out,
+                int64_t out_stride) {
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const int64_t rows = head_dim - d < 16 ? head_dim - d : 16;
+    F32x16 v[16];
+    for (int i = 0; i < 16; ++i) v[i] = i < rows ? LoadCached<half>(tile, d + i) : Set1(0.0f);
+    Transpose(v);
+    for (int64_t t = 0; t < tokens; ++t) StoreN(out + t * out_stride + d, v[t], rows);
+  }
+}
+
+void UnpackKeys(const std::byte* tile, bool half, int64_t head_dim, int64_t tokens, float* out,
+                int64_t out_stride) {
+  if (half) {
+    UnpackTile<true>(tile, head_dim, tokens, out, out_stride);
+  } else {
+    UnpackTile<false>(tile, head_dim, tokens, out, out_stride);
+  }
+}
+
 void Attend(const AttentionTile& tile) {
   return tile.half ? AttendAny<true>(tile) : AttendAny<false>(tile);
 }

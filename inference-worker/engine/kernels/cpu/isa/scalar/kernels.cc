@@ -39,6 +39,7 @@ const IsaTable& ScalarTable() {
       .softmax = scalar::Softmax,
       .rope = scalar::Rope,
       .store_half = scalar::StoreHalves,
+      .unpack_keys = scalar::UnpackKeys,
       .attend = scalar::Attend,
   };
   return kTable;
