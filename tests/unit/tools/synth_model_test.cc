@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
+#include <string>
 #include <vector>
 
 #include "engine/quant/format.h"
@@ -44,6 +46,48 @@ TEST_CASE("values depend on seed and tensor name") {
   CHECK(MakeSynthModel(spec)->Serialize() == one);
   spec.seed = 2;
   CHECK(MakeSynthModel(spec)->Serialize() != one);
+}
+
+TEST_CASE("every tiny model can be made, and widened in a type of long blocks") {
+  for (const std::string& name : TinyNames()) {
+    CAPTURE(name);
+    CHECK(MakeSynthModel(*TinySpec(name)).ok());
+    SynthSpec spec = Widened(*TinySpec(name));
+    spec.weights = spec.experts = spec.embedding = spec.head = DType::kQ4_K;
+    CHECK(MakeSynthModel(spec).status() == absl::OkStatus());
+  }
+}
+
+TEST_CASE("experts apart hold the values of the experts in one") {
+  const std::vector<std::byte> one = MakeSynthModel(*TinySpec("mixtral"))->Serialize();
+  const std::vector<std::byte> many = MakeSynthModel(*TinySpec("mixtral_apart"))->Serialize();
+  const auto stacked = *OpenGgufBytes(one, "stacked"), apart = *OpenGgufBytes(many, "apart");
+  const TensorView stack = stacked->FindTensor("blk.1.ffn_down_exps.weight")->view;
+  CHECK(apart->FindTensor("blk.1.ffn_down_exps.weight") == nullptr);
+  for (int64_t e = 0; e < 8; ++e) {
+    const TensorEntry* entry = apart->FindTensor("blk.1.ffn_down." + std::to_string(e) + ".weight");
+    REQUIRE(entry != nullptr);
+    const TensorView part = stack.Slice(e);
+    REQUIRE(entry->view.bytes() == part.bytes());
+    CHECK(std::memcmp(entry->view.data, part.data, static_cast<size_t>(part.bytes())) == 0);
+  }
+}
+
+TEST_CASE("rows that fit no block take the type there is for them") {
+  SynthSpec spec = *ShapeByName("deepseek-v2-lite");
+  spec.num_layers = 2;
+  spec.vocab_size = 8;
+  spec.weights = spec.experts = spec.embedding = spec.head = DType::kQ4_K;
+  spec.num_experts = 2;  // enough for the types
+  spec.num_experts_used = 1;
+  const std::vector<std::byte> bytes = MakeSynthModel(spec)->Serialize();
+  const auto source = *OpenGgufBytes(bytes, "lite");
+  const auto type = [&](const char* name) { return source->FindTensor(name)->view.dtype; };
+  CHECK(type("blk.0.ffn_up.weight") == DType::kQ4_K);
+  CHECK(type("blk.0.ffn_down.weight") == DType::kQ5_0);       // 10944
+  CHECK(type("blk.1.ffn_down_exps.weight") == DType::kQ5_0);  // 1408
+  CHECK(type("blk.1.attn_k_b.weight") == DType::kQ5_0);       // 128
+  CHECK(type("blk.1.attn_v_b.weight") == DType::kQ4_K);
 }
 
 TEST_CASE("what cannot be made up is refused") {
