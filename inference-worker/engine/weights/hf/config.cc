@@ -113,8 +113,11 @@ absl::Status ReadShape(ConfigReader& config, const ShapeDefaults& defaults, HfMo
                                  kConfigSizeMax, &model->num_kv_heads,
                                  defaults.kv_heads == 0 ? model->num_heads : defaults.kv_heads));
   const int64_t share = std::max<int64_t>(1, model->hidden / model->num_heads);
-  ASSIGN_OR_RETURN(model->head_dim, config.Int("head_dim", 1, kConfigSizeMax,
+  ASSIGN_OR_RETURN(model->head_dim, config.Int("head_dim", 1, kConfigHeadMax,
                                                defaults.head_dim == 0 ? share : defaults.head_dim));
+  if (model->head_dim > kConfigHeadMax) {
+    return config.Get("num_attention_heads").Error("heads of more than 65536 elements");
+  }
   config.Set("attention.key_length", model->head_dim);
   config.Set("attention.value_length", model->head_dim);
   return absl::OkStatus();

@@ -19,6 +19,7 @@ namespace conclave::engine {
 inline constexpr int64_t kConfigSizeMax = int64_t{1} << 24;
 inline constexpr int64_t kConfigLayersMax = 1024;
 inline constexpr int64_t kConfigExpertsMax = 4096;
+inline constexpr int64_t kConfigHeadMax = 1 << 16;
 
 // UNIMPLEMENTED "<path>: <what> is not supported".
 absl::Status FieldNotSupported(const base::JsonValue& field, std::string_view what);
