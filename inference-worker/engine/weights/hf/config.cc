@@ -99,9 +99,8 @@ absl::Status ReadSizes(ConfigReader& config, const ShapeDefaults& defaults, HfMo
   RETURN_IF_ERROR(config.CopyInt("vocab_size", "vocab_size", 1, kConfigSizeMax, nullptr,
                                  OrRequired(defaults.vocabulary)));
   RETURN_IF_ERROR(config.CopyInt("intermediate_size", "feed_forward_length", 1, kConfigSizeMax));
-  ASSIGN_OR_RETURN(const int64_t context, config.Int("max_position_embeddings", 1, kConfigSizeMax,
-                                                     OrRequired(defaults.context)));
-  config.Set("context_length", std::min(context, defaults.context_max));
+  RETURN_IF_ERROR(config.CopyInt("max_position_embeddings", "context_length", 1, kConfigSizeMax,
+                                 nullptr, OrRequired(defaults.context)));
   ASSIGN_OR_RETURN(const double eps, config.Number("rms_norm_eps", 1e-12, 1, defaults.rms_eps));
   config.Set("attention.layer_norm_rms_epsilon", eps);
   return absl::OkStatus();

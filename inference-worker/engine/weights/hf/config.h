@@ -66,7 +66,6 @@ struct ShapeDefaults {
   int64_t heads = 0, kv_heads = 0;  // kv_heads: as many as heads
   int64_t head_dim = 0;             // 0: hidden / heads
   int64_t vocabulary = 0, context = 0;
-  int64_t context_max = kConfigSizeMax;  // a bound on what is said, where there is one
   double rms_eps = 1e-6;
 };
 // block_count, embedding_length, attention.{head_count, layer_norm_rms_epsilon}, vocab_size,
@@ -97,8 +96,9 @@ enum class GatingFunction : int64_t { kSoftmax = 1, kSigmoid = 2 };
 // rope.freq_base, rope.dimension_count and rope.scaling.* (rope.cc).
 struct RopeDefaults {
   double theta = 10000;
-  double partial = 1;   // of a head rotates
-  int64_t rotated = 0;  // elements of a head that rotate, whatever else is said; 0 = not given
+  double partial = 1;        // of a head rotates
+  int64_t rotated = 0;       // elements of a head that rotate, whatever else is said; 0 = not given
+  bool whole_heads = false;  // a part is refused
   // DeepSeek: YaRN scales the logits by mscale_all_dim and leaves the rotation's length alone.
   bool scales_logits = false;
   // gpt-oss: YaRN's bounds are not rounded to whole pairs.
@@ -112,8 +112,8 @@ absl::Status ReadRopeParameters(ConfigReader& config, const base::JsonValue& par
 // Which layers see a window only, by layer_types; `otherwise` where there are none.
 absl::StatusOr<std::vector<bool>> ReadLayerTypes(const ConfigReader& config, int64_t num_layers,
                                                  std::vector<bool> otherwise);
-// attention.sliding_window, and attention.sliding_window_pattern unless it is what the architecture
-// assumes: of `period` layers the last one sees everything (0: none does).
+// attention.sliding_window where any layer slides, and attention.sliding_window_pattern unless it
+// is what the architecture assumes: of `period` layers the last one sees everything (0: none does).
 void SetWindow(ConfigReader& config, int64_t window, const std::vector<bool>& slides,
                int64_t period);
 

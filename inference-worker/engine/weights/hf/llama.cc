@@ -1,7 +1,6 @@
 // Llama 2 and 3, Mistral and Mixtral. Rows of queries and keys are put in pairs; Mixtral keeps its
 // experts apart (w1 the gate, w3 up, w2 down) or, where transformers wrote them as it holds them,
 // in one stack.
-#include <algorithm>
 #include <vector>
 
 #include "engine/weights/hf/config.h"
@@ -45,19 +44,17 @@ absl::Status ReadLlama(ConfigReader& config, HfModel* model) {
   RETURN_IF_ERROR(config.ExpectText("hidden_act", "silu"));
   RETURN_IF_ERROR(config.ExpectFlag("mlp_bias", false));
   RETURN_IF_ERROR(ReadShape(config, {}, model));
-  return ReadRope(config, {}, model);
+  return ReadRope(config, {.whole_heads = true}, model);
 }
 
 absl::Status ReadMistral(ConfigReader& config, HfModel* model) {
-  ASSIGN_OR_RETURN(const int64_t window,
-                   config.Int("sliding_window", 1, kConfigSizeMax, kConfigSizeMax));
   RETURN_IF_ERROR(config.ExpectText("hidden_act", "silu"));
-  // Within one window sliding changes nothing; beyond it the answer would be another.
-  RETURN_IF_ERROR(ReadShape(config, {.context_max = window}, model));
-  if (window < kConfigSizeMax) {
+  RETURN_IF_ERROR(ReadShape(config, {}, model));
+  if (!config.Get("sliding_window").missing()) {
+    ASSIGN_OR_RETURN(const int64_t window, config.Int("sliding_window", 1, kConfigSizeMax));
     SetWindow(config, window, std::vector<bool>(static_cast<size_t>(model->num_layers), true), 0);
   }
-  return ReadRope(config, {}, model);
+  return ReadRope(config, {.whole_heads = true}, model);
 }
 
 absl::Status ReadMixtral(ConfigReader& config, HfModel* model) {

@@ -1,6 +1,7 @@
 // Qwen 2 and 3, dense and as mixtures. Qwen 2 has biases on queries, keys and values, Qwen 3 a norm
 // per head; the mixture of Qwen 2 has a shared expert behind a gate of its own.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "engine/weights/hf/config.h"
@@ -45,25 +46,23 @@ constexpr TensorRule kLayers[] = {
 // Which layers slide where layer_types does not say.
 using Pattern = bool (*)(int64_t layer, int64_t max_window_layers);
 
+absl::Status ReadWindows(ConfigReader& config, Pattern pattern, const HfModel& model) {
+  ASSIGN_OR_RETURN(const bool slides, config.Flag("use_sliding_window", false));
+  ASSIGN_OR_RETURN(const int64_t first, config.Int("max_window_layers", 0, kConfigSizeMax, 28));
+  std::vector<bool> windows;
+  for (int64_t i = 0; i < model.num_layers; ++i) windows.push_back(slides && pattern(i, first));
+  ASSIGN_OR_RETURN(windows, ReadLayerTypes(config, model.num_layers, std::move(windows)));
+  if (std::find(windows.begin(), windows.end(), true) == windows.end()) return absl::OkStatus();
+  if (!slides) return config.Get("layer_types").Error("slides without use_sliding_window");
+  ASSIGN_OR_RETURN(const int64_t window, config.Int("sliding_window", 1, kConfigSizeMax, 4096));
+  SetWindow(config, window, windows, 1);
+  return absl::OkStatus();
+}
+
 absl::Status ReadQwen(ConfigReader& config, Pattern pattern, HfModel* model) {
   RETURN_IF_ERROR(config.ExpectText("hidden_act", "silu"));
-  ASSIGN_OR_RETURN(const bool slides, config.Flag("use_sliding_window", false));
-  ASSIGN_OR_RETURN(const int64_t layers, config.Int("num_hidden_layers", 1, kConfigLayersMax));
-  ASSIGN_OR_RETURN(const int64_t first, config.Int("max_window_layers", 0, kConfigSizeMax, 28));
-  std::vector<bool> windows(static_cast<size_t>(layers), false);
-  if (slides) {
-    for (int64_t i = 0; i < layers; ++i) windows[static_cast<size_t>(i)] = pattern(i, first);
-  }
-  ASSIGN_OR_RETURN(windows, ReadLayerTypes(config, layers, windows));
-  const bool any = std::find(windows.begin(), windows.end(), true) != windows.end();
-  if (any && !slides) return config.Get("layer_types").Error("slides without use_sliding_window");
-  int64_t window = kConfigSizeMax;  // may be 0 where nothing slides
-  if (any) {
-    ASSIGN_OR_RETURN(window, config.Int("sliding_window", 1, kConfigSizeMax, 4096));
-  }
-  // Within one window sliding changes nothing; beyond it the answer would be another.
-  RETURN_IF_ERROR(ReadShape(config, {.context_max = window}, model));
-  SetWindow(config, window, windows, 0);
+  RETURN_IF_ERROR(ReadShape(config, {}, model));
+  RETURN_IF_ERROR(ReadWindows(config, pattern, *model));
   return ReadRope(config, {}, model);
 }
 

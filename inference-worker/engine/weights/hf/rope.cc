@@ -94,6 +94,9 @@ absl::StatusOr<int64_t> RotatedElements(const ConfigReader& config, const JsonVa
   ASSIGN_OR_RETURN(const auto partial, field.OptionalNumber(0, 1));
   const double share = static_cast<double>(model.head_dim) * partial.value_or(defaults.partial);
   if (share < 2) return field.Error("rotates less than two elements of a head");
+  if (defaults.whole_heads && share < static_cast<double>(model.head_dim)) {
+    return FieldNotSupported(field, "a part of a head");
+  }
   return static_cast<int64_t>(share);
 }
 
