@@ -307,7 +307,7 @@ TEST_CASE("a folder that does not fit its config.json is refused with the field 
   };
   refused(R"("rope_scaling":{"rope_type":"dynamic","factor":2})",
           "config.json: rope_scaling.rope_type: \"dynamic\" is not supported");
-  refused(R"("mlp_bias":true)", "config.json: mlp_bias: a bias in the feed-forward");
+  refused(R"("mlp_bias":true)", "config.json: mlp_bias: true is not supported");
   refused(R"("quantization_config":{"quant_method":"bitsandbytes"})",
           "quantization_config.quant_method: \"bitsandbytes\" is not supported");
   refused(R"("quantization_config":{"quant_method":"gptq","bits":3,"group_size":32})", "3 bits");
