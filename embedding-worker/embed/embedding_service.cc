@@ -93,9 +93,9 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
                        : model.Prepare(from.text(), truncate, param);
       RETURN_IF_ERROR(input.status());
       truncated_.push_back(input->truncated);
-      tokens_.push_back(static_cast<int32_t>(input->ids.size()));
+      tokens_.push_back(static_cast<int32_t>(input->tokens.ids.size()));
       prompt_tokens_ += tokens_.back();
-      batch.inputs.push_back(std::move(input->ids));
+      batch.inputs.push_back(std::move(input->tokens));
     }
     tokenize_ms_ = MillisBetween(arrived_, Clock::System().Now());
     batch.abandoned = [self = shared_from_this()] { return self->cancelled_.load(); };

@@ -24,7 +24,7 @@ struct Settings {
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
-  options.Add("model", &s->model, "[name=]folder of the model, as Hugging Face lays it out");
+  options.Add("model", &s->model, "[name=]path of the model: a GGUF file or a Hugging Face folder");
   options.Add("aliases", &s->aliases, "further names");
   options.Add("worker-id", &s->worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->server);

@@ -36,11 +36,13 @@ uint64_t HashFile(const fs::path& path, uint64_t hash) {
   return hash;
 }
 
-std::string Revision(const fs::path& folder) {
+std::string Revision(const fs::path& path) {
   uint64_t hash = 0xCBF29CE484222325u;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) hash = HashFile(path, hash);
   for (const char* name : {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors",
                            "1_Pooling/config.json", "modules.json"}) {
-    hash = HashFile(folder / name, hash);
+    hash = HashFile(path / name, hash);
   }
   return absl::StrCat(absl::Hex(hash, absl::kZeroPad16));
 }
@@ -82,7 +84,8 @@ absl::StatusOr<Input> ServedModel::Prepare(std::vector<TokenId> ids, Truncate tr
     }
   }
   Input input;
-  const auto room = static_cast<size_t>(encoder_->info().tokens_max) - 2;
+  const TextFrame& frame = encoder_->frame();
+  const auto room = static_cast<size_t>(std::max(encoder_->info().tokens_max - frame.size(), 0));
   if (ids.size() > room) {
     if (truncate == Truncate::kNone) {
       return Bad(param, absl::StrCat("has ", ids.size(), " tokens, the model takes ", room));
@@ -94,10 +97,10 @@ absl::StatusOr<Input> ServedModel::Prepare(std::vector<TokenId> ids, Truncate tr
       ids.resize(room);
     }
   }
-  input.ids.reserve(ids.size() + 2);
-  input.ids.push_back(tokenizer.bos());
-  input.ids.insert(input.ids.end(), ids.begin(), ids.end());
-  input.ids.push_back(tokenizer.eos());
+  std::vector<TokenId>& all = input.tokens.ids;
+  for (const std::vector<TokenId>* part : {&frame.prefix, &std::as_const(ids), &frame.suffix}) {
+    all.insert(all.end(), part->begin(), part->end());
+  }
   return input;
 }
 
@@ -110,13 +113,13 @@ std::vector<float> Finish(std::vector<float> vector, int32_t dimensions, bool no
 
 absl::StatusOr<std::unique_ptr<ServedModel>> OpenServedModel(std::string name,
                                                              std::vector<std::string> aliases,
-                                                             const std::string& folder,
+                                                             const std::string& path,
                                                              const EncoderOptions& options,
                                                              const BatcherOptions& batcher) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Encoder> encoder, OpenEncoder(folder, options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Encoder> encoder, OpenEncoder(path, options));
   struct stat info {};
-  ::stat((folder + "/config.json").c_str(), &info);
-  return std::make_unique<ServedModel>(std::move(name), std::move(aliases), Revision(folder),
+  if (::stat((path + "/config.json").c_str(), &info) != 0) ::stat(path.c_str(), &info);
+  return std::make_unique<ServedModel>(std::move(name), std::move(aliases), Revision(path),
                                        info.st_mtim.tv_sec, std::move(encoder), batcher);
 }
 

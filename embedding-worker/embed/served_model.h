@@ -16,7 +16,7 @@ namespace conclave::embed {
 enum class Truncate { kEnd, kStart, kNone };
 
 struct Input {
-  std::vector<TokenId> ids;  // special tokens included
+  TokenSequence tokens;  // special tokens included
   bool truncated = false;
 };
 
@@ -53,10 +53,10 @@ class ServedModel final {
 // The vector a caller asked for: the first `dimensions` of it (0 = all), normalised if wanted.
 std::vector<float> Finish(std::vector<float> vector, int32_t dimensions, bool normalize);
 
-// Opens the folder and fingerprints it.
+// Opens the file or folder and fingerprints it.
 absl::StatusOr<std::unique_ptr<ServedModel>> OpenServedModel(std::string name,
                                                              std::vector<std::string> aliases,
-                                                             const std::string& folder,
+                                                             const std::string& path,
                                                              const EncoderOptions& options,
                                                              const BatcherOptions& batcher);
 

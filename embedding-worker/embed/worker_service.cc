@@ -28,10 +28,10 @@ void WorkerService::Describe(pb::ModelStatus* to) const {
   to->set_context_length(info.tokens_max);
   to->set_created_unix(model_->created_unix());
   pb::ModelDetails* details = to->mutable_details();
-  details->set_format("safetensors");
+  details->set_format(info.format);
   details->set_family(info.family);
   details->set_parameter_size(absl::StrFormat("%.1fM", static_cast<double>(info.parameters) / 1e6));
-  details->set_quantization("F32");
+  details->set_quantization(info.quantization);
   details->set_parameters(info.parameters);
   details->set_size_bytes(info.weight_bytes);
   details->set_embedding_length(info.dimensions);

@@ -1,0 +1,147 @@
+#include "embed/encoder_folder.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/tokenizer/load.h"
+#include "engine/weights/safetensors.h"
+
+namespace conclave::embed {
+namespace {
+
+namespace fs = std::filesystem;
+using base::JsonDocument;
+using base::JsonValue;
+
+constexpr uintmax_t kConfigBytesMax = 4 << 20;
+constexpr uintmax_t kTokenizerBytesMax = 128 << 20;
+
+absl::StatusOr<std::string> ReadText(const fs::path& path, uintmax_t bytes_max) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) {
+    return base::NotFound(absl::StrCat(path.string(), ": no such file"));
+  }
+  if (fs::file_size(path, error) > bytes_max || error) {
+    return base::InvalidArgument(
+        absl::StrCat(path.string(), ": larger than ", bytes_max, " bytes"));
+  }
+  std::ifstream file(path, std::ios::binary);
+  return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+absl::StatusOr<JsonDocument> ReadJson(const fs::path& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadText(path, kConfigBytesMax));
+  auto doc = JsonDocument::Parse(text);
+  if (!doc.ok()) return base::Annotate(doc.status(), path.string());
+  return doc;
+}
+
+bool Exists(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+// The text of tokenizer.json, or nothing where vocab.txt has to do.
+absl::StatusOr<std::string> ReadTokenizerJson(const fs::path& folder) {
+  if (!Exists(folder / "tokenizer.json")) return std::string();
+  return ReadText(folder / "tokenizer.json", kTokenizerBytesMax);
+}
+
+absl::StatusOr<std::unique_ptr<engine::Tokenizer>> MakeTokenizer(const fs::path& folder,
+                                                                 const std::string& json) {
+  if (!json.empty()) {
+    auto tokenizer = engine::LoadTokenizerJson(json);
+    if (!tokenizer.ok()) {
+      return base::Annotate(tokenizer.status(), (folder / "tokenizer.json").string());
+    }
+    return tokenizer;
+  }
+  bool lower_case = true;
+  if (Exists(folder / "tokenizer_config.json")) {
+    ASSIGN_OR_RETURN(const JsonDocument config, ReadJson(folder / "tokenizer_config.json"));
+    ASSIGN_OR_RETURN(const auto given, config.root().Get("do_lower_case").OptionalBool());
+    lower_case = given.value_or(true);
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadText(folder / "vocab.txt", kTokenizerBytesMax));
+  auto tokenizer = engine::LoadVocabTxt(text, lower_case);
+  if (!tokenizer.ok()) return base::Annotate(tokenizer.status(), (folder / "vocab.txt").string());
+  return tokenizer;
+}
+
+// A classifier over the sequence is a reranker; else what the pooling module says, and without one
+// the mean.
+absl::StatusOr<Pooling> ReadPooling(const JsonValue& config, const fs::path& path) {
+  if (const JsonValue names = config.Get("architectures"); names.is_array() && names.size() > 0) {
+    ASSIGN_OR_RETURN(const std::string name, names.At(0).AsString());
+    if (name.ends_with("ForSequenceClassification")) return Pooling::kRank;
+  }
+  if (!Exists(path)) return Pooling::kMean;
+  ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
+  constexpr std::pair<const char*, Pooling> kModes[] = {
+      {"pooling_mode_mean_tokens", Pooling::kMean},
+      {"pooling_mode_cls_token", Pooling::kCls},
+      {"pooling_mode_lasttoken", Pooling::kLast}};
+  int modes = 0;
+  Pooling pooling = Pooling::kMean;
+  bool other = false;
+  doc.root().ForEachMember([&](std::string_view key, const JsonValue& value) {
+    const auto on = value.OptionalBool();
+    if (!key.starts_with("pooling_mode_") || !on.ok() || !on->value_or(false)) return;
+    ++modes;
+    other = true;
+    for (const auto& [name, mode] : kModes) {
+      if (key != name) continue;
+      pooling = mode;
+      other = false;
+    }
+  });
+  if (modes == 1 && !other) return pooling;
+  return base::Unimplemented(
+      absl::StrCat(path.string(), ": expected one of mean, cls or last pooling"));
+}
+
+// Whether the list of modules ends in a normalisation.
+absl::StatusOr<bool> ReadNormalize(const fs::path& path) {
+  if (!Exists(path)) return false;
+  ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
+  bool normalize = false;
+  for (size_t i = 0; i < doc.root().size(); ++i) {
+    ASSIGN_OR_RETURN(const std::string type, doc.root().At(i).Get("type").AsString());
+    if (type.ends_with(".Normalize")) normalize = true;
+    if (type.ends_with(".Dense")) {
+      return base::Unimplemented(absl::StrCat(path.string(), ": a dense layer after the pooling"));
+    }
+  }
+  return normalize;
+}
+
+absl::StatusOr<int32_t> ReadTokensMax(const fs::path& path) {
+  if (!Exists(path)) return 0;
+  ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
+  auto length = doc.root().Get("max_seq_length").OptionalInt(3, 1 << 20);
+  if (!length.ok()) return base::Annotate(length.status(), path.string());
+  return static_cast<int32_t>(length->value_or(0));
+}
+
+}  // namespace
+
+absl::StatusOr<EncoderFile> OpenEncoderFolder(const std::string& path) {
+  const fs::path folder(path);
+  ASSIGN_OR_RETURN(const JsonDocument config, ReadJson(folder / "config.json"));
+  EncoderFile file{.format = "safetensors"};
+  ASSIGN_OR_RETURN(const std::string json, ReadTokenizerJson(folder));
+  ASSIGN_OR_RETURN(file.tokenizer, MakeTokenizer(folder, json));
+  ASSIGN_OR_RETURN(file.pooling, ReadPooling(config.root(), folder / "1_Pooling" / "config.json"));
+  ASSIGN_OR_RETURN(file.normalize, ReadNormalize(folder / "modules.json"));
+  ASSIGN_OR_RETURN(file.tokens_max, ReadTokensMax(folder / "sentence_bert_config.json"));
+  ASSIGN_OR_RETURN(auto raw, engine::OpenSafetensors(path));
+  auto source = NameEncoderTensors(config.root(), json, std::move(raw));
+  if (!source.ok()) return base::Annotate(source.status(), path);
+  file.source = *std::move(source);
+  return file;
+}
+
+}  // namespace conclave::embed
