@@ -71,6 +71,36 @@ absl::StatusOr<std::unique_ptr<engine::Tokenizer>> MakeTokenizer(const fs::path&
   return tokenizer;
 }
 
+struct PoolingName {
+  std::string_view word;         // as newer files say it
+  std::string_view switch_name;  // as older ones do, with a switch for each way
+  Pooling pooling;
+};
+constexpr PoolingName kPoolings[] = {{"mean", "pooling_mode_mean_tokens", Pooling::kMean},
+                                     {"cls", "pooling_mode_cls_token", Pooling::kCls},
+                                     {"lasttoken", "pooling_mode_lasttoken", Pooling::kLast}};
+
+// What the pooling module's configuration says.
+absl::StatusOr<Pooling> ReadPoolingModule(const JsonValue& root) {
+  ASSIGN_OR_RETURN(const auto word, root.Get("pooling_mode").OptionalString());
+  if (word.has_value()) {
+    for (const PoolingName& name : kPoolings) {
+      if (*word == name.word) return name.pooling;
+    }
+    return base::Unimplemented(
+        absl::StrCat("pooling_mode: \"", word->substr(0, 64), "\" is not supported"));
+  }
+  std::vector<std::string> on;
+  root.ForEachMember([&](std::string_view key, const JsonValue& value) {
+    const bool set = value.is_bool() && *value.AsBool();
+    if (key.starts_with("pooling_mode_") && set) on.emplace_back(key);
+  });
+  for (const PoolingName& name : kPoolings) {
+    if (on.size() == 1 && on[0] == name.switch_name) return name.pooling;
+  }
+  return base::Unimplemented("expected one of mean, cls and last pooling");
+}
+
 // A classifier over the sequence is a reranker; else what the pooling module says, and without one
 // the mean.
 absl::StatusOr<Pooling> ReadPooling(const JsonValue& config, const fs::path& path) {
@@ -80,27 +110,9 @@ absl::StatusOr<Pooling> ReadPooling(const JsonValue& config, const fs::path& pat
   }
   if (!Exists(path)) return Pooling::kMean;
   ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
-  constexpr std::pair<const char*, Pooling> kModes[] = {
-      {"pooling_mode_mean_tokens", Pooling::kMean},
-      {"pooling_mode_cls_token", Pooling::kCls},
-      {"pooling_mode_lasttoken", Pooling::kLast}};
-  int modes = 0;
-  Pooling pooling = Pooling::kMean;
-  bool other = false;
-  doc.root().ForEachMember([&](std::string_view key, const JsonValue& value) {
-    const auto on = value.OptionalBool();
-    if (!key.starts_with("pooling_mode_") || !on.ok() || !on->value_or(false)) return;
-    ++modes;
-    other = true;
-    for (const auto& [name, mode] : kModes) {
-      if (key != name) continue;
-      pooling = mode;
-      other = false;
-    }
-  });
-  if (modes == 1 && !other) return pooling;
-  return base::Unimplemented(
-      absl::StrCat(path.string(), ": expected one of mean, cls or last pooling"));
+  auto pooling = ReadPoolingModule(doc.root());
+  if (!pooling.ok()) return base::Annotate(pooling.status(), path.string());
+  return pooling;
 }
 
 // Whether the list of modules ends in a normalisation.

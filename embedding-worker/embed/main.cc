@@ -65,9 +65,9 @@ std::vector<std::string> Aliases(const Settings& s, const std::string& name) {
 
 absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
   const NamedPath from = ParseModel(s.model);
-  ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
-                   OpenServedModel(from.name, Aliases(s, from.name), from.path, s.encoder,
-                                   s.batcher));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ServedModel> model,
+      OpenServedModel(from.name, Aliases(s, from.name), from.path, s.encoder, s.batcher));
   base::LogInfo("model loaded", {{"model", model->name()}, {"revision", model->revision()}});
   EmbedWorker worker(std::move(model), s.server, s.worker_id);
   RETURN_IF_ERROR(worker.Start());

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -52,6 +54,25 @@ absl::Status Bad(const std::string& param, std::string_view what) {
                          param);
 }
 
+// Leaves at most `room` ids. INVALID_ARGUMENT with kNone.
+absl::Status Cut(size_t room, Truncate truncate, const std::string& param,
+                 std::vector<TokenId>* ids) {
+  if (ids->size() <= room) return absl::OkStatus();
+  if (truncate == Truncate::kNone) {
+    return Bad(param, absl::StrCat("has ", ids->size(), " tokens, the model takes ", room));
+  }
+  if (truncate == Truncate::kStart) {
+    ids->erase(ids->begin(), ids->end() - static_cast<std::ptrdiff_t>(room));
+  } else {
+    ids->resize(room);
+  }
+  return absl::OkStatus();
+}
+
+void Append(const std::vector<TokenId>& part, std::vector<TokenId>* ids) {
+  ids->insert(ids->end(), part.begin(), part.end());
+}
+
 }  // namespace
 
 ServedModel::ServedModel(std::string name, std::vector<std::string> aliases, std::string revision,
@@ -66,6 +87,17 @@ ServedModel::ServedModel(std::string name, std::vector<std::string> aliases, std
 
 bool ServedModel::Answers(std::string_view name) const {
   return name == name_ || std::find(aliases_.begin(), aliases_.end(), name) != aliases_.end();
+}
+
+absl::Status ServedModel::CheckAsked(std::string_view name, bool to_rank) const {
+  const std::string quoted = absl::StrCat("the model \"", std::string(name), "\" ");
+  if (!Answers(name)) {
+    return base::WithParam(
+        base::WithReason(base::NotFound(quoted + "does not exist"), "model_not_found"), "model");
+  }
+  if (to_rank == encoder_->info().ranks()) return absl::OkStatus();
+  return Bad("model", quoted + (to_rank ? "has no head that scores documents"
+                                        : "is a reranker and gives no embeddings"));
 }
 
 absl::StatusOr<Input> ServedModel::Prepare(std::string_view text, Truncate truncate,
@@ -86,21 +118,44 @@ absl::StatusOr<Input> ServedModel::Prepare(std::vector<TokenId> ids, Truncate tr
   Input input;
   const TextFrame& frame = encoder_->frame();
   const auto room = static_cast<size_t>(std::max(encoder_->info().tokens_max - frame.size(), 0));
-  if (ids.size() > room) {
-    if (truncate == Truncate::kNone) {
-      return Bad(param, absl::StrCat("has ", ids.size(), " tokens, the model takes ", room));
-    }
-    input.truncated = true;
-    if (truncate == Truncate::kStart) {
-      ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(room));
-    } else {
-      ids.resize(room);
-    }
+  input.truncated = ids.size() > room;
+  RETURN_IF_ERROR(Cut(room, truncate, param, &ids));
+  for (const auto* part : {&frame.prefix, &std::as_const(ids), &frame.suffix}) {
+    Append(*part, &input.tokens.ids);
   }
+  return input;
+}
+
+absl::StatusOr<std::vector<TokenId>> ServedModel::PrepareQuery(std::string_view query) const {
+  if (query.size() > kTextBytesMax) return Bad("query", "longer than 1 MiB");
+  std::vector<TokenId> ids = encoder_->tokenizer().Encode(query, {});
+  const TextFrame& frame = encoder_->frame();
+  const int64_t room =
+      int64_t{encoder_->info().tokens_max} - frame.size() - std::ssize(frame.middle) - 1;
+  if (std::ssize(ids) > room) {
+    return Bad("query",
+               absl::StrCat("has ", ids.size(), " tokens, beside a document the model takes ",
+                            std::max<int64_t>(room, 0)));
+  }
+  return ids;
+}
+
+absl::StatusOr<Input> ServedModel::PreparePair(const std::vector<TokenId>& query,
+                                               std::string_view document, Truncate truncate,
+                                               const std::string& param) const {
+  if (document.size() > kTextBytesMax) return Bad(param, "longer than 1 MiB");
+  std::vector<TokenId> ids = encoder_->tokenizer().Encode(document, {});
+  const TextFrame& frame = encoder_->frame();
+  Input input;
   std::vector<TokenId>& all = input.tokens.ids;
-  for (const std::vector<TokenId>* part : {&frame.prefix, &std::as_const(ids), &frame.suffix}) {
-    all.insert(all.end(), part->begin(), part->end());
-  }
+  for (const auto* part : {&frame.prefix, &query, &frame.middle}) Append(*part, &all);
+  input.tokens.second = static_cast<int32_t>(all.size());
+  const size_t room =
+      static_cast<size_t>(encoder_->info().tokens_max) - all.size() - frame.suffix.size();
+  input.truncated = ids.size() > room;
+  RETURN_IF_ERROR(Cut(room, truncate, param, &ids));
+  Append(ids, &all);
+  Append(frame.suffix, &all);
   return input;
 }
 

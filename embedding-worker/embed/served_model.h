@@ -35,11 +35,22 @@ class ServedModel final {
   const Encoder& encoder() const { return *encoder_; }
   Batcher& batcher() { return batcher_; }
 
+  // NOT_FOUND (model_not_found) for another name; INVALID_ARGUMENT (model) when the model does not
+  // do what is asked for.
+  absl::Status CheckAsked(std::string_view name, bool to_rank) const;
+
   // INVALID_ARGUMENT: too long with kNone, an id outside the vocabulary; `param` names the input.
   absl::StatusOr<Input> Prepare(std::string_view text, Truncate truncate,
                                 const std::string& param) const;
   absl::StatusOr<Input> Prepare(std::vector<TokenId> ids, Truncate truncate,
                                 const std::string& param) const;
+
+  // The ids of a query, to be joined with documents. INVALID_ARGUMENT (query) when it leaves no
+  // room for any.
+  absl::StatusOr<std::vector<TokenId>> PrepareQuery(std::string_view query) const;
+  // The pair of a query and a document, which alone is cut.
+  absl::StatusOr<Input> PreparePair(const std::vector<TokenId>& query, std::string_view document,
+                                    Truncate truncate, const std::string& param) const;
 
  private:
   const std::string name_;

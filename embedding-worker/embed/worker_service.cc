@@ -24,7 +24,7 @@ void WorkerService::Describe(pb::ModelStatus* to) const {
   to->set_revision(model_->revision());
   to->set_state(pb::ModelStatus::STATE_READY);
   to->set_progress(1);
-  to->add_capabilities("embedding");
+  to->add_capabilities(info.ranks() ? "rerank" : "embedding");
   to->set_context_length(info.tokens_max);
   to->set_created_unix(model_->created_unix());
   pb::ModelDetails* details = to->mutable_details();
@@ -34,7 +34,7 @@ void WorkerService::Describe(pb::ModelStatus* to) const {
   details->set_quantization(info.quantization);
   details->set_parameters(info.parameters);
   details->set_size_bytes(info.weight_bytes);
-  details->set_embedding_length(info.dimensions);
+  if (!info.ranks()) details->set_embedding_length(info.dimensions);
   details->set_vocab_size(model_->encoder().tokenizer().vocab_size());
   details->set_memory_bytes(info.weight_bytes);
   details->set_backend("native");

@@ -112,6 +112,8 @@ TEST_CASE("the folder's files decide length, pooling and normalisation") {
   const Copy copy;
   CHECK((*copy.Open())->info().tokens_max == 40);
   CHECK_FALSE((*copy.Open())->info().normalize);
+  copy.Write("1_Pooling/config.json", R"({"pooling_mode": "cls"})");
+  CHECK((*copy.Open())->info().pooling == Pooling::kCls);
   copy.Write("sentence_bert_config.json", R"({"max_seq_length": 16})");
   copy.Write("modules.json", R"([{"type": "sentence_transformers.models.Transformer"},
                                  {"type": "sentence_transformers.models.Normalize"}])");
@@ -147,6 +149,14 @@ TEST_CASE("a broken folder is refused with the file that is wrong") {
         c.Write("1_Pooling/config.json", R"({"pooling_mode_max_tokens": true})");
       },
       Code::kUnimplemented, "pooling");
+  fails(
+      [](const Copy& c) {
+        c.Write("1_Pooling/config.json",
+                R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})");
+      },
+      Code::kUnimplemented, "pooling");
+  fails([](const Copy& c) { c.Write("1_Pooling/config.json", R"({"pooling_mode": "max"})"); },
+        Code::kUnimplemented, "\"max\"");
   fails(
       [](const Copy& c) {
         c.Write("modules.json", R"([{"type": "sentence_transformers.models.Dense"}])");

@@ -1,5 +1,7 @@
 // Every architecture of encoders against transformers: tests/golden/embeddings/encoders.json.
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <utility>
 
 #include "unit/embed/synth_encoder.h"
 
@@ -99,6 +101,48 @@ TEST_CASE("lengths of all kinds in one batch change no bit") {
             std::vector<float>(at, at + SynthEncoder::kHidden));
     }
   }
+}
+
+TEST_CASE("a reranker gives a pair the score of transformers, from either kind of file") {
+  const SynthEncoder bert{.pooling_type = 4};
+  const SynthEncoder roberta{
+      .types = 1, .eps = 1e-5, .pooling_type = 4, .roberta = true, .tokenizer = "t5"};
+  for (const auto& [golden, spec] :
+       {std::pair("bert-rank", bert), std::pair("xlm-roberta-rank", roberta)}) {
+    const auto from_file = OpenAsGguf(spec);
+    CHECK(from_file->info().ranks());
+    CHECK(from_file->info().dimensions == 1);
+    const ScratchFolder folder;
+    WriteFolder(spec, folder.path());
+    const auto from_folder = Open(folder.path());
+    for (const GoldenCase& one : GoldenCases(golden)) {
+      INFO(golden << ", " << one.tokens.ids.size() << " tokens");
+      CHECK(LargestDifference(EncodeOne(*from_file, one.tokens), one.score) < kTolerance);
+      CHECK(EncodeOne(*from_folder, one.tokens) == EncodeOne(*from_file, one.tokens));
+    }
+  }
+}
+
+TEST_CASE("pairs and single texts in one batch change no bit") {
+  const SynthEncoder spec{.pooling_type = 4};
+  const auto encoder = OpenAsGguf(spec);
+  std::vector<GoldenCase> cases = GoldenCases("bert-rank");
+  cases[2].tokens.second = -1;
+  std::vector<TokenId> ids;
+  std::vector<int32_t> offsets = {0}, seconds;
+  for (const GoldenCase& one : cases) {
+    const int32_t begin = offsets.back();
+    ids.insert(ids.end(), one.tokens.ids.begin(), one.tokens.ids.end());
+    offsets.push_back(static_cast<int32_t>(ids.size()));
+    seconds.push_back(one.tokens.second < 0 ? offsets.back() : begin + one.tokens.second);
+  }
+  std::vector<float> scores(cases.size());
+  encoder->Encode({.ids = ids, .offsets = offsets, .seconds = seconds}, scores.data());
+  for (size_t i = 0; i < cases.size(); ++i) {
+    CHECK(EncodeOne(*encoder, cases[i].tokens)[0] == scores[i]);
+  }
+  // The second segment is not the first.
+  CHECK(std::abs(scores[2] - cases[2].score[0]) > 1e-3f);
 }
 
 TEST_CASE("quantised matrices stay near what they were made from, and say what they are") {
