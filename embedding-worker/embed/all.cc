@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "embed/causal.h"
 #include "embed/encoder.h"
 
 namespace conclave::embed {
@@ -17,6 +18,7 @@ namespace {
 constexpr EncoderKind kAll[] = {
     {"bert", OpenBert},
     {"nomic-bert", OpenNomicBert},
+    {"qwen3", OpenCausal},  // Qwen3-Embedding, Qwen3-Reranker
 };
 
 }  // namespace

@@ -32,8 +32,16 @@ struct EncoderInfo {
   bool ranks() const { return pooling == Pooling::kRank; }
 };
 
-// What the file says of its model; dimensions and tokens_max are the architecture's to fill in.
+struct EncoderOptions {
+  int num_threads = 0;     // 0 = one per usable core
+  int32_t tokens_max = 0;  // of one input; 0 = what the model takes
+};
+
+// What the file says of its model; dimensions, tokens_max and pooling are the architecture's to
+// fill in.
 EncoderInfo DescribeFile(const EncoderFile& file);
+// The smallest of the limits that are there; `context` is the model's own.
+int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context);
 
 // One text, or a pair of them, with its special tokens.
 struct TokenSequence {
@@ -65,10 +73,6 @@ class Encoder {
   // to `out`, not normalised. A sequence's vector is bitwise the same alone and in any batch. One
   // caller at a time.
   virtual void Encode(const EncoderBatch& batch, float* out) = 0;
-};
-
-struct EncoderOptions {
-  int num_threads = 0;  // 0 = one per usable core
 };
 
 struct EncoderKind {

@@ -1,5 +1,6 @@
 #include "embed/encoder_file.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <map>
@@ -18,10 +19,10 @@ namespace {
 
 using engine::ModelSource;
 
-// {a}.pooling_type. A file that does not say, or says "none", is pooled as most of its kind are.
-absl::StatusOr<Pooling> ReadPoolingType(const ModelSource& source) {
-  constexpr std::array kByNumber = {Pooling::kMean, Pooling::kMean, Pooling::kCls, Pooling::kLast,
-                                    Pooling::kRank};
+// {a}.pooling_type, of which 0 is "none".
+absl::StatusOr<std::optional<Pooling>> ReadPoolingType(const ModelSource& source) {
+  constexpr std::array<std::optional<Pooling>, 5> kByNumber = {
+      std::nullopt, Pooling::kMean, Pooling::kCls, Pooling::kLast, Pooling::kRank};
   ASSIGN_OR_RETURN(const std::string_view architecture, source.Architecture());
   const std::string key = absl::StrCat(base::Abs(architecture), ".pooling_type");
   ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, kByNumber.size() - 1, 0));
@@ -51,8 +52,15 @@ absl::StatusOr<EncoderFile> OpenEncoderFile(const std::string& path) {
   return file;
 }
 
+int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context) {
+  for (const int32_t limit : {file.tokens_max, options.tokens_max}) {
+    if (limit > 0) context = std::min(context, limit);
+  }
+  return context;
+}
+
 EncoderInfo DescribeFile(const EncoderFile& file) {
-  EncoderInfo info{.format = file.format, .pooling = file.pooling, .normalize = file.normalize};
+  EncoderInfo info{.format = file.format, .normalize = file.normalize};
   if (const auto name = file.source->Architecture(); name.ok()) info.family = *name;
   std::map<engine::DType, int64_t> elements;
   for (const engine::TensorEntry& tensor : file.source->tensors()) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,15 @@ namespace conclave::embed {
 
 using engine::TokenId;
 
-// The special tokens around a text, and those between the two of a pair:
-// prefix text suffix; prefix text middle text suffix.
+// What goes around a text, and between the two of a pair: prefix text suffix; prefix text middle
+// text suffix. Some rerankers want a pair in words instead, which the template's pieces are.
 struct TextFrame {
   std::vector<TokenId> prefix, middle, suffix;
+  struct Template {
+    std::string head, middle;     // before the query, before the document
+    std::vector<TokenId> suffix;  // begins with a special token
+  };
+  std::optional<Template> pair_template;
 
   int32_t size() const { return static_cast<int32_t>(prefix.size() + suffix.size()); }
 };
@@ -29,8 +35,8 @@ struct EncoderFile {
   std::shared_ptr<const engine::ModelSource> source;
   std::unique_ptr<engine::Tokenizer> tokenizer;
   TextFrame frame;
-  std::string format;  // "gguf", "safetensors"
-  Pooling pooling = Pooling::kMean;
+  std::string format;              // "gguf", "safetensors"
+  std::optional<Pooling> pooling;  // absent = as most of its architecture are
   bool normalize = false;
   int32_t tokens_max = 0;  // 0 = the model's context
 };

@@ -101,18 +101,17 @@ absl::StatusOr<Pooling> ReadPoolingModule(const JsonValue& root) {
   return base::Unimplemented("expected one of mean, cls and last pooling");
 }
 
-// A classifier over the sequence is a reranker; else what the pooling module says, and without one
-// the mean.
-absl::StatusOr<Pooling> ReadPooling(const JsonValue& config, const fs::path& path) {
+// A classifier over the sequence is a reranker; else what the pooling module says.
+absl::StatusOr<std::optional<Pooling>> ReadPooling(const JsonValue& config, const fs::path& path) {
   if (const JsonValue names = config.Get("architectures"); names.is_array() && names.size() > 0) {
     ASSIGN_OR_RETURN(const std::string name, names.At(0).AsString());
     if (name.ends_with("ForSequenceClassification")) return Pooling::kRank;
   }
-  if (!Exists(path)) return Pooling::kMean;
+  if (!Exists(path)) return std::nullopt;
   ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
   auto pooling = ReadPoolingModule(doc.root());
   if (!pooling.ok()) return base::Annotate(pooling.status(), path.string());
-  return pooling;
+  return *pooling;
 }
 
 // Whether the list of modules ends in a normalisation.

@@ -31,6 +31,8 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   mesh::AddProcessOptions(options, &s->process);
   options.Add("threads", &s->encoder.num_threads, "compute threads; 0 = one per usable core", 0,
               1024);
+  options.Add("tokens-max", &s->encoder.tokens_max, "tokens of one input; 0 = what the model takes",
+              0, 1 << 24);
   options.Add("batch-tokens-max", &s->batcher.batch_tokens_max, "tokens of one batch", 1, 1 << 20);
   options.Add("queue-tokens-max", &s->batcher.queue_tokens_max,
               "tokens that wait; beyond it requests are refused", 1, int64_t{1} << 40);

@@ -18,7 +18,7 @@ using engine::Kernels;
 class PostNorm final : public Encoder {
  public:
   PostNorm(EncoderFile file, const PostNormTraits& traits, const PostNormShape& shape,
-           PostNormWeights weights, std::unique_ptr<Kernels> kernels);
+           PostNormWeights weights, std::unique_ptr<Kernels> kernels, int32_t tokens_max);
 
   const EncoderInfo& info() const override { return info_; }
   const engine::Tokenizer& tokenizer() const override { return *file_.tokenizer; }
@@ -59,7 +59,7 @@ std::optional<engine::RopeTable> MakeRope(const PostNormTraits& traits,
 }
 
 PostNorm::PostNorm(EncoderFile file, const PostNormTraits& traits, const PostNormShape& shape,
-                   PostNormWeights weights, std::unique_ptr<Kernels> kernels)
+                   PostNormWeights weights, std::unique_ptr<Kernels> kernels, int32_t tokens_max)
     : file_(std::move(file)),
       shape_(shape),
       weights_(std::move(weights)),
@@ -67,9 +67,9 @@ PostNorm::PostNorm(EncoderFile file, const PostNormTraits& traits, const PostNor
       gated_(traits.gated),
       rope_(MakeRope(traits, shape)),
       info_(DescribeFile(file_)) {
+  info_.pooling = file_.pooling.value_or(Pooling::kMean);
   info_.dimensions = info_.ranks() ? 1 : shape_.hidden;
-  info_.tokens_max =
-      file_.tokens_max == 0 ? shape_.context : std::min(file_.tokens_max, shape_.context);
+  info_.tokens_max = tokens_max;
 }
 
 void PostNorm::Reserve(int64_t rows) {
@@ -229,8 +229,9 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenPostNorm(const PostNormTraits& trai
                    engine::CreateCpuKernels({.num_threads = options.num_threads}));
   const bool ranks = file.pooling == Pooling::kRank;
   ASSIGN_OR_RETURN(PostNormWeights weights, BindPostNorm(source, traits, shape, ranks, *kernels));
+  const int32_t tokens_max = TokensMax(file, options, shape.context);
   return std::make_unique<PostNorm>(std::move(file), traits, shape, std::move(weights),
-                                    std::move(kernels));
+                                    std::move(kernels), tokens_max);
 }
 
 }  // namespace conclave::embed

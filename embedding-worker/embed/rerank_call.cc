@@ -44,7 +44,7 @@ absl::Status RerankCall::Submit(ServedModel& model, const pb::RerankRequest& req
                                          " entries, the limit is ", kDocumentsMax));
   }
   raw_scores_ = request.raw_scores();
-  ASSIGN_OR_RETURN(const std::vector<TokenId> query, model.PrepareQuery(request.query()));
+  ASSIGN_OR_RETURN(const Query query, model.PrepareQuery(request.query()));
   BatchRequest batch;
   int64_t tokens = 0;
   for (int i = 0; i < request.documents_size(); ++i) {

@@ -126,36 +126,61 @@ absl::StatusOr<Input> ServedModel::Prepare(std::vector<TokenId> ids, Truncate tr
   return input;
 }
 
-absl::StatusOr<std::vector<TokenId>> ServedModel::PrepareQuery(std::string_view query) const {
-  if (query.size() > kTextBytesMax) return Bad("query", "longer than 1 MiB");
-  std::vector<TokenId> ids = encoder_->tokenizer().Encode(query, {});
+absl::StatusOr<Query> ServedModel::PrepareQuery(std::string_view text) const {
+  if (text.size() > kTextBytesMax) return Bad("query", "longer than 1 MiB");
+  const engine::Tokenizer& tokenizer = encoder_->tokenizer();
   const TextFrame& frame = encoder_->frame();
-  const int64_t room =
-      int64_t{encoder_->info().tokens_max} - frame.size() - std::ssize(frame.middle) - 1;
-  if (std::ssize(ids) > room) {
-    return Bad("query",
-               absl::StrCat("has ", ids.size(), " tokens, beside a document the model takes ",
-                            std::max<int64_t>(room, 0)));
+  Query query;
+  size_t suffix = frame.suffix.size();
+  if (frame.pair_template.has_value()) {
+    const auto& [head, middle, end] = *frame.pair_template;
+    query.text = absl::StrCat(head, std::string(text), middle);
+    const size_t after = head.size() + text.size();
+    query.trusted = {{0, head.size()}, {after, after + middle.size()}};
+    query.ids = tokenizer.EncodeTrusted(query.text, query.trusted, false);
+    suffix = end.size();
+  } else {
+    query.ids = frame.prefix;
+    Append(tokenizer.Encode(text, {}), &query.ids);
+    Append(frame.middle, &query.ids);
   }
-  return ids;
+  const int64_t room = int64_t{encoder_->info().tokens_max} - static_cast<int64_t>(suffix) - 1;
+  if (std::ssize(query.ids) > room) {
+    return Bad("query", absl::StrCat("has ", query.ids.size(),
+                                     " tokens with what goes around it; to leave room for a "
+                                     "document the model takes ",
+                                     std::max<int64_t>(room, 0)));
+  }
+  return query;
 }
 
-absl::StatusOr<Input> ServedModel::PreparePair(const std::vector<TokenId>& query,
-                                               std::string_view document, Truncate truncate,
-                                               const std::string& param) const {
+absl::StatusOr<Input> ServedModel::PreparePair(const Query& query, std::string_view document,
+                                               Truncate truncate, const std::string& param) const {
   if (document.size() > kTextBytesMax) return Bad(param, "longer than 1 MiB");
-  std::vector<TokenId> ids = encoder_->tokenizer().Encode(document, {});
+  const engine::Tokenizer& tokenizer = encoder_->tokenizer();
   const TextFrame& frame = encoder_->frame();
   Input input;
   std::vector<TokenId>& all = input.tokens.ids;
-  for (const auto* part : {&frame.prefix, &query, &frame.middle}) Append(*part, &all);
-  input.tokens.second = static_cast<int32_t>(all.size());
+  std::vector<TokenId> ids;  // the document's
+  const std::vector<TokenId>* suffix = &frame.suffix;
+  if (frame.pair_template.has_value()) {
+    // In one go: its first token may begin with the space before it, which is then the document's.
+    all = tokenizer.EncodeTrusted(query.text + std::string(document), query.trusted, false);
+    const auto begin = std::mismatch(query.ids.begin(), query.ids.end(), all.begin(), all.end());
+    ids.assign(begin.second, all.end());
+    all.erase(begin.second, all.end());
+    suffix = &frame.pair_template->suffix;
+  } else {
+    all = query.ids;
+    ids = tokenizer.Encode(document, {});
+    input.tokens.second = static_cast<int32_t>(all.size());
+  }
   const size_t room =
-      static_cast<size_t>(encoder_->info().tokens_max) - all.size() - frame.suffix.size();
+      static_cast<size_t>(encoder_->info().tokens_max) - all.size() - suffix->size();
   input.truncated = ids.size() > room;
   RETURN_IF_ERROR(Cut(room, truncate, param, &ids));
   Append(ids, &all);
-  Append(frame.suffix, &all);
+  Append(*suffix, &all);
   return input;
 }
 

@@ -20,6 +20,14 @@ struct Input {
   bool truncated = false;
 };
 
+// All of a pair that lies before its document.
+struct Query {
+  std::vector<TokenId> ids;
+  // Where the model wants a pair in words: the words, of which those in `trusted` are the model's.
+  std::string text;
+  std::vector<engine::TextRange> trusted;
+};
+
 // Immutable but for the batcher; thread-safe.
 class ServedModel final {
  public:
@@ -45,11 +53,10 @@ class ServedModel final {
   absl::StatusOr<Input> Prepare(std::vector<TokenId> ids, Truncate truncate,
                                 const std::string& param) const;
 
-  // The ids of a query, to be joined with documents. INVALID_ARGUMENT (query) when it leaves no
-  // room for any.
-  absl::StatusOr<std::vector<TokenId>> PrepareQuery(std::string_view query) const;
+  // INVALID_ARGUMENT (query) when it leaves no room for a document.
+  absl::StatusOr<Query> PrepareQuery(std::string_view text) const;
   // The pair of a query and a document, which alone is cut.
-  absl::StatusOr<Input> PreparePair(const std::vector<TokenId>& query, std::string_view document,
+  absl::StatusOr<Input> PreparePair(const Query& query, std::string_view document,
                                     Truncate truncate, const std::string& param) const;
 
  private:

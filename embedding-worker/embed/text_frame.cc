@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "base/json.h"
 
 namespace conclave::embed {
@@ -14,6 +15,7 @@ using engine::ModelSource;
 using engine::Tokenizer;
 
 constexpr char kTokenizerJson[] = "tokenizer.huggingface.json";
+constexpr char kRerankTemplate[] = "tokenizer.chat_template.rerank";
 constexpr int64_t kIdMax = 4 << 20;
 
 TextFrame FrameOf(const Tokenizer& tokenizer) {
@@ -80,10 +82,35 @@ absl::StatusOr<std::optional<std::vector<TokenId>>> MiddleOfJson(const ModelSour
   return middle;
 }
 
+// "… {query} … {document}<special token> …"
+absl::StatusOr<TextFrame::Template> ReadTemplate(std::string_view text,
+                                                 const Tokenizer& tokenizer) {
+  constexpr std::string_view kQuery = "{query}", kDocument = "{document}";
+  const size_t query = text.find(kQuery), document = text.find(kDocument);
+  if (query == std::string_view::npos || document == std::string_view::npos || document < query) {
+    return base::InvalidArgument(
+        absl::StrCat(kRerankTemplate, ": expected {query}, then {document}"));
+  }
+  TextFrame::Template made;
+  made.head = text.substr(0, query);
+  const size_t after_query = query + kQuery.size();
+  made.middle = text.substr(after_query, document - after_query);
+  made.suffix = tokenizer.Encode(text.substr(document + kDocument.size()), {.parse_special = true});
+  if (made.suffix.empty() || !tokenizer.IsControl(made.suffix.front())) {
+    return base::Unimplemented(
+        absl::StrCat(kRerankTemplate, ": expected a special token behind {document}"));
+  }
+  return made;
+}
+
 }  // namespace
 
 absl::StatusOr<TextFrame> ReadTextFrame(const ModelSource& source, const Tokenizer& tokenizer) {
   TextFrame frame = FrameOf(tokenizer);
+  if (source.Has(kRerankTemplate)) {
+    ASSIGN_OR_RETURN(const std::string_view text, source.GetString(kRerankTemplate));
+    ASSIGN_OR_RETURN(frame.pair_template, ReadTemplate(text, tokenizer));
+  }
   if (source.Has(kTokenizerJson)) {
     ASSIGN_OR_RETURN(auto middle, MiddleOfJson(source));
     if (middle.has_value()) {

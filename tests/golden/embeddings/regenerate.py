@@ -168,8 +168,8 @@ NOMIC_LAYER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
 
 def weights():
     sys.path.insert(0, str(HERE.parent / "models"))
-    import regenerate as models
-    return models
+    import tiny_values
+    return tiny_values
 
 
 def linear(state, name, gguf, out, inner, biased):
@@ -271,6 +271,25 @@ def ranked_cases(model, middle, types):
     return cases
 
 
+def decoder_cases():
+    """The tiny Qwen 3 of ../models: its last token, and what a head for "yes" and "no" makes of it."""
+    import numpy as np
+    import torch
+    weights()
+    import tiny_models
+    model, _ = tiny_models.load("qwen3")
+    words = weights().matrix("cls.output.weight", 2, 64)
+    rng = np.random.default_rng(7)
+    cases = []
+    for length in (1, 2, 17, 40, 300):
+        ids = rng.integers(0, 128, length).tolist()
+        with torch.no_grad():
+            last = model.model(torch.tensor([ids])).last_hidden_state[0, -1]
+        yes, no = words @ last
+        cases.append({"ids": ids, "last": rounded(last), "score": rounded((yes - no)[None])})
+    return cases
+
+
 def rounded(values):
     return [float(f"{x:.7g}") for x in values.tolist()]
 
@@ -305,6 +324,7 @@ def encoders():
     out["xlm-roberta-rank"] = ranked_cases(fill(
         transformers.XLMRobertaForSequenceClassification(
             transformers.XLMRobertaConfig(**roberta, num_labels=1)), state), [3, 3], 1)
+    out["qwen3"] = decoder_cases()
     (HERE / "encoders.json").write_text(json.dumps(out, separators=(",", ":")).replace(
         '{"ids"', '\n{"ids"') + "\n")
 

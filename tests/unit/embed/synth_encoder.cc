@@ -8,11 +8,14 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
 #include "engine/weights/gguf_writer.h"
 #include "support/hf_checkpoint.h"
+#include "tools/synth_model.h"
+#include "tools/synth_values.h"
 #include "unit/embed/tiny_bert.h"
 
 namespace conclave::embed {
@@ -23,22 +26,11 @@ using engine::DType;
 using engine::GgufWriter;
 using engine::Shape;
 
-// --- values: as in tests/golden/models/regenerate.py --------------------------------------------
-
-uint64_t Mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-std::vector<float> Uniform(const std::string& name, int64_t count) {
-  uint64_t seed = 0xcbf29ce484222325ULL;
-  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  seed = Mix(seed ^ 1);
+// base + scale · u, as in tests/golden/models/tiny_values.py
+std::vector<float> MakeUp(const std::string& name, int64_t count, float base, float scale) {
   std::vector<float> values(static_cast<size_t>(count));
-  for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(Mix(seed + i * 0x9e3779b97f4a7c15ULL) >> 40) * 0x1.0p-23f - 1.0f;
-  }
+  engine::MakeFiller(engine::TensorSeed(1, name), DType::kF32, count, base, scale)(
+      0, std::as_writable_bytes(std::span(values)));
   return values;
 }
 
@@ -49,16 +41,11 @@ struct Tensor {
 };
 
 Tensor Matrix(const std::string& name, int64_t out, int64_t in) {
-  Tensor tensor{name, {out, in}, Uniform(name, out * in)};
-  const auto scale = static_cast<float>(std::sqrt(3.0f / static_cast<float>(in)));
-  for (float& value : tensor.values) value *= scale;
-  return tensor;
+  return {name, {out, in}, MakeUp(name, out * in, 0, std::sqrt(3.0f / static_cast<float>(in)))};
 }
 
 Tensor Vector(const std::string& name, int64_t n, float center) {
-  Tensor tensor{name, {n}, Uniform(name, n)};
-  for (float& value : tensor.values) value = center + 0.25f * value;
-  return tensor;
+  return {name, {n}, MakeUp(name, n, center, 0.25f)};
 }
 
 class Tensors final {
@@ -250,6 +237,38 @@ void WriteGguf(const SynthEncoder& e, const std::string& path, const std::string
         matrix ? Shape({tensor.shape[0], tensor.shape[1]}) : Shape({tensor.shape[0]});
     const DType dtype = matrix && tensor.name.starts_with("blk.") ? e.matrices : DType::kF32;
     writer.AddTensor(tensor.name, dtype, shape, tensor.values);
+  }
+  CHECK(writer.WriteFile(path).ok());
+}
+
+void WriteQwen3(const SynthQwen3& q, const std::string& path) {
+  engine::SynthSpec spec = *engine::TinySpec("qwen3");
+  spec.no_vocab = false;
+  GgufWriter writer = *engine::MakeSynthModel(spec);
+  if (q.pooling_type > 0) {
+    writer.SetUint32("qwen3.pooling_type", static_cast<uint32_t>(q.pooling_type));
+  }
+  std::vector<std::string> tokens;
+  std::vector<int32_t> types;
+  for (int i = 0; i < spec.vocab_size; ++i) {
+    const bool printable = i > ' ' && i < 127;
+    tokens.push_back(i == ' '    ? "Ġ"
+                     : printable ? std::string(1, static_cast<char>(i))
+                                 : "<|" + std::to_string(i) + "|>");
+    types.push_back(i == ' ' || printable ? 1 : 3);
+  }
+  writer.SetString("tokenizer.ggml.model", "gpt2");
+  writer.SetString("tokenizer.ggml.pre", "qwen2");
+  writer.SetStrings("tokenizer.ggml.tokens", tokens);
+  writer.SetInts("tokenizer.ggml.token_type", types);
+  writer.SetStrings("tokenizer.ggml.merges", std::vector<std::string>());
+  writer.SetUint32("tokenizer.ggml.eos_token_id", 3);
+  writer.SetBool("tokenizer.ggml.add_eos_token", true);
+  if (q.pooling_type == 4) {
+    writer.SetStrings("qwen3.classifier.output_labels", q.labels);
+    writer.SetString("tokenizer.chat_template.rerank", q.pair_template);
+    const Tensor words = Matrix("cls.output.weight", 2, spec.hidden);
+    writer.AddTensor(words.name, DType::kF32, Shape({2, spec.hidden}), words.values);
   }
   CHECK(writer.WriteFile(path).ok());
 }

@@ -1,4 +1,4 @@
-// Tiny encoders whose weights are made from the names of their tensors, as
+// Tiny encoders whose weights are made from the names of their tensors (tools/synth_values.h), as
 // tests/golden/embeddings/regenerate.py makes them: a GGUF file, or the folder of the same model.
 #pragma once
 
@@ -23,6 +23,14 @@ struct SynthEncoder {
   static constexpr int kHidden = 32, kLayers = 2, kHeads = 4, kFfn = 64, kContext = 64, kVocab = 90;
 };
 
+// The tiny Qwen 3 of tests/support with a vocabulary of characters: 3 is its end, and ids that are
+// no printable character are special ("<|1|>").
+struct SynthQwen3 {
+  int pooling_type = 3;
+  std::vector<std::string> labels = {"yes", "no"};  // of a reranker
+  std::string pair_template = "<|1|>Q: {query} D: {document}<|2|>go";
+};
+
 // A folder that is removed with the object.
 class ScratchFolder final {
  public:
@@ -41,6 +49,7 @@ class ScratchFolder final {
 // `left_out` is a tensor that is missing.
 void WriteGguf(const SynthEncoder& encoder, const std::string& path,
                const std::string& left_out = "");
+void WriteQwen3(const SynthQwen3& encoder, const std::string& path);
 // config.json, model.safetensors and vocab.txt.
 void WriteFolder(const SynthEncoder& encoder, const std::string& path);
 
