@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/tokenizer/load.h"
+#include "engine/weights/hf_folder.h"
 #include "engine/weights/safetensors.h"
 
 namespace conclave::embed {
@@ -137,21 +138,38 @@ absl::StatusOr<int32_t> ReadTokensMax(const fs::path& path) {
   return static_cast<int32_t>(length->value_or(0));
 }
 
+// Source and tokenizer.
+absl::Status OpenEncoderParts(const fs::path& folder, const JsonValue& config, EncoderFile* file) {
+  ASSIGN_OR_RETURN(const std::string json, ReadTokenizerJson(folder));
+  ASSIGN_OR_RETURN(file->tokenizer, MakeTokenizer(folder, json));
+  ASSIGN_OR_RETURN(auto raw, engine::OpenSafetensors(folder.string()));
+  auto source = NameEncoderTensors(config, json, std::move(raw));
+  if (!source.ok()) return base::Annotate(source.status(), folder.string());
+  file->source = *std::move(source);
+  return absl::OkStatus();
+}
+
+absl::Status OpenDecoderParts(const fs::path& folder, EncoderFile* file) {
+  ASSIGN_OR_RETURN(file->source, engine::OpenHfFolder(folder.string()));
+  auto tokenizer = engine::LoadTokenizer(*file->source);
+  if (!tokenizer.ok()) return base::Annotate(tokenizer.status(), folder.string());
+  file->tokenizer = *std::move(tokenizer);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<EncoderFile> OpenEncoderFolder(const std::string& path) {
   const fs::path folder(path);
   ASSIGN_OR_RETURN(const JsonDocument config, ReadJson(folder / "config.json"));
+  const auto type = config.root().Get("model_type").AsString();
+  if (!type.ok()) return base::Annotate(type.status(), (folder / "config.json").string());
   EncoderFile file{.format = "safetensors"};
-  ASSIGN_OR_RETURN(const std::string json, ReadTokenizerJson(folder));
-  ASSIGN_OR_RETURN(file.tokenizer, MakeTokenizer(folder, json));
+  RETURN_IF_ERROR(IsEncoderType(*type) ? OpenEncoderParts(folder, config.root(), &file)
+                                       : OpenDecoderParts(folder, &file));
   ASSIGN_OR_RETURN(file.pooling, ReadPooling(config.root(), folder / "1_Pooling" / "config.json"));
   ASSIGN_OR_RETURN(file.normalize, ReadNormalize(folder / "modules.json"));
   ASSIGN_OR_RETURN(file.tokens_max, ReadTokensMax(folder / "sentence_bert_config.json"));
-  ASSIGN_OR_RETURN(auto raw, engine::OpenSafetensors(path));
-  auto source = NameEncoderTensors(config.root(), json, std::move(raw));
-  if (!source.ok()) return base::Annotate(source.status(), path);
-  file.source = *std::move(source);
   return file;
 }
 

@@ -75,21 +75,20 @@ constexpr LayerName kNomicLayerOfTransformers[] = {
 
 constexpr int64_t kSizeMax = 1 << 22;
 
+constexpr std::string_view kEncoderTypes[] = {"bert", "xlm-roberta", "roberta", "camembert",
+                                              "nomic_bert"};
+
 class Namer final {
  public:
   Namer(const JsonValue& config, NamedSource* source) : config_(config), source_(*source) {}
 
   absl::Status Run() {
     ASSIGN_OR_RETURN(const std::string type, config_.Get("model_type").AsString());
-    if (type == "bert") return Bert("bert.", 0);
-    if (type == "xlm-roberta" || type == "roberta" || type == "camembert") {
-      // Positions are counted from the one after the padding's.
-      ASSIGN_OR_RETURN(const auto pad, config_.Get("pad_token_id").OptionalInt(0, 1 << 20));
-      return Bert("roberta.", pad.value_or(1) + 1);
-    }
     if (type == "nomic_bert") return NomicBert();
-    return base::Unimplemented(
-        absl::StrCat("model_type \"", type.substr(0, 64), "\" is not supported"));
+    if (type == "bert") return Bert("bert.", 0);
+    // RoBERTa's positions are counted from the one after the padding's.
+    ASSIGN_OR_RETURN(const auto pad, config_.Get("pad_token_id").OptionalInt(0, 1 << 20));
+    return Bert("roberta.", pad.value_or(1) + 1);
   }
 
  private:
@@ -266,6 +265,11 @@ class Namer final {
 };
 
 }  // namespace
+
+bool IsEncoderType(std::string_view model_type) {
+  return std::find(std::begin(kEncoderTypes), std::end(kEncoderTypes), model_type) !=
+         std::end(kEncoderTypes);
+}
 
 absl::StatusOr<std::shared_ptr<const ModelSource>> NameEncoderTensors(
     const JsonValue& config, const std::string& tokenizer_json,

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "embed/served_model.h"
+#include "support/hf_checkpoint.h"
+#include "tools/synth_model.h"
 #include "unit/embed/synth_encoder.h"
 
 namespace conclave::embed {
@@ -83,6 +85,36 @@ TEST_CASE("a text ends with the token its tokenizer adds, also when it is cut") 
   CHECK(cut->tokens.ids.front() == 'x');
   CHECK(cut->tokens.ids[510] == 'y');
   CHECK(cut->tokens.ids[511] == 3);
+}
+
+TEST_CASE("a folder gives the bits of the file, and sentence-transformers' pooling") {
+  const ScratchFolder folder;
+  const engine::SynthSpec spec = *engine::TinySpec("qwen3");
+  engine::WriteCheckpoint(folder.path(), engine::HfTensors(spec), engine::HfConfig(spec));
+  folder.Write("1_Pooling/config.json", R"({"pooling_mode_lasttoken": true})");
+  folder.Write("modules.json", R"([{"type": "sentence_transformers.models.Normalize"}])");
+  // A byte-level vocabulary whose post-processor adds what is not the end of a generation.
+  folder.Write("tokenizer.json", R"({
+      "added_tokens": [{"id": 2, "content": "<end>", "special": true}],
+      "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+      "post_processor": {"type": "TemplateProcessing",
+          "single": [{"Sequence": {"id": "A", "type_id": 0}},
+                     {"SpecialToken": {"id": "<end>", "type_id": 0}}],
+          "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+          "special_tokens": {"<end>": {"id": "<end>", "ids": [2], "tokens": ["<end>"]}}},
+      "model": {"type": "BPE", "merges": [], "vocab": {"a": 0, "b": 1, "<end>": 2}}})");
+  folder.Write("tokenizer_config.json", R"({"eos_token": "b"})");
+  auto opened = OpenEncoder(folder.path(), {.num_threads = 1});
+  INFO(opened.status().ToString());
+  REQUIRE(opened.ok());
+  CHECK((*opened)->info().format == "safetensors");
+  CHECK((*opened)->info().normalize);
+  const auto from_file = Open({});
+  for (const GoldenCase& one : GoldenCases("qwen3")) {
+    CHECK(EncodeOne(**opened, one.tokens) == EncodeOne(*from_file, one.tokens));
+  }
+  const ServedModel model("qwen", {}, "", 0, *std::move(opened));
+  CHECK(model.Prepare("ab", Truncate::kNone, "input")->tokens.ids == std::vector<TokenId>{0, 1, 2});
 }
 
 TEST_CASE("fewer tokens than the model takes may be all that is wanted") {
