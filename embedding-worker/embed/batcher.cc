@@ -15,9 +15,9 @@ using base::MillisBetween;
 // Weight of the newest batch in the moving average.
 constexpr double kRateShare = 0.2;
 
-int64_t CountTokens(const std::vector<std::vector<TokenId>>& inputs) {
+int64_t CountTokens(const std::vector<TokenSequence>& inputs) {
   int64_t tokens = 0;
-  for (const auto& input : inputs) tokens += static_cast<int64_t>(input.size());
+  for (const TokenSequence& input : inputs) tokens += static_cast<int64_t>(input.ids.size());
   return tokens;
 }
 
@@ -95,7 +95,7 @@ std::vector<Batcher::Slot> Batcher::TakeBatchLocked(std::vector<PendingPtr>* gon
       gone->push_back(pending);
       continue;
     }
-    const auto size = static_cast<int64_t>(pending->request.inputs[pending->next].size());
+    const auto size = static_cast<int64_t>(pending->request.inputs[pending->next].ids.size());
     if (!batch.empty() && tokens + size > options_.batch_tokens_max) break;
     tokens += size;
     batch.push_back({pending, pending->next++});
@@ -135,16 +135,18 @@ void Batcher::Run() {
 
 void Batcher::Compute(const std::vector<Slot>& batch) {
   std::vector<TokenId> ids;
-  std::vector<int32_t> offsets = {0};
+  std::vector<int32_t> offsets = {0}, seconds;
   for (const Slot& slot : batch) {
-    const auto& input = slot.pending->request.inputs[slot.index];
-    ids.insert(ids.end(), input.begin(), input.end());
+    const TokenSequence& input = slot.pending->request.inputs[slot.index];
+    ids.insert(ids.end(), input.ids.begin(), input.ids.end());
+    const int32_t begin = offsets.back();
     offsets.push_back(static_cast<int32_t>(ids.size()));
+    seconds.push_back(input.second < 0 ? offsets.back() : begin + input.second);
   }
   const auto dimensions = static_cast<size_t>(encoder_->info().dimensions);
   std::vector<float> vectors(batch.size() * dimensions);
   const base::SteadyTime start = Clock::System().Now();
-  encoder_->Encode(ids, offsets, vectors.data());
+  encoder_->Encode({.ids = ids, .offsets = offsets, .seconds = seconds}, vectors.data());
   const base::SteadyTime end = Clock::System().Now();
   const double ms = MillisBetween(start, end);
   {

@@ -42,7 +42,7 @@ struct BatchResult {
 };
 
 struct BatchRequest {
-  std::vector<std::vector<TokenId>> inputs;  // each 1 to tokens_max ids
+  std::vector<TokenSequence> inputs;  // each 1 to tokens_max ids
   // Asked now and then; true = nobody waits for the answer.
   std::function<bool()> abandoned;
   // Exactly once, on the batcher's thread or, when it refuses to go on, on Stop's: do not block.

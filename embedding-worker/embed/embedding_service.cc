@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "embed/rerank_call.h"
 #include "mesh/grpc_status.h"
 #include "mesh/server.h"
 
@@ -26,13 +27,7 @@ absl::Status Bad(const std::string& param, std::string_view what) {
 }
 
 absl::Status Check(const pb::EmbedRequest& request, const ServedModel& model) {
-  if (!model.Answers(request.model())) {
-    return base::WithParam(
-        base::WithReason(
-            base::NotFound(absl::StrCat("the model \"", request.model(), "\" does not exist")),
-            "model_not_found"),
-        "model");
-  }
+  RETURN_IF_ERROR(model.CheckAsked(request.model(), false));
   if (request.inputs_size() == 0) return Bad("input", "must not be empty");
   if (request.inputs_size() > kInputsMax) {
     return Bad("input",
@@ -43,12 +38,6 @@ absl::Status Check(const pb::EmbedRequest& request, const ServedModel& model) {
     return Bad("dimensions", absl::StrCat("must be between 1 and ", most));
   }
   return absl::OkStatus();
-}
-
-Truncate ToTruncate(pb::EmbedRequest::Truncate truncate) {
-  if (truncate == pb::EmbedRequest::TRUNCATE_NONE) return Truncate::kNone;
-  if (truncate == pb::EmbedRequest::TRUNCATE_START) return Truncate::kStart;
-  return Truncate::kEnd;
 }
 
 // One Embed call. gRPC holds one reference to OnDone, the batcher another until it has answered.
@@ -93,9 +82,9 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
                        : model.Prepare(from.text(), truncate, param);
       RETURN_IF_ERROR(input.status());
       truncated_.push_back(input->truncated);
-      tokens_.push_back(static_cast<int32_t>(input->ids.size()));
+      tokens_.push_back(static_cast<int32_t>(input->tokens.ids.size()));
       prompt_tokens_ += tokens_.back();
-      batch.inputs.push_back(std::move(input->ids));
+      batch.inputs.push_back(std::move(input->tokens));
     }
     tokenize_ms_ = MillisBetween(arrived_, Clock::System().Now());
     batch.abandoned = [self = shared_from_this()] { return self->cancelled_.load(); };
@@ -174,35 +163,34 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
 
 }  // namespace
 
-EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_name) {
-  const auto requests = [&](const char* end) {
-    return metrics->AddCounter("conclave_requests_total", "Requests by how they ended.",
-                               {{"model_name", model_name}, {"end", end}});
-  };
-  EmbedMetrics m;
-  m.ok = requests("ok");
-  m.refused = requests("refused");
-  m.cancelled = requests("cancelled");
-  m.tokens = metrics->AddCounter("conclave_tokens_total", "Tokens by kind.",
-                                 {{"model_name", model_name}, {"kind", "prompt"}});
-  m.request_seconds =
-      metrics->AddHistogram("conclave_request_seconds", "Arrival to end.",
-                            base::RequestSecondsBuckets(), {{"model_name", model_name}});
-  return m;
+// Where a call begins: it is let in and read on a thread of the pool, or refused.
+template <typename Call, typename Request>
+void EmbeddingService::Begin(const std::shared_ptr<Call>& call, const Request& request, bool open) {
+  call->Hold();
+  if (!open) {
+    call->Refuse(mesh::DrainingError());
+  } else if (!pool_.Post([this, call, &request] { call->Prepare(*model_, request); })) {
+    call->Refuse(base::WithRetryAfter(base::ResourceExhausted("too many requests are being read"),
+                                      std::chrono::seconds(1)));
+  }
 }
 
 grpc::ServerWriteReactor<pb::EmbedBatch>* EmbeddingService::Embed(
     grpc::CallbackServerContext* context, const pb::EmbedRequest* request) {
   std::optional<base::Gate::Pass> pass = gate_->Enter();
   const bool open = pass.has_value();
-  auto call = std::make_shared<EmbedCall>(context, metrics_, std::move(pass));
-  call->Hold();
-  if (!open) {
-    call->Refuse(mesh::DrainingError());
-  } else if (!pool_.Post([this, call, request] { call->Prepare(*model_, *request); })) {
-    call->Refuse(base::WithRetryAfter(base::ResourceExhausted("too many requests are being read"),
-                                      std::chrono::seconds(1)));
-  }
+  const auto call = std::make_shared<EmbedCall>(context, metrics_, std::move(pass));
+  Begin(call, *request, open);
+  return call.get();
+}
+
+grpc::ServerUnaryReactor* EmbeddingService::Rerank(grpc::CallbackServerContext* context,
+                                                   const pb::RerankRequest* request,
+                                                   pb::RerankReply* reply) {
+  std::optional<base::Gate::Pass> pass = gate_->Enter();
+  const bool open = pass.has_value();
+  const auto call = std::make_shared<RerankCall>(context, reply, metrics_, std::move(pass));
+  Begin(call, *request, open);
   return call.get();
 }
 

@@ -2,21 +2,12 @@
 #pragma once
 
 #include "base/gate.h"
-#include "base/metrics.h"
 #include "base/task_pool.h"
 #include "conclave/v1/embedding.grpc.pb.h"
+#include "embed/call.h"
 #include "embed/served_model.h"
 
 namespace conclave::embed {
-
-struct EmbedMetrics {
-  base::Counter ok;
-  base::Counter refused;
-  base::Counter cancelled;
-  base::Counter tokens;
-  base::Histogram request_seconds;
-};
-EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_name);
 
 // Thread-safe. Destroy it after the server has stopped; all arguments outlive it.
 class EmbeddingService final : public conclave::v1::Embedding::CallbackService {
@@ -27,8 +18,15 @@ class EmbeddingService final : public conclave::v1::Embedding::CallbackService {
   // NOT_FOUND (model_not_found); INVALID_ARGUMENT naming the input; RESOURCE_EXHAUSTED.
   grpc::ServerWriteReactor<conclave::v1::EmbedBatch>* Embed(
       grpc::CallbackServerContext* context, const conclave::v1::EmbedRequest* request) override;
+  // The same for documents and the query.
+  grpc::ServerUnaryReactor* Rerank(grpc::CallbackServerContext* context,
+                                   const conclave::v1::RerankRequest* request,
+                                   conclave::v1::RerankReply* reply) override;
 
  private:
+  template <typename Call, typename Request>
+  void Begin(const std::shared_ptr<Call>& call, const Request& request, bool open);
+
   ServedModel* const model_;
   base::Gate* const gate_;
   const EmbedMetrics metrics_;

@@ -15,7 +15,7 @@ namespace {
 
 struct Settings {
   std::string model;
-  std::vector<std::string> aliases = {"all-minilm", "all-minilm-l6-v2"};
+  std::vector<std::string> aliases;
   std::string worker_id;
   mesh::ServerOptions server{.listen = "127.0.0.1:50052"};
   mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9052"};
@@ -24,13 +24,15 @@ struct Settings {
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
-  options.Add("model", &s->model, "[name=]folder of the model, as Hugging Face lays it out");
-  options.Add("aliases", &s->aliases, "further names");
+  options.Add("model", &s->model, "[name=]path of the model: a GGUF file or a Hugging Face folder");
+  options.Add("aliases", &s->aliases, "further names; those of all-MiniLM-L6-v2 are known");
   options.Add("worker-id", &s->worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->server);
   mesh::AddProcessOptions(options, &s->process);
   options.Add("threads", &s->encoder.num_threads, "compute threads; 0 = one per usable core", 0,
               1024);
+  options.Add("tokens-max", &s->encoder.tokens_max, "tokens of one input; 0 = what the model takes",
+              0, 1 << 24);
   options.Add("batch-tokens-max", &s->batcher.batch_tokens_max, "tokens of one batch", 1, 1 << 20);
   options.Add("queue-tokens-max", &s->batcher.queue_tokens_max,
               "tokens that wait; beyond it requests are refused", 1, int64_t{1} << 40);
@@ -41,26 +43,33 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   });
 }
 
-struct NamedFolder {
+struct NamedPath {
   std::string name;
-  std::string folder;
+  std::string path;
 };
 
-// "all-MiniLM-L6-v2=/models/minilm", or the folder alone, whose last part is then the name.
-NamedFolder ParseModel(const std::string& text) {
+// "all-MiniLM-L6-v2=/models/minilm", or the path alone, whose last part is then the name.
+NamedPath ParseModel(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals != std::string::npos && text.find('/') > equals) {
     return {text.substr(0, equals), text.substr(equals + 1)};
   }
-  std::filesystem::path folder(text);
-  if (!folder.has_filename()) folder = folder.parent_path();
-  return {folder.filename().string(), text};
+  std::filesystem::path path(text);
+  if (!path.has_filename()) path = path.parent_path();
+  if (path.extension() == ".gguf") path.replace_extension();
+  return {path.filename().string(), text};
+}
+
+std::vector<std::string> Aliases(const Settings& s, const std::string& name) {
+  if (!s.aliases.empty() || name != "all-MiniLM-L6-v2") return s.aliases;
+  return {"all-minilm", "all-minilm-l6-v2"};
 }
 
 absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
-  const NamedFolder from = ParseModel(s.model);
-  ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
-                   OpenServedModel(from.name, s.aliases, from.folder, s.encoder, s.batcher));
+  const NamedPath from = ParseModel(s.model);
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ServedModel> model,
+      OpenServedModel(from.name, Aliases(s, from.name), from.path, s.encoder, s.batcher));
   base::LogInfo("model loaded", {{"model", model->name()}, {"revision", model->revision()}});
   EmbedWorker worker(std::move(model), s.server, s.worker_id);
   RETURN_IF_ERROR(worker.Start());

@@ -6,7 +6,7 @@
 namespace conclave::embed {
 
 void Pool(Pooling pooling, const float* hidden, int64_t tokens, int64_t dim, float* out) {
-  if (pooling == Pooling::kCls) {
+  if (pooling == Pooling::kCls || pooling == Pooling::kRank) {
     std::copy_n(hidden, dim, out);
     return;
   }

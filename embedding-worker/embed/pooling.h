@@ -6,7 +6,8 @@
 
 namespace conclave::embed {
 
-enum class Pooling { kCls, kMean, kLast };
+// kRank takes the first vector as kCls does; a head then makes a score of it.
+enum class Pooling { kCls, kMean, kLast, kRank };
 
 // `hidden` is [tokens][dim], tokens >= 1; `out` is [dim]. Sums run in double, first token first.
 void Pool(Pooling pooling, const float* hidden, int64_t tokens, int64_t dim, float* out);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -36,11 +38,13 @@ uint64_t HashFile(const fs::path& path, uint64_t hash) {
   return hash;
 }
 
-std::string Revision(const fs::path& folder) {
+std::string Revision(const fs::path& path) {
   uint64_t hash = 0xCBF29CE484222325u;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) hash = HashFile(path, hash);
   for (const char* name : {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors",
                            "1_Pooling/config.json", "modules.json"}) {
-    hash = HashFile(folder / name, hash);
+    hash = HashFile(path / name, hash);
   }
   return absl::StrCat(absl::Hex(hash, absl::kZeroPad16));
 }
@@ -48,6 +52,25 @@ std::string Revision(const fs::path& folder) {
 absl::Status Bad(const std::string& param, std::string_view what) {
   return base::WithParam(base::InvalidArgument(absl::StrCat(param, ": ", std::string(what))),
                          param);
+}
+
+// Leaves at most `room` ids. INVALID_ARGUMENT with kNone.
+absl::Status Cut(size_t room, Truncate truncate, const std::string& param,
+                 std::vector<TokenId>* ids) {
+  if (ids->size() <= room) return absl::OkStatus();
+  if (truncate == Truncate::kNone) {
+    return Bad(param, absl::StrCat("has ", ids->size(), " tokens, the model takes ", room));
+  }
+  if (truncate == Truncate::kStart) {
+    ids->erase(ids->begin(), ids->end() - static_cast<std::ptrdiff_t>(room));
+  } else {
+    ids->resize(room);
+  }
+  return absl::OkStatus();
+}
+
+void Append(const std::vector<TokenId>& part, std::vector<TokenId>* ids) {
+  ids->insert(ids->end(), part.begin(), part.end());
 }
 
 }  // namespace
@@ -66,6 +89,17 @@ bool ServedModel::Answers(std::string_view name) const {
   return name == name_ || std::find(aliases_.begin(), aliases_.end(), name) != aliases_.end();
 }
 
+absl::Status ServedModel::CheckAsked(std::string_view name, bool to_rank) const {
+  const std::string quoted = absl::StrCat("the model \"", std::string(name), "\" ");
+  if (!Answers(name)) {
+    return base::WithParam(
+        base::WithReason(base::NotFound(quoted + "does not exist"), "model_not_found"), "model");
+  }
+  if (to_rank == encoder_->info().ranks()) return absl::OkStatus();
+  return Bad("model", quoted + (to_rank ? "has no head that scores documents"
+                                        : "is a reranker and gives no embeddings"));
+}
+
 absl::StatusOr<Input> ServedModel::Prepare(std::string_view text, Truncate truncate,
                                            const std::string& param) const {
   if (text.size() > kTextBytesMax) return Bad(param, "longer than 1 MiB");
@@ -82,22 +116,71 @@ absl::StatusOr<Input> ServedModel::Prepare(std::vector<TokenId> ids, Truncate tr
     }
   }
   Input input;
-  const auto room = static_cast<size_t>(encoder_->info().tokens_max) - 2;
-  if (ids.size() > room) {
-    if (truncate == Truncate::kNone) {
-      return Bad(param, absl::StrCat("has ", ids.size(), " tokens, the model takes ", room));
-    }
-    input.truncated = true;
-    if (truncate == Truncate::kStart) {
-      ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(room));
-    } else {
-      ids.resize(room);
-    }
+  const TextFrame& frame = encoder_->frame();
+  const auto room = static_cast<size_t>(std::max(encoder_->info().tokens_max - frame.size(), 0));
+  input.truncated = ids.size() > room;
+  RETURN_IF_ERROR(Cut(room, truncate, param, &ids));
+  for (const auto* part : {&frame.prefix, &std::as_const(ids), &frame.suffix}) {
+    Append(*part, &input.tokens.ids);
   }
-  input.ids.reserve(ids.size() + 2);
-  input.ids.push_back(tokenizer.bos());
-  input.ids.insert(input.ids.end(), ids.begin(), ids.end());
-  input.ids.push_back(tokenizer.eos());
+  return input;
+}
+
+absl::StatusOr<Query> ServedModel::PrepareQuery(std::string_view text) const {
+  if (text.size() > kTextBytesMax) return Bad("query", "longer than 1 MiB");
+  const engine::Tokenizer& tokenizer = encoder_->tokenizer();
+  const TextFrame& frame = encoder_->frame();
+  Query query;
+  size_t suffix = frame.suffix.size();
+  if (frame.pair_template.has_value()) {
+    const auto& [head, middle, end] = *frame.pair_template;
+    query.text = absl::StrCat(head, std::string(text), middle);
+    const size_t after = head.size() + text.size();
+    query.trusted = {{0, head.size()}, {after, after + middle.size()}};
+    query.ids = tokenizer.EncodeTrusted(query.text, query.trusted, false);
+    suffix = end.size();
+  } else {
+    query.ids = frame.prefix;
+    Append(tokenizer.Encode(text, {}), &query.ids);
+    Append(frame.middle, &query.ids);
+  }
+  const int64_t room = int64_t{encoder_->info().tokens_max} - static_cast<int64_t>(suffix) - 1;
+  if (std::ssize(query.ids) > room) {
+    return Bad("query", absl::StrCat("has ", query.ids.size(),
+                                     " tokens with what goes around it; to leave room for a "
+                                     "document the model takes ",
+                                     std::max<int64_t>(room, 0)));
+  }
+  return query;
+}
+
+absl::StatusOr<Input> ServedModel::PreparePair(const Query& query, std::string_view document,
+                                               Truncate truncate, const std::string& param) const {
+  if (document.size() > kTextBytesMax) return Bad(param, "longer than 1 MiB");
+  const engine::Tokenizer& tokenizer = encoder_->tokenizer();
+  const TextFrame& frame = encoder_->frame();
+  Input input;
+  std::vector<TokenId>& all = input.tokens.ids;
+  std::vector<TokenId> ids;  // the document's
+  const std::vector<TokenId>* suffix = &frame.suffix;
+  if (frame.pair_template.has_value()) {
+    // In one go: its first token may begin with the space before it, which is then the document's.
+    all = tokenizer.EncodeTrusted(query.text + std::string(document), query.trusted, false);
+    const auto begin = std::mismatch(query.ids.begin(), query.ids.end(), all.begin(), all.end());
+    ids.assign(begin.second, all.end());
+    all.erase(begin.second, all.end());
+    suffix = &frame.pair_template->suffix;
+  } else {
+    all = query.ids;
+    ids = tokenizer.Encode(document, {});
+    input.tokens.second = static_cast<int32_t>(all.size());
+  }
+  const size_t room =
+      static_cast<size_t>(encoder_->info().tokens_max) - all.size() - suffix->size();
+  input.truncated = ids.size() > room;
+  RETURN_IF_ERROR(Cut(room, truncate, param, &ids));
+  Append(ids, &all);
+  Append(*suffix, &all);
   return input;
 }
 
@@ -110,13 +193,13 @@ std::vector<float> Finish(std::vector<float> vector, int32_t dimensions, bool no
 
 absl::StatusOr<std::unique_ptr<ServedModel>> OpenServedModel(std::string name,
                                                              std::vector<std::string> aliases,
-                                                             const std::string& folder,
+                                                             const std::string& path,
                                                              const EncoderOptions& options,
                                                              const BatcherOptions& batcher) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Encoder> encoder, OpenEncoder(folder, options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Encoder> encoder, OpenEncoder(path, options));
   struct stat info {};
-  ::stat((folder + "/config.json").c_str(), &info);
-  return std::make_unique<ServedModel>(std::move(name), std::move(aliases), Revision(folder),
+  if (::stat((path + "/config.json").c_str(), &info) != 0) ::stat(path.c_str(), &info);
+  return std::make_unique<ServedModel>(std::move(name), std::move(aliases), Revision(path),
                                        info.st_mtim.tv_sec, std::move(encoder), batcher);
 }
 

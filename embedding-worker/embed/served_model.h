@@ -16,8 +16,16 @@ namespace conclave::embed {
 enum class Truncate { kEnd, kStart, kNone };
 
 struct Input {
-  std::vector<TokenId> ids;  // special tokens included
+  TokenSequence tokens;  // special tokens included
   bool truncated = false;
+};
+
+// All of a pair that lies before its document.
+struct Query {
+  std::vector<TokenId> ids;
+  // Where the model wants a pair in words: the words, of which those in `trusted` are the model's.
+  std::string text;
+  std::vector<engine::TextRange> trusted;
 };
 
 // Immutable but for the batcher; thread-safe.
@@ -35,11 +43,21 @@ class ServedModel final {
   const Encoder& encoder() const { return *encoder_; }
   Batcher& batcher() { return batcher_; }
 
+  // NOT_FOUND (model_not_found) for another name; INVALID_ARGUMENT (model) when the model does not
+  // do what is asked for.
+  absl::Status CheckAsked(std::string_view name, bool to_rank) const;
+
   // INVALID_ARGUMENT: too long with kNone, an id outside the vocabulary; `param` names the input.
   absl::StatusOr<Input> Prepare(std::string_view text, Truncate truncate,
                                 const std::string& param) const;
   absl::StatusOr<Input> Prepare(std::vector<TokenId> ids, Truncate truncate,
                                 const std::string& param) const;
+
+  // INVALID_ARGUMENT (query) when it leaves no room for a document.
+  absl::StatusOr<Query> PrepareQuery(std::string_view text) const;
+  // The pair of a query and a document, which alone is cut.
+  absl::StatusOr<Input> PreparePair(const Query& query, std::string_view document,
+                                    Truncate truncate, const std::string& param) const;
 
  private:
   const std::string name_;
@@ -53,10 +71,10 @@ class ServedModel final {
 // The vector a caller asked for: the first `dimensions` of it (0 = all), normalised if wanted.
 std::vector<float> Finish(std::vector<float> vector, int32_t dimensions, bool normalize);
 
-// Opens the folder and fingerprints it.
+// Opens the file or folder and fingerprints it.
 absl::StatusOr<std::unique_ptr<ServedModel>> OpenServedModel(std::string name,
                                                              std::vector<std::string> aliases,
-                                                             const std::string& folder,
+                                                             const std::string& path,
                                                              const EncoderOptions& options,
                                                              const BatcherOptions& batcher);
 

@@ -106,6 +106,16 @@ constexpr Kind kKinds[] = {
     {"t5", MakeUnigramTokenizer},
 };
 
+absl::Status ReadWordPiece(const ModelSource& source, TokenizerSpec* spec) {
+  spec->word_prefix = "▁";
+  ASSIGN_OR_RETURN(spec->lower_case, source.GetBool("tokenizer.ggml.normalizer.lowercase", true));
+  const char* const strip = "tokenizer.ggml.normalizer.strip_accents";
+  if (source.Has(strip)) {
+    ASSIGN_OR_RETURN(spec->strip_accents, source.GetBool(strip));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadSentencePiece(const ModelSource& source, TokenizerSpec* spec) {
   ASSIGN_OR_RETURN(spec->remove_extra_whitespaces,
                    source.GetBool("tokenizer.ggml.remove_extra_whitespaces", false));
@@ -164,7 +174,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSource& sour
   ASSIGN_OR_RETURN(const std::string_view pre, source.GetString("tokenizer.ggml.pre", ""));
   spec.model = model;
   spec.pre = pre;
-  if (spec.model == "bert") spec.word_prefix = "▁";
+  if (spec.model == "bert") RETURN_IF_ERROR(ReadWordPiece(source, &spec));
   if (spec.model == "t5") RETURN_IF_ERROR(ReadSentencePiece(source, &spec));
   RETURN_IF_ERROR(ReadTokens(source, &spec));
   RETURN_IF_ERROR(ReadSpecialIds(source, &spec));

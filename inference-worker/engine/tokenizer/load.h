@@ -50,9 +50,10 @@ struct TokenizerSpec {
   std::vector<TokenId> end_of_generation;  // besides eos and the well-known names
   bool add_bos = false;
   bool add_eos = false;
-  bool add_space_prefix = false;  // llama and t5 only
-  bool ignore_merges = false;     // gpt2: a word that is a token is not cut up
-  bool lower_case = true;         // bert only, with accents stripped
+  bool add_space_prefix = false;      // llama and t5 only
+  bool ignore_merges = false;         // gpt2: a word that is a token is not cut up
+  bool lower_case = true;             // bert only
+  std::optional<bool> strip_accents;  // bert only; absent = with lower_case
   // bert only: what marks pieces that begin a word ("▁"), or, if empty, those that go on with one.
   std::string word_prefix;
   std::string continuation_prefix = "##";

@@ -49,6 +49,8 @@ class SentencePieceStep final : public NormalizerStep {
                                             : std::string_view(given).substr(at, scalar.length));
       at += scalar.length;
     }
+    // A "▁" of the text itself counts as a space here.
+    while (merge_spaces_ && out.ends_with(kSpace)) out.resize(out.size() - kSpace.size());
     text->text = std::move(out);
   }
 

@@ -21,7 +21,8 @@ class UnigramModel final : public TokenModel {
       : vocabulary_(vocabulary), options_(std::move(options)) {
     double lowest = std::numeric_limits<double>::infinity();
     for (TokenId id = 0; id < vocabulary.size(); ++id) {
-      if (!Has(id)) continue;
+      // The tokens of bytes stand for bytes, not for their own text.
+      if (!Has(id) || vocabulary.type(id) == TokenType::kByte) continue;
       if (!vocabulary.text(id).empty()) sorted_.push_back(id);
       lowest = std::min(lowest, options_.scores[static_cast<size_t>(id)]);
     }

@@ -14,7 +14,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeWordPieceTokenizer(TokenizerSpec 
     return base::InvalidArgument("tokenizer.ggml.unknown_token_id: required for WordPiece");
   }
   pipeline.normalizer.Add(
-      MakeBertStep({.strip_accents = spec.lower_case, .lower_case = spec.lower_case}));
+      MakeBertStep({.strip_accents = spec.strip_accents.value_or(spec.lower_case),
+                    .lower_case = spec.lower_case}));
   pipeline.cuts.push_back(MakeClassCut(IsWhiteSpace, MatchBehavior::kRemoved));
   pipeline.cuts.push_back(MakeClassCut(IsCutPunctuation, MatchBehavior::kIsolated));
   ASSIGN_OR_RETURN(

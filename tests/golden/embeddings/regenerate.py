@@ -3,6 +3,7 @@
 
     regenerate.py minilm MODEL_FOLDER   -> minilm.json      (sentence-transformers)
     regenerate.py tiny                  -> tiny_bert/        (transformers, seeded random weights)
+    regenerate.py encoders              -> encoders.json     (transformers, weights of ../models)
 
 Needs torch, transformers and sentence-transformers; the tests themselves need none of them.
 """
@@ -150,8 +151,188 @@ def tiny():
     (folder / "expected.json").write_text(json.dumps(out) + "\n")
 
 
+# --- encoders whose weights both sides make from the names of their tensors in GGUF ---------------
+# Keep the shape alike in tests/unit/embed/synth_encoder.cc.
+
+HIDDEN, LAYERS, HEADS, FFN, CONTEXT, VOCAB = 32, 2, 4, 64, 64, 90
+BERT_LAYER = {"attn_q": "attention.self.query", "attn_k": "attention.self.key",
+              "attn_v": "attention.self.value", "attn_output": "attention.output.dense",
+              "attn_output_norm": "attention.output.LayerNorm", "ffn_up": "intermediate.dense",
+              "ffn_down": "output.dense", "layer_output_norm": "output.LayerNorm"}
+NOMIC_LAYER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+               "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+               "attn_output_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
+               "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+               "layer_output_norm": "post_mlp_layernorm"}
+
+
+def weights():
+    sys.path.insert(0, str(HERE.parent / "models"))
+    import tiny_values
+    return tiny_values
+
+
+def linear(state, name, gguf, out, inner, biased):
+    state[name + ".weight"] = weights().matrix(gguf + ".weight", out, inner)
+    if biased:
+        state[name + ".bias"] = weights().bias(gguf + ".bias", out)
+
+
+def layer_norm(state, name, gguf):
+    state[name + ".weight"] = weights().norm(gguf + ".weight", HIDDEN)
+    state[name + ".bias"] = weights().bias(gguf + ".bias", HIDDEN)
+
+
+def layers(state, prefix, names, biased):
+    for i in range(LAYERS):
+        for gguf, name in names.items():
+            here, there = f"{prefix}{i}.{name}", f"blk.{i}.{gguf}"
+            if gguf.endswith("norm"):
+                layer_norm(state, here, there)
+            else:
+                out = FFN if gguf in ("ffn_up", "ffn_gate") else HIDDEN
+                linear(state, here, there, out, FFN if gguf == "ffn_down" else HIDDEN, biased)
+
+
+def embeddings(state, types):
+    matrix = weights().matrix
+    state["embeddings.word_embeddings.weight"] = matrix("token_embd.weight", VOCAB, HIDDEN)
+    state["embeddings.token_type_embeddings.weight"] = matrix("token_types.weight", types, HIDDEN)
+    layer_norm(state, "embeddings.LayerNorm", "token_embd_norm")
+
+
+def nomic_state():
+    import torch
+    state = {}
+    embeddings(state, 2)
+    layers(state, "layers.", NOMIC_LAYER, biased=False)
+    for i in range(LAYERS):  # GGUF has the three in one
+        qkv = weights().matrix(f"blk.{i}.attn_qkv.weight", 3 * HIDDEN, HIDDEN)
+        for part, rows in zip("qkv", torch.chunk(qkv, 3)):
+            state[f"layers.{i}.self_attn.{part}_proj.weight"] = rows.clone()
+    return state
+
+
+def bert_state(types, skipped_positions):
+    import torch
+    state = {}
+    embeddings(state, types)
+    positions = weights().matrix("position_embd.weight", CONTEXT, HIDDEN)
+    skipped = torch.zeros(skipped_positions, HIDDEN)
+    state["embeddings.position_embeddings.weight"] = torch.cat([skipped, positions])
+    layers(state, "encoder.layer.", BERT_LAYER, biased=True)
+    return state
+
+
+def fill(model, state):
+    wanted = {name: value for name, value in model.state_dict().items()
+              if not name.endswith("position_ids")}
+    missing = sorted(set(wanted) ^ set(state))
+    wrong = [n for n in wanted if n in state and wanted[n].shape != state[n].shape]
+    assert not missing and not wrong, (missing, wrong)
+    model.load_state_dict(state, strict=False)
+    return model.float().eval()
+
+
+def draw_ids(rng, length):
+    return [2] + rng.integers(5, VOCAB, length - 2).tolist() + [3]
+
+
+def pooled_cases(model):
+    import numpy as np
+    import torch
+    rng = np.random.default_rng(5)
+    cases = []
+    for length in (2, 3, 9, 17, 33, CONTEXT):
+        ids = draw_ids(rng, length)
+        with torch.no_grad():
+            hidden = model(input_ids=torch.tensor([ids]),
+                           attention_mask=torch.ones(1, length)).last_hidden_state[0]
+        cases.append({"ids": ids, "mean": rounded(hidden.mean(0)), "cls": rounded(hidden[0]),
+                      "last": rounded(hidden[-1])})
+    return cases
+
+
+def ranked_cases(model, middle, types):
+    """Pairs "2 query middle document 3"; the second text is of type 1 where there are two."""
+    import numpy as np
+    import torch
+    rng = np.random.default_rng(6)
+    cases = []
+    for first, second in ((0, 0), (1, 1), (3, 9), (9, 3), (20, 30)):
+        query, document = (rng.integers(5, VOCAB, n).tolist() for n in (first, second))
+        head = [2] + query + middle
+        ids = head + document + [3]
+        kinds = [0] * len(head) + [types - 1] * (len(ids) - len(head))
+        with torch.no_grad():
+            score = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)),
+                          token_type_ids=torch.tensor([kinds])).logits[0]
+        cases.append({"ids": ids, "second": len(head), "score": rounded(score)})
+    return cases
+
+
+def decoder_cases():
+    """The tiny Qwen 3 of ../models: its last token, and what a head for "yes" and "no" makes of it."""
+    import numpy as np
+    import torch
+    weights()
+    import tiny_models
+    model, _ = tiny_models.load("qwen3")
+    words = weights().matrix("cls.output.weight", 2, 64)
+    rng = np.random.default_rng(7)
+    cases = []
+    for length in (1, 2, 17, 40, 300):
+        ids = rng.integers(0, 128, length).tolist()
+        with torch.no_grad():
+            last = model.model(torch.tensor([ids])).last_hidden_state[0, -1]
+        yes, no = words @ last
+        cases.append({"ids": ids, "last": rounded(last), "score": rounded((yes - no)[None])})
+    return cases
+
+
+def rounded(values):
+    return [float(f"{x:.7g}") for x in values.tolist()]
+
+
+def encoders():
+    import torch
+    import transformers
+    torch.set_num_threads(1)
+    common = dict(vocab_size=VOCAB, hidden_size=HIDDEN, num_hidden_layers=LAYERS,
+                  num_attention_heads=HEADS, intermediate_size=FFN, attn_implementation="eager")
+    bert = dict(common, max_position_embeddings=CONTEXT, type_vocab_size=2, layer_norm_eps=1e-12)
+    # Nothing is padded: no token of a case is the padding's.
+    roberta = dict(common, max_position_embeddings=CONTEXT + 2, type_vocab_size=1,
+                   layer_norm_eps=1e-5, pad_token_id=1)
+    out = {"made_with": f"transformers {transformers.__version__}, torch {torch.__version__}"}
+    out["nomic-bert"] = pooled_cases(fill(transformers.NomicBertModel(transformers.NomicBertConfig(
+        **common, max_position_embeddings=CONTEXT, type_vocab_size=2, layer_norm_eps=1e-12,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0})), nomic_state()))
+    out["bert"] = pooled_cases(fill(transformers.BertModel(
+        transformers.BertConfig(**bert), add_pooling_layer=False), bert_state(2, 0)))
+    out["xlm-roberta"] = pooled_cases(fill(transformers.XLMRobertaModel(
+        transformers.XLMRobertaConfig(**roberta), add_pooling_layer=False), bert_state(1, 2)))
+
+    state = {"bert." + name: value for name, value in bert_state(2, 0).items()}
+    linear(state, "bert.pooler.dense", "cls", HIDDEN, HIDDEN, True)
+    linear(state, "classifier", "cls.output", 1, HIDDEN, True)
+    out["bert-rank"] = ranked_cases(fill(transformers.BertForSequenceClassification(
+        transformers.BertConfig(**bert, num_labels=1)), state), [3], 2)
+    state = {"roberta." + name: value for name, value in bert_state(1, 2).items()}
+    linear(state, "classifier.dense", "cls", HIDDEN, HIDDEN, True)
+    linear(state, "classifier.out_proj", "cls.output", 1, HIDDEN, True)
+    out["xlm-roberta-rank"] = ranked_cases(fill(
+        transformers.XLMRobertaForSequenceClassification(
+            transformers.XLMRobertaConfig(**roberta, num_labels=1)), state), [3, 3], 1)
+    out["qwen3"] = decoder_cases()
+    (HERE / "encoders.json").write_text(json.dumps(out, separators=(",", ":")).replace(
+        '{"ids"', '\n{"ids"') + "\n")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "minilm":
         minilm(sys.argv[2])
-    else:
+    elif sys.argv[1] == "tiny":
         tiny()
+    else:
+        encoders()

@@ -19,7 +19,9 @@ class FakeEncoder final : public Encoder {
   }
   const EncoderInfo& info() const override { return info_; }
   const engine::Tokenizer& tokenizer() const override { return *tokenizer_; }
-  void Encode(std::span<const TokenId> ids, std::span<const int32_t> offsets, float* out) override {
+  const TextFrame& frame() const override { return frame_; }
+  void Encode(const EncoderBatch& batch, float* out) override {
+    const auto& [ids, offsets, seconds] = batch;
     {
       std::unique_lock lock(mutex_);
       batches_.emplace_back();
@@ -53,6 +55,7 @@ class FakeEncoder final : public Encoder {
 
  private:
   EncoderInfo info_;
+  TextFrame frame_;
   std::unique_ptr<engine::Tokenizer> tokenizer_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -67,12 +70,12 @@ struct Asked {
   std::shared_ptr<std::atomic<bool>> gone = std::make_shared<std::atomic<bool>>(false);
 };
 
-Asked Ask(Batcher& batcher, std::vector<std::vector<TokenId>> inputs) {
+Asked Ask(Batcher& batcher, const std::vector<std::vector<TokenId>>& inputs) {
   Asked asked;
   auto promise = std::make_shared<std::promise<Result>>();
   asked.result = promise->get_future();
   REQUIRE(batcher
-              .Submit({.inputs = std::move(inputs),
+              .Submit({.inputs = {inputs.begin(), inputs.end()},
                        .abandoned = [gone = asked.gone] { return gone->load(); },
                        .done = [promise](Result r) { promise->set_value(std::move(r)); }})
               .ok());
@@ -135,7 +138,7 @@ TEST_CASE("the queue refuses beyond its tokens and says when to come back") {
   encoder.WaitForBatches(1);
   Asked waiting = Ask(batcher, {{2, 2}});
   const absl::Status full =
-      batcher.Submit({.inputs = {{3, 3}}, .abandoned = {}, .done = [](Result) {}});
+      batcher.Submit({.inputs = {{{3, 3}}}, .abandoned = {}, .done = [](Result) {}});
   CHECK(full.code() == absl::StatusCode::kResourceExhausted);
   CHECK(base::RetryAfterOf(full) >= std::chrono::seconds(1));
   encoder.Allow(10);
@@ -150,13 +153,13 @@ TEST_CASE("stopping answers everyone") {
   encoder.WaitForBatches(1);
   Asked waiting = Ask(batcher, {{2}});
   std::thread stop([&] { batcher.Stop(); });
-  while (batcher.Submit({.inputs = {{3}}, .abandoned = {}, .done = [](Result) {}}).ok()) {
+  while (batcher.Submit({.inputs = {{{3}}}, .abandoned = {}, .done = [](Result) {}}).ok()) {
   }
   encoder.Allow(1);
   stop.join();
   CHECK(Take(running).ok());
   CHECK(Take(waiting).status().code() == absl::StatusCode::kUnavailable);
-  CHECK(batcher.Submit({.inputs = {{3}}, .abandoned = {}, .done = [](Result) {}}).code() ==
+  CHECK(batcher.Submit({.inputs = {{{3}}}, .abandoned = {}, .done = [](Result) {}}).code() ==
         absl::StatusCode::kUnavailable);
 }
 

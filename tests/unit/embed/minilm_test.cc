@@ -71,8 +71,9 @@ TEST_CASE("200 texts of mixed length and language agree with sentence-transforme
     const auto input = model.Prepare(text, Truncate::kEnd, "input");
     REQUIRE(input.ok());
     std::vector<float> vector(384);
-    const std::vector<int32_t> offsets = {0, static_cast<int32_t>(input->ids.size())};
-    (*encoder)->Encode(input->ids, offsets, vector.data());
+    const std::vector<TokenId>& ids = input->tokens.ids;
+    const std::vector<int32_t> offsets = {0, static_cast<int32_t>(ids.size())};
+    (*encoder)->Encode({.ids = ids, .offsets = offsets}, vector.data());
     const double cosine =
         Cosine(Finish(vector, 0, true), Decode(*cases.At(i).Get("vector").AsStringView()));
     worst = std::min(worst, cosine);

@@ -20,11 +20,12 @@ TEST_CASE("a text gets its special tokens, and too long a one is cut where asked
   const auto model = Tiny();
   const auto whole = model->Prepare("Hello", Truncate::kEnd, "input[0]");
   REQUIRE(whole.ok());
-  CHECK(whole->ids.front() == kCls);
-  CHECK(whole->ids.back() == kSep);
-  CHECK(whole->ids.size() == 3);
+  CHECK(whole->tokens.ids.front() == kCls);
+  CHECK(whole->tokens.ids.back() == kSep);
+  CHECK(whole->tokens.ids.size() == 3);
   CHECK_FALSE(whole->truncated);
-  CHECK(model->Prepare("", Truncate::kNone, "input[0]")->ids == std::vector<TokenId>{kCls, kSep});
+  CHECK(model->Prepare("", Truncate::kNone, "input[0]")->tokens.ids ==
+        std::vector<TokenId>{kCls, kSep});
 
   std::string text = "cat";
   for (int i = 0; i < 60; ++i) text += " hello";
@@ -33,10 +34,10 @@ TEST_CASE("a text gets its special tokens, and too long a one is cut where asked
   const auto start = model->Prepare(text, Truncate::kStart, "input[0]");
   const TokenId cat = model->encoder().tokenizer().Find("cat");
   const TokenId mat = model->encoder().tokenizer().Find("mat");
-  CHECK(end->ids.size() == 40);
+  CHECK(end->tokens.ids.size() == 40);
   CHECK(end->truncated);
-  CHECK(end->ids[1] == cat);
-  CHECK(start->ids[38] == mat);
+  CHECK(end->tokens.ids[1] == cat);
+  CHECK(start->tokens.ids[38] == mat);
   const auto refused = model->Prepare(text, Truncate::kNone, "input[0]");
   CHECK(refused.status().code() == absl::StatusCode::kInvalidArgument);
   CHECK(base::ParamOf(refused.status()) == "input[0]");

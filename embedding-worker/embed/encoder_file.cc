@@ -1,0 +1,81 @@
+#include "embed/encoder_file.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/strings.h"
+#include "embed/encoder.h"
+#include "embed/encoder_folder.h"
+#include "embed/text_frame.h"
+#include "engine/tokenizer/load.h"
+#include "engine/weights/gguf.h"
+
+namespace conclave::embed {
+namespace {
+
+using engine::ModelSource;
+
+// {a}.pooling_type, of which 0 is "none".
+absl::StatusOr<std::optional<Pooling>> ReadPoolingType(const ModelSource& source) {
+  constexpr std::array<std::optional<Pooling>, 5> kByNumber = {
+      std::nullopt, Pooling::kMean, Pooling::kCls, Pooling::kLast, Pooling::kRank};
+  ASSIGN_OR_RETURN(const std::string_view architecture, source.Architecture());
+  const std::string key = absl::StrCat(base::Abs(architecture), ".pooling_type");
+  ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, kByNumber.size() - 1, 0));
+  return kByNumber[static_cast<size_t>(type)];
+}
+
+absl::StatusOr<EncoderFile> OpenGgufFile(const std::string& path) {
+  EncoderFile file{.format = "gguf", .normalize = true};
+  ASSIGN_OR_RETURN(file.source, engine::OpenGguf(path));
+  auto tokenizer = engine::LoadTokenizer(*file.source);
+  if (!tokenizer.ok()) return base::Annotate(tokenizer.status(), path);
+  file.tokenizer = *std::move(tokenizer);
+  ASSIGN_OR_RETURN(file.pooling, ReadPoolingType(*file.source));
+  return file;
+}
+
+}  // namespace
+
+absl::StatusOr<EncoderFile> OpenEncoderFile(const std::string& path) {
+  std::error_code error;
+  const bool folder = std::filesystem::is_directory(path, error);
+  auto file = folder ? OpenEncoderFolder(path) : OpenGgufFile(path);
+  RETURN_IF_ERROR(file.status());
+  auto frame = ReadTextFrame(*file->source, *file->tokenizer);
+  if (!frame.ok()) return base::Annotate(frame.status(), path);
+  file->frame = *std::move(frame);
+  return file;
+}
+
+int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context) {
+  for (const int32_t limit : {file.tokens_max, options.tokens_max}) {
+    if (limit > 0) context = std::min(context, limit);
+  }
+  return context;
+}
+
+EncoderInfo DescribeFile(const EncoderFile& file) {
+  EncoderInfo info{.format = file.format, .normalize = file.normalize};
+  if (const auto name = file.source->Architecture(); name.ok()) info.family = *name;
+  std::map<engine::DType, int64_t> elements;
+  for (const engine::TensorEntry& tensor : file.source->tensors()) {
+    const int64_t count = tensor.view.shape.elements();
+    info.parameters += count;
+    info.weight_bytes += tensor.view.bytes();
+    elements[tensor.view.dtype] += count;
+  }
+  int64_t most = 0;
+  for (const auto& [dtype, count] : elements) {
+    if (count <= most) continue;
+    most = count;
+    info.quantization = engine::NameOf(dtype);
+  }
+  return info;
+}
+
+}  // namespace conclave::embed
