@@ -93,8 +93,12 @@ void CheckMatmul(Kernels& device, Kernels& cpu, const Formats& formats, bool qui
 
 // --- feed-forward -------------------------------------------------------------------------------
 
+// A gate of SiLU; gpt-oss's with biases; none, with biases.
+enum class Unit { kSilu, kClamped, kPlain };
+
 struct Network {
   Weight gate, up, down;
+  Unit unit = Unit::kSilu;
   Network(DType gate_type, DType down_type, int64_t experts, int64_t hidden, int64_t ffn)
       : gate(*FindFormat(gate_type), {experts, ffn, hidden}, 21, 0.1f),
         up(*FindFormat(gate_type), {experts, ffn, hidden}, 22, 0.1f),
@@ -117,7 +121,21 @@ std::vector<float> RunNetwork(Kernels& kernels, const Network& network, const st
   OnDevice<int32_t> device_ids(kernels, std::span<const int32_t>(ids));
   OnDevice<float> device_weights(kernels, std::span<const float>(weights));
   OnDevice<float> y(kernels, rows * hidden);
-  const FfnWeights w = {.gate = &*gate, .up = &*up, .down = &*down};
+  FfnWeights w = {.gate = &*gate, .up = &*up, .down = &*down};
+  const int64_t experts = up->num_matrices();
+  OnDevice<float> inner(kernels, std::span<const float>(Random(35).Floats(experts * up->out())));
+  OnDevice<float> outer(kernels, std::span<const float>(Random(36).Floats(experts * hidden)));
+  if (network.unit != Unit::kSilu) {
+    w.up_bias = inner.data();
+    w.down_bias = outer.data();
+  }
+  if (network.unit == Unit::kClamped) {
+    w.activation = Activation::kSwigluOai;
+    w.gate_bias = inner.data();
+  } else if (network.unit == Unit::kPlain) {
+    w.activation = Activation::kGeluTanh;
+    w.gate = nullptr;
+  }
   if (dense) {
     kernels.Ffn(w, device_x.data(), hidden, rows, y.data(), hidden);
   } else {
@@ -135,15 +153,21 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
     DType gate, down;
     int64_t experts, hidden, ffn;
     int32_t top_k;
+    Unit unit = Unit::kSilu;
   };
   std::vector<Case> cases = {{DType::kQ8_0, DType::kQ8_0, 5, 96, 160, 2},
                              {DType::kQ4_K, DType::kQ6_K, 5, 256, 256, 2},
                              {DType::kQ4_0, DType::kF16, 8, 256, 96, 3},
                              {DType::kBF16, DType::kQ4_0, 5, 256, 96, 2},
-                             {DType::kF32, DType::kF32, 4, 64, 48, 2}};
+                             {DType::kF32, DType::kF32, 4, 64, 48, 2},
+                             {DType::kQ8_0, DType::kQ8_0, 5, 96, 160, 2, Unit::kClamped},
+                             {DType::kBF16, DType::kBF16, 5, 96, 160, 2, Unit::kClamped},
+                             {DType::kF16, DType::kF16, 3, 96, 160, 2, Unit::kPlain},
+                             {DType::kQ4_0, DType::kQ8_0, 3, 96, 160, 2, Unit::kPlain}};
   if (!quick) cases.push_back({DType::kQ4_K, DType::kQ4_K, 128, 2048, 768, 8});
   for (const Case& c : cases) {
-    const Network network(c.gate, c.down, c.experts, c.hidden, c.ffn);
+    Network network(c.gate, c.down, c.experts, c.hidden, c.ffn);
+    network.unit = c.unit;
     const int64_t most = quick ? 40 : 512;
     const std::vector<float> x = Random(31).Floats(most * c.hidden, 1.0f);
     std::vector<int32_t> ids;
@@ -168,7 +192,10 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
             RunNetwork(device, network, some, some_ids, some_weights, rows);
         const std::string what = std::string(NameOf(c.gate)) + "/" + std::string(NameOf(c.down)) +
                                  " " + Sizes({c.experts, c.ffn, c.hidden}) + ", rows " +
-                                 std::to_string(rows);
+                                 std::to_string(rows) +
+                                 (c.unit == Unit::kClamped ? ", clamped"
+                                  : c.unit == Unit::kPlain ? ", no gate"
+                                                           : "");
         // Between the two products activations are rounded to int8: a last bit may turn one level.
         const bool exact = !TakesInt8(FindFormat(c.down)->panel);
         report.Compare(dense ? "ffn" : "moe", what, found,
@@ -189,6 +216,9 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
 
 struct Heads {
   int32_t heads, kv_heads, head_dim, value_dim;
+  int32_t window = 0;
+  bool sinks = false;
+  bool alibi = false;
 };
 
 // The rows of sequences of the given lengths, computed in steps of `chunk` tokens each.
@@ -237,6 +267,10 @@ std::vector<float> RunAttention(Kernels& kernels, const Heads& h, KvType type,
     OnDevice<float> device_k(kernels, std::span<const float>(k));
     OnDevice<float> device_v(kernels, std::span<const float>(v));
     OnDevice<float> y(kernels, rows * out_width);
+    OnDevice<float> sinks(kernels, std::span<const float>(Random(33).Floats(h.heads, 4.0f)));
+    std::vector<float> slopes = Random(34).Floats(h.heads, 0.25f);
+    for (float& slope : slopes) slope = std::abs(slope);
+    OnDevice<float> device_slopes(kernels, std::span<const float>(slopes));
     kernels.BeginStep(spans);
     kernels.StoreKv(layout, kv.data(), device_k.data(), k_width, device_v.data(), v_width);
     kernels.Attention({.layout = layout,
@@ -246,7 +280,10 @@ std::vector<float> RunAttention(Kernels& kernels, const Heads& h, KvType type,
                        .q = device_q.data(),
                        .q_stride = q_width,
                        .out = y.data(),
-                       .out_stride = out_width});
+                       .out_stride = out_width,
+                       .window = h.window,
+                       .sinks = h.sinks ? sinks.data() : nullptr,
+                       .alibi_slopes = h.alibi ? device_slopes.data() : nullptr});
     const std::vector<float> rows_out = y.Read();
     if (rows_out.empty()) return {};
     for (size_t i = 0; i < spans.size(); ++i) {
@@ -260,18 +297,31 @@ std::vector<float> RunAttention(Kernels& kernels, const Heads& h, KvType type,
 }
 
 void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
-  std::vector<Heads> shapes = {{4, 4, 16, 16}, {6, 1, 20, 12}};
+  std::vector<Heads> shapes = {
+      {4, 4, 16, 16},
+      {6, 1, 20, 12},
+      {.heads = 4, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .window = 20},
+      {.heads = 4, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = 140, .sinks = true},
+      {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .alibi = true}};
   if (!quick) {
     shapes.push_back({32, 4, 128, 128});
     shapes.push_back({32, 8, 64, 64});
     shapes.push_back({4, 2, 256, 256});
+    shapes.push_back({.heads = 64,
+                      .kv_heads = 8,
+                      .head_dim = 64,
+                      .value_dim = 64,
+                      .window = 128,
+                      .sinks = true});
   }
   const int32_t longest = quick ? 150 : 700;
   for (const Heads& h : shapes) {
     for (const KvType type : {KvType::kF16, KvType::kF32}) {
       const std::vector<int32_t> lengths = {longest, 1, 17, 130};
       const std::string what = Sizes({h.heads, h.kv_heads, h.head_dim, h.value_dim}) +
-                               (type == KvType::kF16 ? " f16" : " f32");
+                               (type == KvType::kF16 ? " f16" : " f32") +
+                               (h.window > 0 ? " window " + std::to_string(h.window) : "") +
+                               (h.sinks ? " sinks" : "") + (h.alibi ? " alibi" : "");
       const std::vector<float> whole = RunAttention(device, h, type, lengths, longest);
       report.Compare("attention", what, whole, RunAttention(cpu, h, type, lengths, longest), 2e-5);
       for (const int32_t chunk : {1, 64}) {
@@ -292,6 +342,52 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
 // --- rows ---------------------------------------------------------------------------------------
 
 using Operation = std::function<std::vector<float>(Kernels&)>;
+
+// Every kind of router of the published models.
+void CheckRouters(Kernels& device, Kernels& cpu, Report& report) {
+  const int32_t experts = 64;
+  const int64_t rows = 33;
+  struct Kind {
+    const char* name;
+    RouterArgs args;
+    bool correction;
+  };
+  const Kind kinds[] = {
+      {"softmax, 3 of 8 groups",
+       {.top_k = 6, .num_groups = 8, .num_groups_used = 3, .scale = 16},
+       false},
+      {"sigmoid, 4 of 8 groups by two",
+       {.top_k = 8,
+        .score = RouterScore::kSigmoid,
+        .num_groups = 8,
+        .num_groups_used = 4,
+        .group_best = 2,
+        .renormalize = true,
+        .scale = 2.5f},
+       true},
+      {"sigmoid", {.top_k = 8, .score = RouterScore::kSigmoid, .renormalize = true}, true},
+      {"softmax of the chosen", {.top_k = 4, .score = RouterScore::kSoftmaxOfSelected}, false}};
+  for (const Kind& kind : kinds) {
+    for (const bool ids_wanted : {true, false}) {
+      const auto run = [&](Kernels& kernels) {
+        OnDevice<float> logits(kernels,
+                               std::span<const float>(Random(82).Floats(rows * experts, 2)));
+        OnDevice<float> bias(kernels, std::span<const float>(Random(83).Floats(experts, 0.5f)));
+        RouterArgs router = kind.args;
+        router.num_experts = experts;
+        if (kind.correction) router.selection_bias = bias.data();
+        OnDevice<int32_t> ids(kernels, rows * router.top_k);
+        OnDevice<float> weights(kernels, rows * router.top_k);
+        kernels.Route(router, logits.data(), experts, rows, ids.data(), weights.data());
+        if (!ids_wanted) return weights.Read();
+        const std::vector<int32_t> numbers = ids.Read();
+        return std::vector<float>(numbers.begin(), numbers.end());
+      };
+      report.Compare("route", std::string(kind.name) + (ids_wanted ? ", ids" : ", weights"),
+                     run(device), run(cpu), ids_wanted ? 0 : 1e-5);
+    }
+  }
+}
 
 void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& report) {
   const auto check = [&](const std::string& op, const std::string& what, double bound,
@@ -346,6 +442,26 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
       return y.Read();
     });
   }
+  check("layer_norm", "7 rows of 300", 1e-5, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(78).Floats(7 * 300, 3)));
+    OnDevice<float> weight(kernels, std::span<const float>(Random(79).Floats(300)));
+    OnDevice<float> bias(kernels, std::span<const float>(Random(80).Floats(300)));
+    OnDevice<float> y(kernels, int64_t{7 * 300});
+    kernels.LayerNorm(x.data(), 300, 7, 300, weight.data(), bias.data(), 1e-5f, y.data(), 300);
+    return y.Read();
+  });
+  check("scale", "1000", 0, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(1000)));
+    kernels.Scale(50.6f, 1000, x.data());
+    return x.Read();
+  });
+  check("add_gated", "9 rows of 100", 1e-6, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(9 * 100)));
+    OnDevice<float> gate(kernels, std::span<const float>(Random(76).Floats(9, 5)));
+    OnDevice<float> y(kernels, std::span<const float>(Random(74).Floats(9 * 100)));
+    kernels.AddGated(x.data(), gate.data(), 9, 100, y.data());
+    return y.Read();
+  });
   check("gather_rows", "3 of 5", 0, [](Kernels& kernels) {
     OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
     OnDevice<float> y(kernels, int64_t{3 * 300});
@@ -369,6 +485,7 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
             });
     }
   }
+  CheckRouters(device, cpu, report);
 }
 
 }  // namespace

@@ -71,12 +71,6 @@ struct RouterArgs {
   int32_t group_best = 1;
   bool renormalize = false;  // divide the chosen weights by their sum
   float scale = 1.0f;        // of the weights, last
-
-  // Softmax over all experts and no more than a division of the chosen by their sum.
-  bool is_plain_softmax() const {
-    return score == RouterScore::kSoftmax && selection_bias == nullptr &&
-           num_groups_used == num_groups && scale == 1.0f;
-  }
 };
 
 // Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row

@@ -165,3 +165,4 @@ inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x))
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a < b ? b : a; }

@@ -98,18 +98,24 @@ struct AttendArgs {
   int splits;      // of `partial`
   int group;       // query heads per kv head
   float scale;
+  int window;           // tokens a row sees; 0 = all before it
+  const float* sinks;   // [query head], or none
+  const float* slopes;  // [query head], or none
 };
 
 // Where a query row of a tile is.
 struct QueryRow {
   int64_t row;  // of the batch
   int head;     // of all query heads
-  int visible;  // tokens it sees
+  int first;    // the first token it sees
+  int visible;  // the one after the last
 };
 __device__ inline QueryRow QueryAt(const AttendArgs& a, const ConclaveCudaSpan& span, int kv_head,
                                    int index) {
   const int token = index / a.group;
-  return {span.first_row + token, kv_head * a.group + index % a.group, span.position + token + 1};
+  const int visible = span.position + token + 1;
+  return {span.first_row + token, kv_head * a.group + index % a.group,
+          a.window > 0 ? max(0, visible - a.window) : 0, visible};
 }
 
 __device__ inline float* PartialAt(const AttendArgs& a, int tile, int kv_head, int split, int row) {
@@ -130,6 +136,14 @@ __device__ inline Merge MergeMaxima(float old_max, float new_max) {
   const float max = fmaxf(old_max, new_max);
   return {max, old_max == -INFINITY ? 0.0f : expf(old_max - max), expf(new_max - max)};
 }
+// A sink adds to the weights of its row and to nothing else.
+__device__ inline float WithSink(const AttendArgs& a, int head, float max, float& weight) {
+  if (a.sinks == nullptr) return 1.0f;
+  const Merge m = MergeMaxima(max, a.sinks[head]);
+  weight = fmaf(1.0f, m.new_factor, weight * m.old_factor);
+  return m.old_factor;
+}
+
 __device__ inline float Merged(const Merge& m, float old_sum, float new_sum) {
   return fmaf(new_sum, m.new_factor, old_sum * m.old_factor);
 }
@@ -150,9 +164,11 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
   const ConclaveCudaSpan span = a.spans[tile.x];
   const int rows = min(kTileRows, span.rows * a.group - tile.y);
   const int longest = QueryAt(a, span, kv_head, tile.y + rows - 1).visible;
-  const int first_split = kSplitKv ? static_cast<int>(blockIdx.z) : 0;
+  // Splits before the first token that any row sees are nobody's.
+  const int begin_split = QueryAt(a, span, kv_head, tile.y).first / kSplit;
+  const int first_split = kSplitKv ? static_cast<int>(blockIdx.z) : begin_split;
   const int last_split = kSplitKv ? first_split + 1 : (longest + kSplit - 1) / kSplit;
-  if (first_split * kSplit >= longest) return;
+  if (first_split * kSplit >= longest || first_split < begin_split) return;
   const int head_dim = a.t.head_dim;
   const int value_dim = a.t.value_dim;
   const uint8_t* const head_memory = a.t.kv + kv_head * a.t.head_bytes;
@@ -225,8 +241,14 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
       for (int i = 0; i < 4; ++i) {
         const int row = thread / kStrip + 4 * i;
         if (row >= rows) break;
-        const int visible = QueryAt(a, span, kv_head, tile.y + row).visible;
-        weights[row][t] = t < tokens && first + t < visible ? score[i] * a.scale : -INFINITY;
+        const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
+        const int token = first + t;
+        float value = score[i] * a.scale;
+        if (a.slopes != nullptr) {
+          value = fmaf(static_cast<float>(token - (at.visible - 1)), a.slopes[at.head], value);
+        }
+        const bool seen = t < tokens && token >= at.first && token < at.visible;
+        weights[row][t] = seen ? value : -INFINITY;
       }
       __syncthreads();
       // A warp has rows warp and warp + 8, a lane two tokens.
@@ -304,7 +326,9 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
       if (row >= rows) break;
       const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
       float* const to = a.out + at.row * a.out_stride + static_cast<int64_t>(at.head) * value_dim;
-      const float inverse = 1.0f / total_weight[i];
+      float weight = total_weight[i];
+      const float factor = WithSink(a, at.head, total_max[i], weight);
+      const float inverse = factor / weight;
       if (element < value_dim) to[element] = total[i][0] * inverse;
       if (element + 128 < value_dim) to[element + 128] = total[i][1] * inverse;
     }
@@ -320,6 +344,7 @@ __global__ void MergeSplits(AttendArgs a) {
   const int rows = min(kTileRows, span.rows * a.group - tile.y);
   if (row >= rows) return;
   const int longest = QueryAt(a, span, kv_head, tile.y + rows - 1).visible;
+  const int begin_split = QueryAt(a, span, kv_head, tile.y).first / kSplit;
   const int splits = (longest + kSplit - 1) / kSplit;
   const int value_dim = a.t.value_dim;
   const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
@@ -328,14 +353,15 @@ __global__ void MergeSplits(AttendArgs a) {
     float max = -INFINITY;
     float total = 0.0f;
     float weight = 0.0f;
-    for (int split = 0; split < splits; ++split) {
+    for (int split = begin_split; split < splits; ++split) {
       const float* const part = PartialAt(a, static_cast<int>(blockIdx.x), kv_head, split, row);
       const Merge m = MergeMaxima(max, part[value_dim]);
       total = Merged(m, total, part[d]);
       weight = Merged(m, weight, part[value_dim + 1]);
       max = m.max;
     }
-    to[d] = total * (1.0f / weight);
+    const float factor = WithSink(a, at.head, max, weight);
+    to[d] = total * (factor / weight);
   }
 }
 
@@ -383,21 +409,24 @@ void StoreKvOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv, const float* k,
          static_cast<uint8_t*>(kv->kv), c->slots, k, k_stride, v, v_stride);
 }
 
-void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv, int32_t num_heads, float scale,
-                 const float* q, int64_t q_stride, float* out, int64_t out_stride) {
+void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv,
+                 const ConclaveCudaAttention* args) {
   if (c->step_rows == 0) return;
   AttendArgs a = {};
   a.t = TilesOf(*kv);
-  a.group = num_heads / kv->num_kv_heads;
+  a.group = args->num_heads / kv->num_kv_heads;
   PlanTiles(c, a.group);
   a.spans = c->spans;
   a.blocks = c->blocks;
   a.tiles = c->attention_tiles;
-  a.q = q;
-  a.q_stride = q_stride;
-  a.out = out;
-  a.out_stride = out_stride;
-  a.scale = scale;
+  a.q = args->q;
+  a.q_stride = args->q_stride;
+  a.out = args->out;
+  a.out_stride = args->out_stride;
+  a.scale = args->scale;
+  a.window = args->window;
+  a.sinks = args->sinks;
+  a.slopes = args->alibi_slopes;
   int64_t longest = 0;
   for (const ConclaveCudaSpan& span : c->host_spans) {
     longest = std::max<int64_t>(longest, span.position + span.rows);

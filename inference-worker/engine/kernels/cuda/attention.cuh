@@ -10,5 +10,4 @@ constexpr int kAttentionSplit = 128;
 
 void StoreKvOp(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                const float* v, int64_t v_stride);
-void AttentionOp(ConclaveCudaContext*, const ConclaveCudaKv*, int32_t num_heads, float scale,
-                 const float* q, int64_t q_stride, float* out, int64_t out_stride);
+void AttentionOp(ConclaveCudaContext*, const ConclaveCudaKv*, const ConclaveCudaAttention*);

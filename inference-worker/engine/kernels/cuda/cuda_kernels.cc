@@ -19,10 +19,13 @@ ConclaveCudaMatrix MatrixOf(const PackedMatrix& weight) {
 }
 
 ConclaveCudaFfn FfnOf(const FfnWeights& weights) {
-  return {.gate = MatrixOf(*weights.gate),
+  return {.gate = weights.gate == nullptr ? ConclaveCudaMatrix{} : MatrixOf(*weights.gate),
           .up = MatrixOf(*weights.up),
           .down = MatrixOf(*weights.down),
-          .activation = static_cast<int32_t>(weights.activation)};
+          .activation = static_cast<int32_t>(weights.activation),
+          .gate_bias = weights.gate_bias,
+          .up_bias = weights.up_bias,
+          .down_bias = weights.down_bias};
 }
 
 ConclaveCudaKv KvOf(const KvLayout& layout, const void* kv) {
@@ -133,7 +136,7 @@ void CudaKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing, c
                       int64_t x_stride, int64_t rows, float* y, int64_t y_stride) {
   if (rows <= 0) return;
   if (routing.top_k > CONCLAVE_CUDA_TOP_K_MAX ||
-      weights.gate->num_matrices() > CONCLAVE_CUDA_EXPERTS_MAX) {
+      weights.up->num_matrices() > CONCLAVE_CUDA_EXPERTS_MAX) {
     unimplemented_ = "mixture of more than 1024 experts or 64 of them per token";
     return;
   }
@@ -146,6 +149,20 @@ void CudaKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing, c
 void CudaKernels::RmsNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n,
                           const float* weight, float eps, float* y, int64_t y_stride) {
   if (rows > 0) api_.rms_norm(context_, x, x_stride, rows, n, weight, eps, y, y_stride);
+}
+
+void CudaKernels::LayerNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                            const float* weight, const float* bias, float eps, float* y,
+                            int64_t y_stride) {
+  if (rows > 0) api_.layer_norm(context_, x, x_stride, rows, n, weight, bias, eps, y, y_stride);
+}
+
+void CudaKernels::Scale(float factor, int64_t n, float* x) {
+  if (n > 0) api_.scale(context_, factor, n, x);
+}
+
+void CudaKernels::AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) {
+  if (rows > 0) api_.add_gated(context_, x, gate, rows, n, y);
 }
 
 void CudaKernels::Add(const float* x, int64_t n, float* y) {
@@ -207,8 +224,16 @@ void CudaKernels::StoreKv(const KvLayout& layout, void* kv, const float* k, int6
 void CudaKernels::Attention(const AttentionArgs& args) {
   CHECK(args.layout.num_kv_heads > 0 && args.num_heads % args.layout.num_kv_heads == 0);
   const ConclaveCudaKv source = KvOf(args.layout, args.kv);
-  api_.attention(context_, &source, args.num_heads, args.scale, args.q, args.q_stride, args.out,
-                 args.out_stride);
+  const ConclaveCudaAttention attention = {.num_heads = args.num_heads,
+                                           .scale = args.scale,
+                                           .q = args.q,
+                                           .q_stride = args.q_stride,
+                                           .out = args.out,
+                                           .out_stride = args.out_stride,
+                                           .window = args.window,
+                                           .sinks = args.sinks,
+                                           .alibi_slopes = args.alibi_slopes};
+  api_.attention(context_, &source, &attention);
 }
 
 void CudaKernels::EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
@@ -235,12 +260,20 @@ void CudaKernels::Route(const RouterArgs& router, const float* logits, int64_t s
     unimplemented_ = "routing among more than 1024 experts";
     return;
   }
-  if (!router.is_plain_softmax()) {
-    unimplemented_ = "general router";
+  if (router.num_groups > CONCLAVE_CUDA_GROUPS_MAX || router.top_k > CONCLAVE_CUDA_TOP_K_MAX) {
+    unimplemented_ = "routing among more than 64 groups or to more than 64 experts";
     return;
   }
-  api_.route_top_k(context_, logits, stride, rows, router.num_experts, router.top_k,
-                   router.renormalize ? 1 : 0, ids, weights);
+  const ConclaveCudaRouter args = {.num_experts = router.num_experts,
+                                   .top_k = router.top_k,
+                                   .score = static_cast<int32_t>(router.score),
+                                   .selection_bias = router.selection_bias,
+                                   .num_groups = router.num_groups,
+                                   .num_groups_used = router.num_groups_used,
+                                   .group_best = router.group_best,
+                                   .renormalize = router.renormalize ? 1 : 0,
+                                   .scale = router.scale};
+  api_.route(context_, &args, logits, stride, rows, ids, weights);
 }
 
 absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
@@ -249,17 +282,9 @@ absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
   return view;
 }
 
-void CudaKernels::LayerNorm(const float*, int64_t, int64_t, int64_t, const float*, const float*,
-                            float, float*, int64_t) {
-  unimplemented_ = "LayerNorm";
-}
 void CudaKernels::MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*,
                               int64_t, int64_t) {
   unimplemented_ = "MatmulHeads";
-}
-void CudaKernels::Scale(float, int64_t, float*) { unimplemented_ = "Scale"; }
-void CudaKernels::AddGated(const float*, const float*, int64_t, int64_t, float*) {
-  unimplemented_ = "AddGated";
 }
 void CudaKernels::CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) {
   unimplemented_ = "CopyRows";

@@ -49,7 +49,9 @@ class CudaKernels final : public Kernels {
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
-  bool Has(Feature) const override { return false; }
+  bool Has(Feature feature) const override {
+    return feature != Feature::kLatentAttention && feature != Feature::kExpandedAttention;
+  }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
@@ -59,6 +61,10 @@ class CudaKernels final : public Kernels {
            int64_t x_stride, int64_t rows, float* y, int64_t y_stride) override;
   void RmsNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n, const float* weight,
                float eps, float* y, int64_t y_stride) override;
+  void LayerNorm(const float* x, int64_t x_stride, int64_t rows, int64_t n, const float* weight,
+                 const float* bias, float eps, float* y, int64_t y_stride) override;
+  void Scale(float factor, int64_t n, float* x) override;
+  void AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) override;
   void Add(const float* x, int64_t n, float* y) override;
   void Activate(Activation activation, const float* x, int64_t n, float* y) override;
   void ActivateMul(Activation activation, const float* gate, const float* up, int64_t n,
@@ -83,11 +89,7 @@ class CudaKernels final : public Kernels {
   // with UNIMPLEMENTED.
   void MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*, int64_t,
                    int64_t) override;
-  void Scale(float, int64_t, float*) override;
-  void AddGated(const float*, const float*, int64_t, int64_t, float*) override;
   void CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) override;
-  void LayerNorm(const float*, int64_t, int64_t, int64_t, const float*, const float*, float, float*,
-                 int64_t) override;
   void Softmax(float*, int64_t, int64_t, int64_t) override;
   void DenseAttention(const DenseAttentionArgs&) override;
   void ExpandedAttention(const ExpandedAttentionArgs&, int32_t) override;

@@ -62,6 +62,18 @@ __device__ inline float Activated(int activation, float x) {
   return x / (1.0f + expf(-2.0f * 0.79788456080286536f * inner));
 }
 
+// act(gate) · up; types.h says what the clamped unit is. Without a gate: act(up).
+__device__ inline float Combined(int activation, const float* gate, const float* up, int64_t i) {
+  if (gate == nullptr) return Activated(activation, up[i]);
+  if (activation == static_cast<int>(conclave::engine::Activation::kSwigluOai)) {
+    const float g = fminf(gate[i], 7.0f);
+    const float u = fmaxf(fminf(up[i], 7.0f), -7.0f);
+    return g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
+  }
+  const float active = Activated(activation, gate[i]);
+  return up == nullptr ? active : active * up[i];
+}
+
 // A group of 32 activations as int8 (quant/int8_rows.h), one lane each. Lane 0 writes {scale, −Σq}.
 __device__ inline void QuantizeGroup(float x, int8_t* q, float2* meta) {
   const int lane = threadIdx.x % 32;

@@ -85,7 +85,8 @@ __global__ void MultiplyFloatVectors(MatrixLaunch launch, bool aligned) {
   }
   const int output = place.panel * 16 + r;
   if (strand < tile.count && output < run.out) {
-    if (run.bias != nullptr) total += run.bias[output];
+    if (run.bias != nullptr)
+      total += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
     run.y[static_cast<int64_t>(tile.first + strand) * run.y_stride + output] = total;
   }
 }

@@ -19,7 +19,7 @@ constexpr int kChunk = kChunkGroups * 32;
 // One matrix (or stack) of a launch. All of a launch have the same kind and inputs.
 struct MatrixRun {
   const uint8_t* panels;
-  const float* bias;
+  const float* bias;  // [matrices][out]
   float* y;
   int64_t y_stride;
   int32_t out;

@@ -274,6 +274,9 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   FfnOp,
                                   MoeOp,
                                   RmsNormOp,
+                                  LayerNormOp,
+                                  ScaleOp,
+                                  AddGatedOp,
                                   AddOp,
                                   ActivateOp,
                                   RopeAnglesOp,
@@ -283,7 +286,7 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   AttentionOp,
                                   EmbedRowsOp,
                                   GatherRowsOp,
-                                  RouteTopKOp,
+                                  RouteOp,
                                   CopyBandwidth};
 
 }  // namespace

@@ -39,10 +39,37 @@ struct ConclaveCudaOutput {
   int64_t y_stride;
 };
 struct ConclaveCudaFfn {
-  ConclaveCudaMatrix gate;
+  ConclaveCudaMatrix gate;  // no panels: none
   ConclaveCudaMatrix up;
   ConclaveCudaMatrix down;
   int32_t activation;  // Activation
+  // Device; [matrices][out] each, or none.
+  const float* gate_bias;
+  const float* up_bias;
+  const float* down_bias;
+};
+// RouterArgs of the engine.
+struct ConclaveCudaRouter {
+  int32_t num_experts;
+  int32_t top_k;
+  int32_t score;                // RouterScore
+  const float* selection_bias;  // device; [num_experts], or none
+  int32_t num_groups;
+  int32_t num_groups_used;
+  int32_t group_best;
+  int32_t renormalize;
+  float scale;
+};
+struct ConclaveCudaAttention {
+  int32_t num_heads;
+  float scale;
+  const float* q;  // device
+  int64_t q_stride;
+  float* out;  // device
+  int64_t out_stride;
+  int32_t window;             // 0 = none
+  const float* sinks;         // device; [num_heads], or none
+  const float* alibi_slopes;  // device; [num_heads], or none
 };
 struct ConclaveCudaRouting {
   const int32_t* ids;    // device; [rows][top_k]
@@ -92,6 +119,12 @@ struct ConclaveCudaApi {
               const float* x, int64_t x_stride, int64_t rows, float* y, int64_t y_stride);
   void (*rms_norm)(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
                    const float* weight, float eps, float* y, int64_t y_stride);
+  void (*layer_norm)(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows,
+                     int64_t n, const float* weight, const float* bias, float eps, float* y,
+                     int64_t y_stride);
+  void (*scale)(ConclaveCudaContext*, float factor, int64_t n, float* x);
+  void (*add_gated)(ConclaveCudaContext*, const float* x, const float* gate, int64_t rows,
+                    int64_t n, float* y);
   void (*add)(ConclaveCudaContext*, const float* x, int64_t n, float* y);
   // y = act(gate), times up where that is given.
   void (*activate)(ConclaveCudaContext*, int32_t activation, const float* gate, const float* up,
@@ -105,28 +138,28 @@ struct ConclaveCudaApi {
                      const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows);
   void (*store_kv)(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                    const float* v, int64_t v_stride);
-  void (*attention)(ConclaveCudaContext*, const ConclaveCudaKv*, int32_t num_heads, float scale,
-                    const float* q, int64_t q_stride, float* out, int64_t out_stride);
+  void (*attention)(ConclaveCudaContext*, const ConclaveCudaKv*, const ConclaveCudaAttention*);
   // Rows as the model file has them.
   void (*embed_rows)(ConclaveCudaContext*, const void* table, int32_t dtype, int64_t cols,
                      int64_t row_bytes, const int32_t* ids, int64_t rows, float* out,
                      int64_t out_stride);
   void (*gather_rows)(ConclaveCudaContext*, const float* x, int64_t x_stride, const int32_t* rows,
                       int64_t num_rows, int64_t n, float* y, int64_t y_stride);
-  void (*route_top_k)(ConclaveCudaContext*, const float* logits, int64_t stride, int64_t rows,
-                      int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
-                      float* weights);
+  void (*route)(ConclaveCudaContext*, const ConclaveCudaRouter*, const float* logits,
+                int64_t stride, int64_t rows, int32_t* ids, float* weights);
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
 
-// Goes up with any change above, and of the numbers that PanelKind, DType and Activation have.
-#define CONCLAVE_CUDA_API_VERSION 2
+// Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
+// RouterScore have.
+#define CONCLAVE_CUDA_API_VERSION 3
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256
 #define CONCLAVE_CUDA_EXPERTS_MAX 1024
 #define CONCLAVE_CUDA_TOP_K_MAX 64
+#define CONCLAVE_CUDA_GROUPS_MAX 64
 
 const ConclaveCudaApi* conclave_cuda_api(void);
 

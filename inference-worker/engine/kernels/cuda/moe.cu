@@ -11,66 +11,126 @@
 #include "engine/kernels/cuda/rows.cuh"
 
 using conclave::engine::PanelKind;
+using conclave::engine::RouterScore;
 using conclave::engine::TakesInt8;
 
 namespace {
 
 constexpr int kExpertsMax = CONCLAVE_CUDA_EXPERTS_MAX;
 constexpr int kTopKMax = CONCLAVE_CUDA_TOP_K_MAX;
+constexpr int kGroupsMax = CONCLAVE_CUDA_GROUPS_MAX;
 
 PanelKind KindOf(const ConclaveCudaMatrix& m) { return static_cast<PanelKind>(m.kind); }
 bool Int8(const ConclaveCudaMatrix& m) { return TakesInt8(KindOf(m)); }
 
 // --- routing ------------------------------------------------------------------------------------
 
+// The largest of a warp's candidates, the lower index first among equals.
+__device__ inline void WarpBest(float& best, int& best_id) {
+  for (int d = 16; d > 0; d /= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, best, d);
+    const int other_id = __shfl_xor_sync(kAllLanes, best_id, d);
+    if (other > best || (other == best && other_id < best_id)) {
+      best = other;
+      best_id = other_id;
+    }
+  }
+}
+
+// The best of values[0..n) that is not taken yet, by a warp; it is taken now. −inf is never chosen
+// before anything else. When nothing compares (values that are no numbers): `fallback`.
+__device__ inline int TakeBest(float* values, bool* taken, int n, int fallback) {
+  const int lane = static_cast<int>(threadIdx.x);
+  float best = -INFINITY;
+  int best_id = n;
+  for (int e = lane; e < n; e += 32) {
+    if (!taken[e] && (values[e] > best || (best_id == n && values[e] == -INFINITY))) {
+      best = values[e];
+      best_id = e;
+    }
+  }
+  WarpBest(best, best_id);
+  if (best_id == n) best_id = fallback;
+  if (lane == 0) taken[best_id] = true;
+  __syncthreads();
+  return best_id;
+}
+
 // A block of 32 threads per row.
-__global__ void RouteTopK(const float* logits, int64_t stride, int experts, int top_k,
-                          bool renormalize, int32_t* ids, float* weights) {
-  __shared__ float p[kExpertsMax];
+__global__ void Route(ConclaveCudaRouter router, const float* logits, int64_t stride, int32_t* ids,
+                      float* weights) {
+  __shared__ float scores[kExpertsMax];
+  __shared__ float choice[kExpertsMax];
+  __shared__ bool taken[kExpertsMax];
+  __shared__ float group_scores[kGroupsMax];
+  __shared__ bool group_taken[kGroupsMax];
+  __shared__ float chosen[kTopKMax];
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t row = blockIdx.x;
+  const int experts = router.num_experts;
   const float* const from = logits + row * stride;
+  const auto score = static_cast<RouterScore>(router.score);
+
   float largest = -INFINITY;
   for (int e = lane; e < experts; e += 32) largest = fmaxf(largest, from[e]);
   largest = WarpMax(largest);
   float sum = 0.0f;
   for (int e = lane; e < experts; e += 32) {
-    p[e] = expf(from[e] - largest);
-    sum += p[e];
+    scores[e] = score == RouterScore::kSoftmax   ? expf(from[e] - largest)
+                : score == RouterScore::kSigmoid ? 1.0f / (1.0f + expf(-from[e]))
+                                                 : from[e];
+    sum += scores[e];
   }
   sum = WarpSum(sum);
-  // The largest, the lower id first among equals; a chosen one becomes -1.
-  float chosen_sum = 0.0f;
-  for (int j = 0; j < top_k; ++j) {
-    float best = -0.5f;
-    int best_id = experts;
+  for (int e = lane; e < experts; e += 32) {
+    if (score == RouterScore::kSoftmax) scores[e] /= sum;
+    choice[e] = router.selection_bias == nullptr ? scores[e] : scores[e] + router.selection_bias[e];
+    taken[e] = false;
+  }
+  __syncthreads();
+  if (router.num_groups_used < router.num_groups) {
+    const int size = experts / router.num_groups;
+    for (int g = 0; g < router.num_groups; ++g) {
+      float total = 0.0f;
+      for (int i = 0; i < router.group_best; ++i) {
+        total += choice[g * size + TakeBest(choice + g * size, taken + g * size, size, i)];
+      }
+      if (lane == 0) {
+        group_scores[g] = total;
+        group_taken[g] = false;
+      }
+    }
+    __syncthreads();
+    for (int i = 0; i < router.num_groups_used; ++i) {
+      TakeBest(group_scores, group_taken, router.num_groups, i);
+    }
     for (int e = lane; e < experts; e += 32) {
-      if (p[e] > best) {
-        best = p[e];
-        best_id = e;
-      }
+      taken[e] = false;
+      if (!group_taken[e / size]) choice[e] = -INFINITY;
     }
-    for (int d = 16; d > 0; d /= 2) {
-      const float other = __shfl_xor_sync(kAllLanes, best, d);
-      const int other_id = __shfl_xor_sync(kAllLanes, best_id, d);
-      if (other > best || (other == best && other_id < best_id)) {
-        best = other;
-        best_id = other_id;
-      }
-    }
-    // Logits that are no numbers: any expert will do, the row is lost.
-    if (best_id == experts) best_id = j;
-    if (best_id % 32 == lane) p[best_id] = -1.0f;
-    const float weight = best / sum;
-    chosen_sum += weight;
+    __syncthreads();
+  }
+  for (int j = 0; j < router.top_k; ++j) {
+    const int id = TakeBest(choice, taken, experts, j);
     if (lane == 0) {
-      ids[row * top_k + j] = best_id;
-      weights[row * top_k + j] = weight;
+      ids[row * router.top_k + j] = id;
+      chosen[j] = scores[id];
     }
   }
-  if (!renormalize) return;
   __syncthreads();
-  for (int j = lane; j < top_k; j += 32) weights[row * top_k + j] /= chosen_sum;
+  if (lane != 0) return;
+  // The chosen come in descending order, so that of their own softmax the first is the largest.
+  const float first = chosen[0];
+  float total = 0.0f;
+  for (int j = 0; j < router.top_k; ++j) {
+    if (score == RouterScore::kSoftmaxOfSelected) chosen[j] = expf(chosen[j] - first);
+    total += chosen[j];
+  }
+  const bool divide = router.renormalize != 0 || score == RouterScore::kSoftmaxOfSelected;
+  for (int j = 0; j < router.top_k; ++j) {
+    const float weight = divide ? chosen[j] / (total + 1e-20f) : chosen[j];
+    weights[row * router.top_k + j] = weight * router.scale;
+  }
 }
 
 // Slots by expert and the tiles of `width` slots each; one block of 1024 threads.
@@ -166,17 +226,26 @@ Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x
   return result;
 }
 
+bool TakesInt8Input(const ConclaveCudaFfn& w) {
+  return Int8(w.up) || (w.gate.panels != nullptr && Int8(w.gate));
+}
+bool AllInt8(const ConclaveCudaFfn& w) {
+  return Int8(w.up) && Int8(w.down) && (w.gate.panels == nullptr || Int8(w.gate));
+}
+
 // gate and up of the plan's slots, then what `down` takes.
 Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activations& x,
                    const TilePlan& plan, int64_t slots) {
-  const int64_t ffn = w.gate.out;
-  float* const gate = ScratchOf<float>(c, kGate, slots * ffn);
+  const int64_t ffn = w.up.out;
+  const bool gated = w.gate.panels != nullptr;
+  float* const gate = gated ? ScratchOf<float>(c, kGate, slots * ffn) : nullptr;
   float* const up = ScratchOf<float>(c, kUp, slots * ffn);
-  const ConclaveCudaOutput outputs[2] = {{w.gate, nullptr, gate, ffn}, {w.up, nullptr, up, ffn}};
-  MultiplyAll(c, outputs, 2, x, plan);
+  const ConclaveCudaOutput outputs[2] = {{w.up, w.up_bias, up, ffn},
+                                         {w.gate, w.gate_bias, gate, ffn}};
+  MultiplyAll(c, outputs, gated ? 2 : 1, x, plan);
   if (!Int8(w.down)) {
-    ActivateOp(c, w.activation, gate, up, slots * ffn, gate);
-    return {nullptr, nullptr, gate, ffn};
+    ActivateOp(c, w.activation, gate, up, slots * ffn, up);
+    return {nullptr, nullptr, up, ffn};
   }
   int8_t* const q = ScratchOf<int8_t>(c, kMiddleInt8, slots * ffn);
   float2* const meta = ScratchOf<float2>(c, kMiddleMeta, slots * (ffn / 32));
@@ -256,18 +325,18 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
 void FfnOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const float* x, int64_t x_stride,
            int64_t rows, float* y, int64_t y_stride) {
   const TilePlan plan = PlanRows(rows);
-  const Activations input = Prepare(c, Int8(w->gate) || Int8(w->up), x, x_stride, rows, w->gate.in);
+  const Activations input = Prepare(c, TakesInt8Input(*w), x, x_stride, rows, w->up.in);
   const Activations middle = Middle(c, *w, input, plan, rows);
-  const ConclaveCudaOutput down = {w->down, nullptr, y, y_stride};
+  const ConclaveCudaOutput down = {w->down, w->down_bias, y, y_stride};
   MultiplyAll(c, &down, 1, middle, plan);
 }
 
 void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaRouting* routing,
            const float* x, int64_t x_stride, int64_t rows, float* y, int64_t y_stride) {
   const int64_t slots = rows * routing->top_k;
-  const int64_t experts = w->gate.matrices;
+  const int64_t experts = w->up.matrices;
   const int64_t hidden = w->down.out;
-  TilePlan plan = PlanSlots(slots, experts, Int8(w->gate) && Int8(w->up) && Int8(w->down));
+  TilePlan plan = PlanSlots(slots, experts, AllInt8(*w));
   int32_t* const row_of_slot = ScratchOf<int32_t>(c, kSlotRow, slots);
   int32_t* const slot_of = ScratchOf<int32_t>(c, kSlotOf, slots);
   int4* const tiles = ScratchOf<int4>(c, kTiles, plan.max_tiles);
@@ -277,19 +346,18 @@ void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaR
   plan.tiles = tiles;
   plan.num_tiles = num_tiles;
   plan.row_of_slot = row_of_slot;
-  const Activations input = Prepare(c, Int8(w->gate) || Int8(w->up), x, x_stride, rows, w->gate.in);
+  const Activations input = Prepare(c, TakesInt8Input(*w), x, x_stride, rows, w->up.in);
   const Activations middle = Middle(c, *w, input, plan, slots);
   float* const part = ScratchOf<float>(c, kPart, slots * hidden);
   plan.row_of_slot = nullptr;  // the middle lies by slot
-  const ConclaveCudaOutput down = {w->down, nullptr, part, hidden};
+  const ConclaveCudaOutput down = {w->down, w->down_bias, part, hidden};
   MultiplyAll(c, &down, 1, middle, plan);
   Launch(c, "adding experts", Combine, dim3(static_cast<unsigned>(rows), CeilDiv(hidden, 256)),
          256u, part, hidden, routing->ids, routing->weights, slot_of, routing->top_k, y, y_stride);
 }
 
-void RouteTopKOp(ConclaveCudaContext* c, const float* logits, int64_t stride, int64_t rows,
-                 int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
-                 float* weights) {
-  Launch(c, "routing", RouteTopK, dim3(static_cast<unsigned>(rows)), 32u, logits, stride,
-         num_experts, top_k, renormalize != 0, ids, weights);
+void RouteOp(ConclaveCudaContext* c, const ConclaveCudaRouter* router, const float* logits,
+             int64_t stride, int64_t rows, int32_t* ids, float* weights) {
+  Launch(c, "routing", Route, dim3(static_cast<unsigned>(rows)), 32u, *router, logits, stride, ids,
+         weights);
 }

@@ -11,6 +11,5 @@ void FfnOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const float* x, int64_t
            int64_t rows, float* y, int64_t y_stride);
 void MoeOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const ConclaveCudaRouting*, const float* x,
            int64_t x_stride, int64_t rows, float* y, int64_t y_stride);
-void RouteTopKOp(ConclaveCudaContext*, const float* logits, int64_t stride, int64_t rows,
-                 int32_t num_experts, int32_t top_k, int32_t renormalize, int32_t* ids,
-                 float* weights);
+void RouteOp(ConclaveCudaContext*, const ConclaveCudaRouter*, const float* logits, int64_t stride,
+             int64_t rows, int32_t* ids, float* weights);

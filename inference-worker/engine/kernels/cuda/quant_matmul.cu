@@ -223,7 +223,8 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
   }
   const int output = place.panel * 16 + r;
   if (strand < tile.count && output < run.out) {
-    if (run.bias != nullptr) total += run.bias[output];
+    if (run.bias != nullptr)
+      total += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
     run.y[static_cast<int64_t>(tile.first + strand) * run.y_stride + output] = total;
   }
 }
@@ -441,7 +442,8 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
         const int slot = t * 8 + word * 2 + i % 2;
         if (output >= run.out || slot >= tile.count) continue;
         float value = total[p][t][i];
-        if (run.bias != nullptr) value += run.bias[output];
+        if (run.bias != nullptr)
+          value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
         run.y[static_cast<int64_t>(tile.first + slot) * run.y_stride + output] = value;
       }
     }

@@ -35,7 +35,7 @@ __global__ void ActivateAndQuantize(int activation, const float* gate, const flo
   const int64_t group = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   if (group >= groups) return;
   const int64_t at = group * 32 + threadIdx.x % 32;
-  QuantizeGroup(Activated(activation, gate[at]) * up[at], q + group * 32, meta + group);
+  QuantizeGroup(Combined(activation, gate, up, at), q + group * 32, meta + group);
 }
 
 __global__ void RmsNorm(const float* x, int64_t x_stride, int n, const float* weight, float eps,
@@ -55,6 +55,37 @@ __global__ void RmsNorm(const float* x, int64_t x_stride, int n, const float* we
   }
 }
 
+__global__ void LayerNorm(const float* x, int64_t x_stride, int n, const float* weight,
+                          const float* bias, float eps, float* y, int64_t y_stride) {
+  __shared__ float shared[32];
+  const float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
+  float* const out = y + static_cast<int64_t>(blockIdx.x) * y_stride;
+  const int step = static_cast<int>(blockDim.x);
+  float sum = 0.0f;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += step) sum += row[i];
+  const float mean = BlockSum(sum, shared) / static_cast<float>(n);
+  float squares = 0.0f;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
+    const float apart = row[i] - mean;
+    squares = fmaf(apart, apart, squares);
+  }
+  const float variance = BlockSum(squares, shared) / static_cast<float>(n);
+  const float factor = 1.0f / sqrtf(variance + eps);
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
+    out[i] = fmaf((row[i] - mean) * factor, weight[i], bias[i]);
+  }
+}
+
+__global__ void Scale(float factor, int64_t n, float* x) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) x[i] *= factor;
+}
+
+__global__ void AddGated(const float* x, const float* gate, int64_t rows, int64_t n, float* y) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < rows * n) y[i] = fmaf(x[i], 1.0f / (1.0f + expf(-gate[i / n])), y[i]);
+}
+
 __global__ void Add(const float* x, int64_t n, float* y) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < n) y[i] += x[i];
@@ -62,9 +93,7 @@ __global__ void Add(const float* x, int64_t n, float* y) {
 
 __global__ void Activate(int activation, const float* gate, const float* up, int64_t n, float* y) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  const float active = Activated(activation, gate[i]);
-  y[i] = up == nullptr ? active : active * up[i];
+  if (i < n) y[i] = Combined(activation, gate, up, i);
 }
 
 __global__ void RopeAngles(const float* inverse_frequency, int pairs, const int32_t* positions,
@@ -196,6 +225,22 @@ void RmsNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t
                const float* weight, float eps, float* y, int64_t y_stride) {
   Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x, x_stride,
          static_cast<int>(n), weight, eps, y, y_stride);
+}
+
+void LayerNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                 const float* weight, const float* bias, float eps, float* y, int64_t y_stride) {
+  Launch(c, "layer norm", LayerNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x,
+         x_stride, static_cast<int>(n), weight, bias, eps, y, y_stride);
+}
+
+void ScaleOp(ConclaveCudaContext* c, float factor, int64_t n, float* x) {
+  Launch(c, "scaling", Scale, dim3(CeilDiv(n, kThreads)), kThreads, factor, n, x);
+}
+
+void AddGatedOp(ConclaveCudaContext* c, const float* x, const float* gate, int64_t rows, int64_t n,
+                float* y) {
+  Launch(c, "gated addition", AddGated, dim3(CeilDiv(rows * n, kThreads)), kThreads, x, gate, rows,
+         n, y);
 }
 
 void AddOp(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {

@@ -17,6 +17,11 @@ void ActivateQuantize(ConclaveCudaContext* c, int activation, const float* gate,
 // The module's operations of the same names (module.h).
 void RmsNormOp(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
                const float* weight, float eps, float* y, int64_t y_stride);
+void LayerNormOp(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                 const float* weight, const float* bias, float eps, float* y, int64_t y_stride);
+void ScaleOp(ConclaveCudaContext*, float factor, int64_t n, float* x);
+void AddGatedOp(ConclaveCudaContext*, const float* x, const float* gate, int64_t rows, int64_t n,
+                float* y);
 void AddOp(ConclaveCudaContext*, const float* x, int64_t n, float* y);
 void ActivateOp(ConclaveCudaContext*, int32_t activation, const float* gate, const float* up,
                 int64_t n, float* y);
