@@ -46,8 +46,11 @@ void FillRandom(uint64_t row_seed, std::span<std::byte> bytes) {
   }
 }
 
+bool Odd(std::byte byte) { return (byte & std::byte{1}) != std::byte{0}; }
+
 // Scales that make a block of uniformly random quants have the standard deviation `sigma`, written
-// over random bytes. Quantising floats would give the same picture a hundred times slower.
+// over random bytes. Quantising floats would give the same picture a hundred times slower. The mean
+// over blocks is 0: a small one, in every row, would drive all of a wide model's activations.
 void SetBlockScales(DType dtype, std::byte* block, float sigma) {
   switch (dtype) {
     case DType::kQ8_0:  // int8, standard deviation 73.9; no quantiser writes -128
@@ -55,8 +58,8 @@ void SetBlockScales(DType dtype, std::byte* block, float sigma) {
         if (block[i] == std::byte{0x80}) block[i] = std::byte{0x81};
       }
       return PutHalf(block, sigma / 73.9f);
-    case DType::kQ4_0:  // 0…15 minus 8, standard deviation 4.61
-      return PutHalf(block, sigma / 4.61f);
+    case DType::kQ4_0:  // 0…15 minus 8, standard deviation 4.61; of either sign, as -8 has no 8
+      return PutHalf(block, (Odd(block[0]) ? -sigma : sigma) / 4.61f);
     case DType::kQ4_K: {
       // All eight 6-bit scales and minima 32: y = 32·d·q − 32·dmin, centred by dmin = 7.5·d.
       const float d = sigma / (32.0f * 4.61f);
@@ -67,8 +70,8 @@ void SetBlockScales(DType dtype, std::byte* block, float sigma) {
       for (int i = 8; i < 12; ++i) block[4 + i] = std::byte{0};
       return;
     }
-    case DType::kQ6_K:  // 0…63 minus 32, standard deviation 18.5, scales 32
-      std::memset(block + 192, 32, 16);
+    case DType::kQ6_K:  // 0…63 minus 32, standard deviation 18.5, scales ±32
+      for (int i = 192; i < 208; ++i) block[i] = Odd(block[i]) ? std::byte{0xE0} : std::byte{32};
       return PutHalf(block + 208, sigma / (32.0f * 18.5f));
     default:
       return;
