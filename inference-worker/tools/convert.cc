@@ -194,15 +194,28 @@ absl::Status AddVocabulary(const ModelSource& source, GgufWriter* writer) {
   const auto set_id = [&](const char* key, TokenId id) {
     if (id >= 0) writer->SetUint32(key, static_cast<uint32_t>(id));
   };
+  const bool bert = vocabulary.model == "bert", t5 = vocabulary.model == "t5";
   set_id("tokenizer.ggml.bos_token_id", vocabulary.bos);
   set_id("tokenizer.ggml.eos_token_id", vocabulary.eos);
   set_id("tokenizer.ggml.eot_token_id", vocabulary.eot);
   set_id("tokenizer.ggml.unknown_token_id", vocabulary.unknown);
   writer->SetBool("tokenizer.ggml.add_bos_token", vocabulary.add_bos);
   writer->SetBool("tokenizer.ggml.add_eos_token", vocabulary.add_eos);
-  if (vocabulary.model == "llama") {
+  if (bert) {
+    set_id("tokenizer.ggml.cls_token_id", vocabulary.bos);
+    set_id("tokenizer.ggml.seperator_token_id", vocabulary.eos);  // the key is misspelt for good
+  }
+  if (t5 || vocabulary.model == "llama") {
     writer->SetBool("tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);
   }
+  if (t5) {
+    writer->SetBool("tokenizer.ggml.remove_extra_whitespaces", vocabulary.remove_extra_whitespaces);
+    const auto* map = reinterpret_cast<const uint8_t*>(vocabulary.charsmap.data());
+    if (!vocabulary.charsmap.empty()) {
+      writer->SetBytes("tokenizer.ggml.precompiled_charsmap", {map, vocabulary.charsmap.size()});
+    }
+  }
+  if (!vocabulary.note.empty()) std::cerr << "tokenizer.json: " << vocabulary.note << "\n";
   return absl::OkStatus();
 }
 
