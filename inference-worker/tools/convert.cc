@@ -204,6 +204,8 @@ absl::Status AddVocabulary(const ModelSource& source, GgufWriter* writer) {
   if (bert) {
     set_id("tokenizer.ggml.cls_token_id", vocabulary.bos);
     set_id("tokenizer.ggml.seperator_token_id", vocabulary.eos);  // the key is misspelt for good
+    writer->SetBool("tokenizer.ggml.normalizer.lowercase", vocabulary.lower_case);
+    writer->SetBool("tokenizer.ggml.normalizer.strip_accents", vocabulary.strip_accents);
   }
   if (t5 || vocabulary.model == "llama") {
     writer->SetBool("tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);

@@ -28,13 +28,15 @@ constexpr NamedRules kRules[] = {
     {"digits\ngpt-2", "starcoder"},
     {"punctuation\ngpt-2\ndigit runs\n[0-9][0-9][0-9]", "falcon"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "llama-bpe"},
+     "llama-bpe"},  // "smaug-bpe" where words are merged even if they are tokens
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "qwen2"},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "gpt-4o"},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "tekken"},
+    {R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "kimi-k2"},
     {"[\r\n]\n"
      R"(\s?\p{L}+)"
      "\n"
@@ -89,7 +91,7 @@ void SetType(ExportedVocabulary* out, TokenId id, TokenType type) {
 
 // --- byte-level BPE -----------------------------------------------------------------------------
 
-absl::StatusOr<std::string> PreOf(const JsonValue& pre_tokenizer) {
+absl::StatusOr<std::string> PreOf(const JsonValue& pre_tokenizer, bool ignores_merges) {
   std::string rules;
   for (const JsonValue& step : StepsOf(pre_tokenizer)) {
     const std::string type = Text(step.Get("type"));
@@ -108,7 +110,9 @@ absl::StatusOr<std::string> PreOf(const JsonValue& pre_tokenizer) {
     if (!rule.empty()) rules += (rules.empty() ? "" : "\n") + rule;
   }
   for (const NamedRules& known : kRules) {
-    if (known.rules == rules) return std::string(known.pre);
+    if (known.rules != rules) continue;
+    const bool merges = known.pre == "llama-bpe" && !ignores_merges;
+    return std::string(merges ? "smaug-bpe" : known.pre);
   }
   return NoWord(pre_tokenizer, "these rules");
 }
@@ -138,7 +142,11 @@ absl::Status ExportByteLevel(const JsonValue& root, ExportedVocabulary* out) {
     if (type != "NFC") return NoWord(step, "normalizer \"" + type.substr(0, 64) + "\"");
     out->note = "text that is not in NFC gets other ids than from tokenizer.json";
   }
-  ASSIGN_OR_RETURN(out->pre, PreOf(root.Get("pre_tokenizer")));
+  const bool ignores_merges = Flag(root.Get("model").Get("ignore_merges"), false);
+  ASSIGN_OR_RETURN(out->pre, PreOf(root.Get("pre_tokenizer"), ignores_merges));
+  if (out->pre == "falcon") {
+    out->note = "bytes that are spelt as digits are cut off words by tokenizer.json alone";
+  }
   return ReadMerges(root.Get("model").Get("merges"), out);
 }
 
@@ -244,12 +252,12 @@ absl::Status ExportUnigram(const JsonValue& root, ExportedVocabulary* out) {
 // Pieces that begin a word have "▁" in front, the others nothing.
 absl::Status ExportWordPiece(const JsonValue& root, ExportedVocabulary* out) {
   const JsonValue normalizer = root.Get("normalizer");
-  const JsonValue accents = normalizer.Get("strip_accents");
   const bool usual = Text(normalizer.Get("type")) == "BertNormalizer" &&
                      Flag(normalizer.Get("clean_text"), true) &&
-                     Flag(normalizer.Get("handle_chinese_chars"), true) &&
-                     Flag(normalizer.Get("lowercase"), true) && Flag(accents, true);
-  if (!usual) return NoWord(normalizer, "anything but BERT's, in lower case");
+                     Flag(normalizer.Get("handle_chinese_chars"), true);
+  if (!usual) return NoWord(normalizer, "anything but BERT's");
+  out->lower_case = Flag(normalizer.Get("lowercase"), true);
+  out->strip_accents = Flag(normalizer.Get("strip_accents"), out->lower_case);
   if (Text(root.Get("pre_tokenizer").Get("type")) != "BertPreTokenizer") {
     return NoWord(root.Get("pre_tokenizer"), "anything but BERT's");
   }

@@ -18,9 +18,10 @@ struct ExportedVocabulary {
   std::vector<std::string> tokens;
   std::vector<int32_t> types;  // TokenType
   std::vector<std::string> merges;
-  std::vector<float> scores;              // of llama, merges by rank; of t5
-  std::string charsmap;                   // of t5
-  bool remove_extra_whitespaces = false;  // t5
+  std::vector<float> scores;                     // of llama, merges by rank; of t5
+  std::string charsmap;                          // of t5
+  bool remove_extra_whitespaces = false;         // t5
+  bool lower_case = true, strip_accents = true;  // bert
   TokenId bos = -1, eos = -1, eot = -1, unknown = -1;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string note;  // what GGUF cannot say, where text may get other ids for it; empty = nothing
