@@ -9,9 +9,11 @@
 #include <string>
 
 #include "engine/tokenizer/load.h"
+#include "engine/weights/model_file.h"
 #include "support/hf_checkpoint.h"
 #include "support/tiny_golden.h"
 #include "support/tiny_model.h"
+#include "tools/convert_model.h"
 #include "unit/engine/weights/temp_file.h"
 
 namespace conclave::engine {
@@ -118,6 +120,52 @@ TEST_CASE("a folder has the tensors of the GGUF file, bit for bit") {
       ++compared;
     }
     CHECK(found->tensors().size() == compared);
+  }
+}
+
+TEST_CASE("the GGUF file of a folder gives the logits of transformers") {
+  for (const std::string& name : FolderNames()) {
+    CAPTURE(name);
+    const TinyGolden golden = ReadTinyGolden(name);
+    const TempFolder folder;
+    WriteCheckpoint(folder.path(), HfTensors(golden.spec), HfConfig(golden.spec, MoreOf(name)));
+    const std::string path = folder.path() + "/model.gguf";
+    const auto source = Open(folder.path());
+    const absl::Status status = ConvertModel(*source, DType::kF32, path, [](std::string_view) {});
+    INFO(status.ToString());
+    REQUIRE(status.ok());
+    const auto converted = OpenModelFile(path);
+    REQUIRE(converted.ok());
+    CHECK((*converted)->metadata().size() == source->metadata().size() + 1);  // general.file_type
+    CHECK(*(*converted)->GetInt("general.file_type", 0, 100) == 0);
+    CHECK(GoldenDistance(golden, *converted) < 2e-5);
+  }
+}
+
+TEST_CASE("a converted file has the types its readers expect") {
+  const SynthSpec spec = *TinySpec("gpt-oss");
+  const TempFolder folder;
+  WriteCheckpoint(folder.path(), HfTensors(spec), HfConfig(spec));
+  const std::string path = folder.path() + "/model.gguf";
+  const auto source = Open(folder.path());
+  for (const DType type : ConvertibleTypes()) {
+    CAPTURE(NameOf(type));
+    REQUIRE(ConvertModel(*source, type, path, [](std::string_view) {}).ok());
+    const auto converted = *OpenModelFile(path);
+    const auto type_of = [&](const std::string& name) {
+      return converted->FindTensor(name)->view.dtype;
+    };
+    CHECK(type_of("token_embd.weight") == type);
+    CHECK(type_of("blk.0.ffn_up_exps.weight") == type);
+    // Vectors, stacks of biases and the router are small, and read as they are.
+    for (const char* name : {"output_norm.weight", "blk.0.attn_q.bias", "blk.0.attn_sinks.weight",
+                             "blk.0.ffn_up_exps.bias", "blk.0.ffn_gate_inp.weight"}) {
+      CHECK(type_of(name) == DType::kF32);
+    }
+    const int64_t numbers[] = {0, 1, 32, 7};  // of ConvertibleTypes, as llama.cpp has them
+    const auto which = std::find(ConvertibleTypes().begin(), ConvertibleTypes().end(), type) -
+                       ConvertibleTypes().begin();
+    CHECK(*converted->GetInt("general.file_type", 0, 100) == numbers[which]);
   }
 }
 
