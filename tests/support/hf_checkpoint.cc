@@ -1,110 +1,153 @@
 #include "support/hf_checkpoint.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <map>
-#include <memory>
-
-#include "base/check.h"
-#include "support/tiny_model.h"
 
 namespace conclave::engine {
 namespace {
-
-const std::map<std::string, std::string>& Parts() {
-  static const auto* parts = new std::map<std::string, std::string>{
-      {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
-      {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-      {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
-      {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
-      {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-      {"ffn_down", "mlp.down_proj"},       {"ffn_gate_inp", "mlp.gate"},
-      {"ffn_gate_exps", "gate_proj"},      {"ffn_up_exps", "up_proj"},
-      {"ffn_down_exps", "down_proj"}};
-  return *parts;
-}
-
-std::string BytesOf(const TensorView& view) {
-  return {reinterpret_cast<const char*>(view.data), static_cast<size_t>(view.bytes())};
-}
-
-// Rows of pairs become rows of halves, head by head: what conversion to GGUF did, undone.
-std::string Unpermuted(const TensorView& view, int64_t head_dim) {
-  std::string bytes = BytesOf(view);
-  const auto row = static_cast<size_t>(view.row_bytes());
-  for (int64_t r = 0; r < view.rows(); ++r) {
-    const int64_t head = r / head_dim, half = r % head_dim / (head_dim / 2), i = r % (head_dim / 2);
-    std::memcpy(bytes.data() + static_cast<size_t>(r) * row,
-                view.row(head * head_dim + 2 * i + half), row);
-  }
-  return bytes;
-}
-
-std::vector<int64_t> Extents(const Shape& shape, int first = 0) {
-  std::vector<int64_t> extents;
-  for (int i = first; i < shape.rank(); ++i) extents.push_back(shape[i]);
-  return extents;
-}
-
-void AddLayerTensor(const SynthSpec& spec, const TensorEntry& entry,
-                    std::vector<StoredTensor>* tensors) {
-  const size_t dot = entry.name.find('.', 4), last = entry.name.rfind('.');
-  const std::string layer = "model.layers." + entry.name.substr(4, dot - 4) + ".";
-  const std::string part = entry.name.substr(dot + 1, last - dot - 1);
-  const std::string& name = Parts().at(part);
-  if (part.ends_with("_exps")) {
-    for (int64_t e = 0; e < entry.view.shape[0]; ++e) {
-      tensors->push_back({layer + "mlp.experts." + std::to_string(e) + "." + name + ".weight",
-                          "F32", Extents(entry.view.shape, 1), BytesOf(entry.view.Slice(e))});
-    }
-    return;
-  }
-  const bool permuted = spec.architecture == "llama" && (part == "attn_q" || part == "attn_k");
-  tensors->push_back({layer + name + entry.name.substr(last), "F32", Extents(entry.view.shape),
-                      permuted ? Unpermuted(entry.view, spec.head_dim) : BytesOf(entry.view)});
-}
 
 void WriteFile(const std::string& path, const std::string& content) {
   std::ofstream(path, std::ios::binary)
       .write(content.data(), static_cast<std::streamsize>(content.size()));
 }
 
-}  // namespace
-
-std::vector<StoredTensor> HfTensors(const SynthSpec& spec) {
-  std::vector<StoredTensor> tensors;
-  const std::shared_ptr<const ModelSource> source = MakeTinySource(spec);
-  for (const TensorEntry& entry : source->tensors()) {
-    if (entry.name.starts_with("blk.")) {
-      AddLayerTensor(spec, entry, &tensors);
-    } else if (entry.name != "rope_freqs.weight") {
-      const std::string name = entry.name == "token_embd.weight" ? "model.embed_tokens.weight"
-                               : entry.name == "output.weight"   ? "lm_head.weight"
-                                                                 : "model.norm.weight";
-      tensors.push_back({name, "F32", Extents(entry.view.shape), BytesOf(entry.view)});
-    }
+// Members of a JSON object, comma after comma.
+class Members {
+ public:
+  void Add(const std::string& name, const std::string& json) {
+    text_ += (text_.empty() ? "\"" : ",\"") + name + "\":" + json;
   }
-  return tensors;
+  void Add(const std::string& name, int32_t value) { Add(name, std::to_string(value)); }
+  void Add(const std::string& name, double value) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%.9g", value);
+    Add(name, std::string(digits));
+  }
+  void Flag(const std::string& name, bool value) {
+    Add(name, std::string(value ? "true" : "false"));
+  }
+  void Text(const std::string& name, const std::string& value) { Add(name, "\"" + value + "\""); }
+  std::string Object() const { return "{" + text_ + "}"; }
+
+ private:
+  std::string text_;
+};
+
+std::string ModelType(const SynthSpec& spec) {
+  const std::string& architecture = spec.architecture;
+  if (architecture == "llama") {
+    return spec.num_experts > 0 ? "mixtral" : spec.sliding_window > 0 ? "mistral" : "llama";
+  }
+  if (architecture == "deepseek2") return spec.routing.gating == 2 ? "deepseek_v3" : "deepseek_v2";
+  if (architecture == "qwen2moe") return "qwen2_moe";
+  if (architecture == "qwen3moe") return "qwen3_moe";
+  if (architecture == "gpt-oss") return "gpt_oss";
+  if (architecture == "glm4moe") return "glm4_moe";
+  if (architecture == "minimax-m2") return "minimax_m2";
+  return architecture == "gemma3" ? "gemma3_text" : architecture;
 }
 
-std::string HfConfig(const SynthSpec& spec, const std::string& more) {
-  const std::string type = spec.architecture == "qwen3moe" ? "qwen3_moe" : spec.architecture;
-  const auto field = [](const char* name, int64_t value) {
-    return std::string(",\"") + name + "\":" + std::to_string(value);
-  };
-  std::string config =
-      "{\"model_type\":\"" + type + "\"" + field("num_hidden_layers", spec.num_layers) +
-      field("hidden_size", spec.hidden) + field("num_attention_heads", spec.num_heads) +
-      field("num_key_value_heads", spec.num_kv_heads) + field("head_dim", spec.head_dim) +
-      field("intermediate_size", spec.ffn) + field("vocab_size", spec.vocab_size) +
-      field("max_position_embeddings", spec.context_length) +
-      ",\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\"";
-  if (spec.num_experts > 0) {
-    config += field("num_experts", spec.num_experts) +
-              field("num_experts_per_tok", spec.num_experts_used) +
-              field("moe_intermediate_size", spec.expert_ffn) + ",\"norm_topk_prob\":true";
+// Members that only some families have.
+void AddFamilyMembers(const SynthSpec& spec, Members* config) {
+  const std::string type = ModelType(spec);
+  if (type == "mixtral" || type == "gpt_oss" || type == "minimax_m2") {
+    config->Add("num_local_experts", spec.num_experts);
+  } else if (type.starts_with("deepseek") || type == "glm4_moe") {
+    config->Add("n_routed_experts", spec.num_experts);
+    config->Add("n_shared_experts", spec.routing.num_shared);
+    config->Add("first_k_dense_replace", spec.routing.leading_dense);
+    config->Add("routed_scaling_factor", static_cast<double>(spec.routing.weights_scale));
+    config->Flag("norm_topk_prob", spec.routing.weights_norm);
+    config->Add("n_group", std::max(1, spec.routing.num_groups));
+    config->Add("topk_group", std::max(1, spec.routing.num_groups_used));
+  } else if (spec.num_experts > 0) {
+    config->Add("num_experts", spec.num_experts);
+    config->Flag("norm_topk_prob", type == "qwen3_moe");
   }
-  return config + (more.empty() ? "" : "," + more) + "}";
+  if (type == "deepseek_v2") {
+    config->Text("topk_method", spec.routing.num_groups > 1 ? "group_limited_greedy" : "greedy");
+  }
+  if (spec.latent.kv_rank > 0) {
+    config->Add("kv_lora_rank", spec.latent.kv_rank);
+    config->Add("q_lora_rank",
+                spec.latent.q_rank > 0 ? std::to_string(spec.latent.q_rank) : "null");
+    config->Add("qk_nope_head_dim", spec.head_dim - spec.rope_dim);
+    config->Add("qk_rope_head_dim", spec.rope_dim);
+    config->Add("v_head_dim", spec.latent.value_dim);
+  }
+  if (type == "qwen2_moe") {
+    config->Add("shared_expert_intermediate_size", spec.routing.shared_ffn);
+  }
+  if (type == "glm4_moe") config->Add("partial_rotary_factor", 0.5);
+  if (type == "minimax_m2") config->Add("rotary_dim", spec.rope_dim);
+  if (type == "gpt_oss") config->Add("swiglu_limit", 7.0);
+  if (type == "gemma3_text") {
+    config->Add("query_pre_attn_scalar", spec.head_dim);
+    config->Add("rope_local_base_freq", static_cast<double>(spec.local_rope_base));
+    config->Add("sliding_window_pattern", 6);
+  }
+}
+
+void AddScaling(const SynthSpec& spec, Members* config) {
+  Members scaling;
+  if (spec.rope_linear_factor > 0) {
+    scaling.Text("rope_type", "linear");
+    scaling.Add("factor", static_cast<double>(spec.rope_linear_factor));
+  } else if (spec.yarn_factor > 0) {
+    scaling.Text("type", "yarn");
+    scaling.Add("factor", static_cast<double>(spec.yarn_factor));
+    scaling.Add("original_max_position_embeddings", spec.yarn_original_context);
+    if (spec.yarn_beta_fast > 0) {
+      scaling.Add("beta_fast", static_cast<double>(spec.yarn_beta_fast));
+      scaling.Add("beta_slow", 1.0);
+    }
+    if (spec.yarn_log_multiplier > 0) {
+      for (const char* field : {"mscale", "mscale_all_dim"}) {
+        scaling.Add(field, 10.0 * static_cast<double>(spec.yarn_log_multiplier));
+      }
+    }
+    if (spec.architecture == "gpt-oss") scaling.Flag("truncate", false);
+  } else {
+    return;
+  }
+  config->Add("rope_scaling", scaling.Object());
+}
+
+}  // namespace
+
+std::string HfConfig(const SynthSpec& spec, const std::string& more) {
+  Members config;
+  config.Text("model_type", ModelType(spec));
+  config.Add("vocab_size", spec.vocab_size);
+  config.Add("hidden_size", spec.hidden);
+  if (spec.architecture == "bloom") {
+    config.Add("n_layer", spec.num_layers);
+    config.Add("n_head", spec.num_heads);
+    config.Add("seq_length", spec.context_length);
+    config.Add("layer_norm_epsilon", static_cast<double>(spec.rms_eps));
+  } else {
+    config.Add("num_hidden_layers", spec.num_layers);
+    config.Add("num_attention_heads", spec.num_heads);
+    config.Add("num_key_value_heads", spec.num_kv_heads);
+    if (spec.latent.kv_rank == 0) config.Add("head_dim", spec.head_dim);
+    config.Add("intermediate_size", spec.ffn);
+    config.Add("max_position_embeddings", spec.context_length);
+    config.Add("rms_norm_eps", static_cast<double>(spec.rms_eps));
+    config.Add("rope_theta", static_cast<double>(spec.rope_base));
+    if (spec.architecture != "gemma3") config.Text("hidden_act", "silu");
+    config.Flag("tie_word_embeddings", spec.tied);
+    if (spec.sliding_window > 0) config.Add("sliding_window", spec.sliding_window);
+    if (spec.num_experts > 0) {
+      config.Add("num_experts_per_tok", spec.num_experts_used);
+      config.Add("moe_intermediate_size", spec.expert_ffn);
+    }
+    AddFamilyMembers(spec, &config);
+    AddScaling(spec, &config);
+  }
+  const std::string object = config.Object();
+  return more.empty() ? object : object.substr(0, object.size() - 1) + "," + more + "}";
 }
 
 void WriteCheckpoint(const std::string& folder, const std::vector<StoredTensor>& tensors,

@@ -1,5 +1,6 @@
 // Writes the folder of a Hugging Face model from a GGUF source, so that tests have one without
-// keeping weights: names, order of rows and config.json as transformers writes them.
+// keeping weights: names, order of rows and config.json as transformers writes them. What is here
+// is the way back, written from transformers' side: it shares nothing with engine/weights/hf.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/tensor/tensor_view.h"
+#include "engine/weights/source.h"
 #include "tools/synth_model.h"
 
 namespace conclave::engine {
@@ -19,10 +20,19 @@ struct StoredTensor {
   std::string bytes;
 };
 
-// The tensors of a tiny model of llama, qwen2, qwen3 or qwen3moe under the names of transformers.
-std::vector<StoredTensor> HfTensors(const SynthSpec& spec);
-// `more` is put into the object: "\"rope_scaling\":{…}".
+struct HfLayout {
+  bool stacked = false;  // experts as transformers holds them in memory, not as it writes them
+  bool rounded = false;  // every value to bf16, still in F32
+  bool bf16 = false;     // the same as bf16, as most published files are
+};
+
+// The tensors of a tiny model under the names of transformers, and its config.json. `more` is put
+// into the object: "\"rope_scaling\":{…}".
+std::vector<StoredTensor> HfTensors(const SynthSpec& spec, const HfLayout& layout = {});
 std::string HfConfig(const SynthSpec& spec, const std::string& more = "");
+
+// The values a source has for a tensor, made and given back.
+std::vector<float> DecodedValues(const ModelSource& source, const std::string& name);
 
 // One file, or as many with an index.
 void WriteCheckpoint(const std::string& folder, const std::vector<StoredTensor>& tensors,

@@ -118,39 +118,59 @@ size_t Llama3Like(const Text& t, size_t at, size_t end, size_t numbers_max) {
 size_t Llama3(const Text& t, size_t at, size_t end) { return Llama3Like(t, at, end, 3); }
 size_t Qwen2(const Text& t, size_t at, size_t end) { return Llama3Like(t, at, end, 1); }
 
-// --- gpt-4o and tekken
+// --- gpt-4o, tekken and kimi-k2
 // ------------------------------------------------------------------------------
 
-// [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
-bool UpperLike(const Text& t, size_t i) {
-  return (t.Letter(i) && t.categories[i] != Category::kLl) || t.Mark(i);
+struct CasedRules {
+  size_t numbers_max;
+  bool contractions;
+  bool slashes;    // go on with a run of other characters, as newlines do
+  bool han_apart;  // runs of Han are words of their own
+};
+
+bool Han(const Text& t, size_t i) {
+  static const unicode_data::Script* const kScript = FindScript("Han");
+  return IsOfScript(t.scalars[i], *kScript);
 }
-// [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+
+// [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], without \p{Han} where that is apart
+template <CasedRules kRules>
+bool UpperLike(const Text& t, size_t i) {
+  const bool cased = (t.Letter(i) && t.categories[i] != Category::kLl) || t.Mark(i);
+  return cased && !(kRules.han_apart && Han(t, i));
+}
+// [\p{Ll}\p{Lm}\p{Lo}\p{M}], the same
+template <CasedRules kRules>
 bool LowerLike(const Text& t, size_t i) {
   const Category c = t.categories[i];
-  return c == Category::kLl || c == Category::kLm || c == Category::kLo || t.Mark(i);
+  const bool cased = c == Category::kLl || c == Category::kLm || c == Category::kLo || t.Mark(i);
+  return cased && !(kRules.han_apart && Han(t, i));
 }
 
 // upper*lower+ from `at`, as a backtracking matcher finds it; `at` when there is none.
+template <CasedRules kRules>
 size_t UpperThenLower(const Text& t, size_t at, size_t end) {
-  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike(t, i); });
-  const size_t lower = RunEnd(upper, end, [&](size_t i) { return LowerLike(t, i); });
+  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike<kRules>(t, i); });
+  const size_t lower = RunEnd(upper, end, [&](size_t i) { return LowerLike<kRules>(t, i); });
   if (lower > upper) return lower;
   for (size_t i = upper; i > at; --i) {
-    if (LowerLike(t, i - 1)) return i;
+    if (LowerLike<kRules>(t, i - 1)) return i;
   }
   return at;
 }
 // upper+lower* from `at`.
+template <CasedRules kRules>
 size_t UpperMaybeLower(const Text& t, size_t at, size_t end) {
-  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike(t, i); });
-  return upper == at ? at : RunEnd(upper, end, [&](size_t i) { return LowerLike(t, i); });
+  const size_t upper = RunEnd(at, end, [&](size_t i) { return UpperLike<kRules>(t, i); });
+  if (upper == at) return at;
+  return RunEnd(upper, end, [&](size_t i) { return LowerLike<kRules>(t, i); });
 }
 
 // [^\r\n\p{L}\p{N}]?upper*lower+ | [^\r\n\p{L}\p{N}]?upper+lower*
+template <CasedRules kRules>
 size_t CasedWord(const Text& t, size_t at, size_t end) {
   const bool prefix = !t.Newline(at) && !t.Letter(at) && !t.Number(at) && at + 1 < end;
-  for (const auto word : {&UpperThenLower, &UpperMaybeLower}) {
+  for (const auto word : {&UpperThenLower<kRules>, &UpperMaybeLower<kRules>}) {
     if (prefix) {
       if (const size_t match = word(t, at + 1, end); match > at + 1) return match;
     }
@@ -159,21 +179,29 @@ size_t CasedWord(const Text& t, size_t at, size_t end) {
   return at;
 }
 
-// <cased word>(contraction)?|\p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
-size_t CasedLike(const Text& t, size_t at, size_t end, size_t numbers_max, bool contractions) {
-  if (const size_t word = CasedWord(t, at, end); word > at) {
-    return contractions ? Contraction(t, word, end, true) : word;
+// ([\p{Han}]+|)<cased word>(contraction)?|\p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+
+// |\s+(?!\S)|\s+
+template <CasedRules kRules>
+size_t Cased(const Text& t, size_t at, size_t end) {
+  if (kRules.han_apart && Han(t, at)) {
+    return RunEnd(at, end, [&](size_t i) { return Han(t, i); });
   }
-  if (t.Number(at)) return Numbers(t, at, end, numbers_max);
+  if (const size_t word = CasedWord<kRules>(t, at, end); word > at) {
+    return kRules.contractions ? Contraction(t, word, end, true) : word;
+  }
+  if (t.Number(at)) return Numbers(t, at, end, kRules.numbers_max);
   const size_t word = t.scalars[at] == ' ' && at + 1 < end ? at + 1 : at;
   if (t.Other(word)) {
     const size_t run = RunEnd(word, end, [&](size_t i) { return t.Other(i); });
-    return RunEnd(run, end, [&](size_t i) { return t.Newline(i) || t.scalars[i] == '/'; });
+    return RunEnd(run, end, [&](size_t i) {
+      return t.Newline(i) || (kRules.slashes && t.scalars[i] == '/');
+    });
   }
   return SpacesAndNewlines(t, at, end);
 }
-size_t Gpt4o(const Text& t, size_t at, size_t end) { return CasedLike(t, at, end, 3, true); }
-size_t Tekken(const Text& t, size_t at, size_t end) { return CasedLike(t, at, end, 1, false); }
+constexpr CasedRules kGpt4oRules = {3, true, true, false};
+constexpr CasedRules kTekkenRules = {1, false, true, false};
+constexpr CasedRules kKimiRules = {3, true, false, true};
 
 // --- single classes
 // ---------------------------------------------------------------------------------
@@ -330,8 +358,9 @@ size_t Deepseek3Word(const Text& t, size_t at, size_t end) {
 constexpr Stage kGpt2Stages[] = {SplitBy<Gpt2>};
 constexpr Stage kLlama3Stages[] = {SplitBy<Llama3>};
 constexpr Stage kQwen2Stages[] = {SplitBy<Qwen2>};
-constexpr Stage kGpt4oStages[] = {SplitBy<Gpt4o>};
-constexpr Stage kTekkenStages[] = {SplitBy<Tekken>};
+constexpr Stage kGpt4oStages[] = {SplitBy<Cased<kGpt4oRules>>};
+constexpr Stage kTekkenStages[] = {SplitBy<Cased<kTekkenRules>>};
+constexpr Stage kKimiStages[] = {SplitBy<Cased<kKimiRules>>};
 constexpr Stage kSingleDigitStages[] = {SplitBy<OneNumber>, SplitBy<Gpt2>};
 constexpr Stage kFalconStages[] = {SplitBy<PunctuationRunWithBacktick>, SplitBy<Gpt2>,
                                    SplitBy<ThreeDigits>};
@@ -375,6 +404,7 @@ constexpr CutFamily kFamilies[] = {
     {"o200k", kGpt4oStages},
     {"llama4", kGpt4oStages},
     {"tekken", kTekkenStages, true, true},
+    {"kimi-k2", kKimiStages},
     {"starcoder", kSingleDigitStages},
     {"refact", kSingleDigitStages},
     {"command-r", kSingleDigitStages},
@@ -399,9 +429,11 @@ constexpr KnownExpression kExpressions[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      SplitBy<Qwen2>},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     SplitBy<Gpt4o>},
+     SplitBy<Cased<kGpt4oRules>>},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     SplitBy<Tekken>},
+     SplitBy<Cased<kTekkenRules>>},
+    {R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     SplitBy<Cased<kKimiRules>>},
     {R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      SplitBy<Deepseek3Word>},
     {"[\r\n]", SplitBy<OneNewline>},

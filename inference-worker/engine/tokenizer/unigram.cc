@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeUnigramTokenizer(TokenizerSpec sp
     const TokenType type = vocabulary.type(id);
     has_bytes = has_bytes || type == TokenType::kByte;
     options.entries[static_cast<size_t>(id)] =
-        type != TokenType::kControl && type != TokenType::kUnknown;
+        type != TokenType::kControl && type != TokenType::kUnknown && type != TokenType::kUnused;
   }
   options.byte_fallback = has_bytes;
   ASSIGN_OR_RETURN(pipeline.model, MakeUnigramModel(vocabulary, std::move(options)));

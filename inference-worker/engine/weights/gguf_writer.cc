@@ -75,6 +75,9 @@ void GgufWriter::SetFloats(std::string_view key, std::span<const float> values) 
 void GgufWriter::SetInts(std::string_view key, std::span<const int32_t> values) {
   Array(key, kInt32, values);
 }
+void GgufWriter::SetBytes(std::string_view key, std::span<const uint8_t> values) {
+  Array(key, kUint8, values);
+}
 void GgufWriter::SetBools(std::string_view key, std::span<const uint8_t> values) {
   Array(key, kBool, values);
 }

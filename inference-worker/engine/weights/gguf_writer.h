@@ -39,6 +39,7 @@ class GgufWriter final {
   void SetStrings(std::string_view key, std::span<const std::string> values);
   void SetFloats(std::string_view key, std::span<const float> values);
   void SetInts(std::string_view key, std::span<const int32_t> values);
+  void SetBytes(std::string_view key, std::span<const uint8_t> values);
   void SetBools(std::string_view key, std::span<const uint8_t> values);  // each 0 or 1
 
   // The entry of another GGUF file, byte for byte (entry.raw). Its key must be new.

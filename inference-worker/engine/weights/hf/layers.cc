@@ -98,8 +98,12 @@ absl::StatusOr<HfTensor> Fp8Matrix(const TensorView& weight, const TensorView& s
     return base::InvalidArgument("weight: expected a matrix of F8_E4M3, found " + Extents(weight));
   }
   const int64_t out = weight.shape[0], in = weight.shape[1];
-  const int64_t rows = block[0], cols = block[1], scale_cols = Divided(in, cols);
-  RETURN_IF_ERROR(ExpectShape("scale", scales, Shape({Divided(out, rows), scale_cols})));
+  const int64_t rows = block[0] == 0 ? out : block[0], cols = block[1] == 0 ? in : block[1];
+  const int64_t scale_rows = Divided(out, rows), scale_cols = Divided(in, cols);
+  // A column of scales may be stored as a vector, a single one as a number.
+  const bool vector =
+      scale_cols == 1 && scales.shape.rank() < 2 && scales.shape.elements() == scale_rows;
+  if (!vector) RETURN_IF_ERROR(ExpectShape("scale", scales, Shape({scale_rows, scale_cols})));
   if (!IsFloat(scales.dtype)) {
     return base::InvalidArgument("scale: expected F32, F16 or BF16");
   }

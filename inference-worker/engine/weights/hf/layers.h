@@ -12,7 +12,8 @@ namespace conclave::engine {
 
 // Messages of these begin with the part: "scales: expected [2][32], found …".
 
-// e4m3 with a scale per block of rows and columns; as bf16, to which the reference rounds too.
+// e4m3 with a scale per block of rows and columns (0 = all there are); as bf16, to which the
+// reference rounds too.
 absl::StatusOr<HfTensor> Fp8Matrix(const TensorView& weight, const TensorView& scales,
                                    const int64_t block[2]);
 
