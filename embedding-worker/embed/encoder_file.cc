@@ -19,13 +19,15 @@ namespace {
 
 using engine::ModelSource;
 
-// {a}.pooling_type, of which 0 is "none".
+// {a}.pooling_type, of which 0 is "none". A file with a classifier is a reranker, though it may not
+// say so.
 absl::StatusOr<std::optional<Pooling>> ReadPoolingType(const ModelSource& source) {
   constexpr std::array<std::optional<Pooling>, 5> kByNumber = {
       std::nullopt, Pooling::kMean, Pooling::kCls, Pooling::kLast, Pooling::kRank};
   ASSIGN_OR_RETURN(const std::string_view architecture, source.Architecture());
   const std::string key = absl::StrCat(base::Abs(architecture), ".pooling_type");
   ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, kByNumber.size() - 1, 0));
+  if (type == 0 && source.FindTensor("cls.output.weight") != nullptr) return Pooling::kRank;
   return kByNumber[static_cast<size_t>(type)];
 }
 

@@ -185,13 +185,12 @@ void PostNorm::Score(std::span<const int32_t> offsets, float* out) {
   const auto count = static_cast<int64_t>(offsets.size()) - 1;
   const RankHead& head = *weights_.rank;
   kernels_->GatherRows(x_.data(), h, offsets.first(offsets.size() - 1), h, y_.data(), h);
-  float* from = y_.data();
-  if (head.dense.has_value()) {
-    kernels_->Matmul({head.dense->To(mid_.data(), h)}, y_.data(), h, count);
-    from = mid_.data();
-    for (int64_t i = 0; i < count * h; ++i) from[i] = std::tanh(from[i]);
+  kernels_->Matmul({head.dense.To(mid_.data(), h)}, y_.data(), h, count);
+  for (int64_t i = 0; i < count * h; ++i) {
+    float& value = mid_[static_cast<size_t>(i)];
+    value = std::tanh(value);
   }
-  kernels_->Matmul({head.out.To(out, 1)}, from, h, count);
+  kernels_->Matmul({head.out.To(out, 1)}, mid_.data(), h, count);
 }
 
 void PostNorm::Encode(const EncoderBatch& batch, float* out) {

@@ -118,11 +118,14 @@ class Loader final {
                                               out->view.rows(), " labels is no reranker"));
     }
     const int64_t h = shape_.hidden;
-    if (source.FindTensor("cls.weight") != nullptr) {
-      ASSIGN_OR_RETURN(head.dense, Linear("cls", h, h, source.FindTensor("cls.bias") != nullptr));
+    if (source.FindTensor("cls.weight") == nullptr) {
+      // Scores without it would mean nothing.
+      return base::Unimplemented(absl::StrCat(
+          base::Abs(source.path()), ": cls.weight: expected [", h, "][", h,
+          "], found no such tensor: some converters leave BERT's pooler out; the folder has it"));
     }
-    ASSIGN_OR_RETURN(head.out,
-                     Linear("cls.output", 1, h, source.FindTensor("cls.output.bias") != nullptr));
+    ASSIGN_OR_RETURN(head.dense, Linear("cls", h, h, true));
+    ASSIGN_OR_RETURN(head.out, Linear("cls.output", 1, h, true));
     return head;
   }
 

@@ -56,8 +56,8 @@ struct PostNormLayer {
 
 // Of a cross-encoder: out · tanh(dense · x), of the first token's x.
 struct RankHead {
-  std::optional<LinearWeights> dense;  // [hidden][hidden]
-  LinearWeights out;                   // [1][hidden]
+  LinearWeights dense;  // [hidden][hidden]
+  LinearWeights out;    // [1][hidden]
 };
 
 struct PostNormWeights {

@@ -115,11 +115,14 @@ TEST_CASE("the folder's files decide length, pooling and normalisation") {
   copy.Write("1_Pooling/config.json", R"({"pooling_mode": "cls"})");
   CHECK((*copy.Open())->info().pooling == Pooling::kCls);
   copy.Write("sentence_bert_config.json", R"({"max_seq_length": 16})");
+  copy.Write("pooled/config.json", R"({"pooling_mode": "lasttoken"})");
   copy.Write("modules.json", R"([{"type": "sentence_transformers.models.Transformer"},
+                                 {"type": "sentence_transformers.models.Pooling", "path": "pooled"},
                                  {"type": "sentence_transformers.models.Normalize"}])");
   const auto encoder = copy.Open();
   REQUIRE(encoder.ok());
   CHECK((*encoder)->info().tokens_max == 16);
+  CHECK((*encoder)->info().pooling == Pooling::kLast);
   CHECK((*encoder)->info().normalize);
   CHECK((*encoder)->info().parameters > 10'000);
 }
