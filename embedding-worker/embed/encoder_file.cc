@@ -54,9 +54,15 @@ absl::StatusOr<EncoderFile> OpenEncoderFile(const std::string& path) {
   return file;
 }
 
-int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context) {
+absl::StatusOr<int32_t> TokensMax(const EncoderFile& file, const EncoderOptions& options,
+                                  int32_t context) {
   for (const int32_t limit : {file.tokens_max, options.tokens_max}) {
     if (limit > 0) context = std::min(context, limit);
+  }
+  if (context <= file.frame.size()) {
+    return base::InvalidArgument(absl::StrCat(base::Abs(file.source->path()), ": a context of ",
+                                              context, " tokens leaves no room for a text beside ",
+                                              file.frame.size(), " special ones"));
   }
   return context;
 }

@@ -90,7 +90,7 @@ void PostNorm::AddTypes(const EncoderBatch& batch) {
   const int64_t h = hidden();
   for (size_t s = 0; s < batch.size(); ++s) {
     const int32_t end = batch.offsets[s + 1];
-    const int32_t second = batch.seconds.empty() || shape_.types < 2 ? end : batch.seconds[s];
+    const int32_t second = batch.seconds.empty() ? end : batch.seconds[s];
     for (int32_t row = batch.offsets[s]; row < end; ++row) {
       const float* const type = weights_.types.data() + (row < second ? 0 : h);
       float* const x = x_.data() + row * h;
@@ -224,11 +224,16 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenPostNorm(const PostNormTraits& trai
     return base::InvalidArgument(
         absl::StrCat(path, ": the tokenizer puts no [CLS] and [SEP] around a text"));
   }
+  ASSIGN_OR_RETURN(const int32_t tokens_max, TokensMax(file, options, shape.context));
   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
                    engine::CreateCpuKernels({.num_threads = options.num_threads}));
+  RETURN_IF_ERROR(kernels->CheckAttention({.num_kv_heads = shape.heads,
+                                           .head_dim = shape.head_dim(),
+                                           .value_dim = shape.head_dim(),
+                                           .type = engine::KvType::kF32},
+                                          shape.heads));
   const bool ranks = file.pooling == Pooling::kRank;
   ASSIGN_OR_RETURN(PostNormWeights weights, BindPostNorm(source, traits, shape, ranks, *kernels));
-  const int32_t tokens_max = TokensMax(file, options, shape.context);
   return std::make_unique<PostNorm>(std::move(file), traits, shape, std::move(weights),
                                     std::move(kernels), tokens_max);
 }

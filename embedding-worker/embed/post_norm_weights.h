@@ -63,7 +63,7 @@ struct RankHead {
 struct PostNormWeights {
   engine::RowTable words;      // [vocab][hidden]
   engine::RowTable positions;  // [context][hidden], if any
-  std::vector<float> types;    // [types][hidden]
+  std::vector<float> types;    // [2][hidden]: of the first segment and of the second
   NormWeights embedding_norm;
   std::vector<PostNormLayer> layers;
   std::optional<RankHead> rank;

@@ -177,6 +177,16 @@ TEST_CASE("a file that lacks a tensor or has one too many is refused by its name
   }
 }
 
+TEST_CASE("a context too short for the special tokens and a text is refused") {
+  const ScratchFolder folder;
+  WriteGguf({}, folder.path() + "/model.gguf");
+  const std::string path = folder.path() + "/model.gguf";
+  CHECK(OpenEncoder(path, {.num_threads = 1, .tokens_max = 3}).ok());
+  const absl::Status status = OpenEncoder(path, {.num_threads = 1, .tokens_max = 2}).status();
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Says(status, "no room"));
+}
+
 TEST_CASE("an architecture that is none of ours is refused with those that are") {
   const absl::Status status = WhyNot({.architecture = "modern-bert"});
   CHECK(status.code() == absl::StatusCode::kUnimplemented);
