@@ -1,5 +1,6 @@
 #include "embed/encoder_folder.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -115,6 +116,11 @@ absl::StatusOr<std::optional<Pooling>> ReadPooling(const JsonValue& config, cons
   return *pooling;
 }
 
+// Whether a path that a file names stays in the file's folder.
+bool LiesInside(const fs::path& path) {
+  return path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end();
+}
+
 // What sentence-transformers' list of modules says.
 struct Modules {
   std::string pooling_folder = "1_Pooling";
@@ -131,6 +137,10 @@ absl::StatusOr<Modules> ReadModules(const fs::path& path) {
     if (type.ends_with(".Normalize")) modules.normalize = true;
     if (type.ends_with(".Pooling")) {
       ASSIGN_OR_RETURN(modules.pooling_folder, module.Get("path").AsString());
+      if (!LiesInside(modules.pooling_folder)) {
+        return base::InvalidArgument(
+            absl::StrCat(path.string(), ": ", module.Get("path").path(), ": leaves the folder"));
+      }
     }
     if (type.ends_with(".Dense")) {
       return base::Unimplemented(absl::StrCat(path.string(), ": a dense layer after the pooling"));

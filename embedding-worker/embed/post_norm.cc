@@ -52,6 +52,19 @@ class PostNorm final : public Encoder {
   std::vector<int32_t> position_ids_;
 };
 
+// Attention takes as much memory for each sequence of a call as for the longest: one long text
+// among two hundred short ones would take gigabytes. At least one sequence.
+size_t SequencesOfCall(std::span<const int32_t> offsets) {
+  constexpr int64_t kPaddedRowsMax = 8'192;
+  int64_t longest = 0;
+  size_t count = 0;
+  for (; count + 1 < offsets.size(); ++count) {
+    longest = std::max<int64_t>(longest, offsets[count + 1] - offsets[count]);
+    if (count > 0 && longest * static_cast<int64_t>(count + 1) > kPaddedRowsMax) break;
+  }
+  return count;
+}
+
 std::optional<engine::RopeTable> MakeRope(const PostNormTraits& traits,
                                           const PostNormShape& shape) {
   if (traits.positions) return std::nullopt;
@@ -147,16 +160,20 @@ void PostNorm::RunLayer(const PostNormLayer& layer, std::span<const int32_t> off
                      turn_.data());
     }
   }
-  kernels_->DenseAttention({.offsets = offsets,
-                            .num_heads = shape_.heads,
-                            .head_dim = head_dim,
-                            .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
-                            .q = q,
-                            .k = q + h,
-                            .v = q + 2 * h,
-                            .stride = stride,
-                            .out = mid_.data(),
-                            .out_stride = h});
+  for (size_t first = 0; first + 1 < offsets.size();) {
+    const size_t count = SequencesOfCall(offsets.subspan(first));
+    kernels_->DenseAttention({.offsets = offsets.subspan(first, count + 1),
+                              .num_heads = shape_.heads,
+                              .head_dim = head_dim,
+                              .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                              .q = q,
+                              .k = q + h,
+                              .v = q + 2 * h,
+                              .stride = stride,
+                              .out = mid_.data(),
+                              .out_stride = h});
+    first += count;
+  }
   kernels_->Matmul({layer.o.To(y_.data(), h)}, mid_.data(), h, rows);
   AddAndNorm(layer.attention_norm, rows);
   FeedForward(layer, rows);

@@ -165,6 +165,14 @@ TEST_CASE("a broken folder is refused with the file that is wrong") {
         c.Write("modules.json", R"([{"type": "sentence_transformers.models.Dense"}])");
       },
       Code::kUnimplemented, "dense");
+  for (const char* away : {"/etc", "../other", "a/../../b"}) {
+    fails(
+        [away](const Copy& c) {
+          c.Write("modules.json",
+                  std::string(R"([{"type": "x.Pooling", "path": ")") + away + "\"}]");
+        },
+        Code::kInvalidArgument, "[0].path");
+  }
 }
 
 TEST_CASE("a model of another shape than its configuration is refused by tensor") {

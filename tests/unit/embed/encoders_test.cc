@@ -104,6 +104,28 @@ TEST_CASE("lengths of all kinds in one batch change no bit") {
   }
 }
 
+TEST_CASE("long texts among many short ones change no bit either") {
+  const auto encoder = OpenAsGguf({});
+  const std::vector<GoldenCase> cases = GoldenCases("bert");
+  std::vector<TokenId> ids;
+  std::vector<int32_t> offsets = {0};
+  std::vector<size_t> which;
+  for (size_t i = 0; i < 400; ++i) {  // 400 sequences of up to 64 tokens
+    which.push_back(i % 100 == 50 ? cases.size() - 1 : i % 3);
+    const auto& from = cases[which.back()].tokens.ids;
+    ids.insert(ids.end(), from.begin(), from.end());
+    offsets.push_back(static_cast<int32_t>(ids.size()));
+  }
+  std::vector<float> batch(which.size() * SynthEncoder::kHidden);
+  encoder->Encode({.ids = ids, .offsets = offsets}, batch.data());
+  std::vector<std::vector<float>> expected;
+  for (const GoldenCase& one : cases) expected.push_back(EncodeOne(*encoder, one.tokens));
+  for (size_t i = 0; i < which.size(); ++i) {
+    const auto at = batch.begin() + static_cast<std::ptrdiff_t>(i * SynthEncoder::kHidden);
+    CHECK(std::vector<float>(at, at + SynthEncoder::kHidden) == expected[which[i]]);
+  }
+}
+
 TEST_CASE("a reranker gives a pair the score of transformers, from either kind of file") {
   const SynthEncoder bert{.pooling_type = 4};
   const SynthEncoder roberta{
