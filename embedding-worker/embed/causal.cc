@@ -195,7 +195,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenCausal(EncoderFile file,
   }
   const KvLayout layout = parts.model->kv_layout(engine::KvType::kF32);
   RETURN_IF_ERROR(parts.kernels->CheckAttention(layout, hparams.num_heads));
-  parts.tokens_max = TokensMax(file, options, hparams.context_length);
+  ASSIGN_OR_RETURN(parts.tokens_max, TokensMax(file, options, hparams.context_length));
   const int32_t blocks = BlocksOf(std::max(parts.tokens_max, kTokensMin));
   ASSIGN_OR_RETURN(KvStore kv,
                    KvStore::Create(layout, hparams.num_layers, blocks, parts.kernels->memory()));

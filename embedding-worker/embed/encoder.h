@@ -40,8 +40,10 @@ struct EncoderOptions {
 // What the file says of its model; dimensions, tokens_max and pooling are the architecture's to
 // fill in.
 EncoderInfo DescribeFile(const EncoderFile& file);
-// The smallest of the limits that are there; `context` is the model's own.
-int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context);
+// The smallest of the limits that are there; `context` is the model's own. INVALID_ARGUMENT when it
+// leaves no room for a text between its special tokens.
+absl::StatusOr<int32_t> TokensMax(const EncoderFile& file, const EncoderOptions& options,
+                                  int32_t context);
 
 // One text, or a pair of them, with its special tokens.
 struct TokenSequence {

@@ -19,13 +19,15 @@ namespace {
 
 using engine::ModelSource;
 
-// {a}.pooling_type, of which 0 is "none".
+// {a}.pooling_type, of which 0 is "none". A file with a classifier is a reranker, though it may not
+// say so.
 absl::StatusOr<std::optional<Pooling>> ReadPoolingType(const ModelSource& source) {
   constexpr std::array<std::optional<Pooling>, 5> kByNumber = {
       std::nullopt, Pooling::kMean, Pooling::kCls, Pooling::kLast, Pooling::kRank};
   ASSIGN_OR_RETURN(const std::string_view architecture, source.Architecture());
   const std::string key = absl::StrCat(base::Abs(architecture), ".pooling_type");
   ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, kByNumber.size() - 1, 0));
+  if (type == 0 && source.FindTensor("cls.output.weight") != nullptr) return Pooling::kRank;
   return kByNumber[static_cast<size_t>(type)];
 }
 
@@ -52,9 +54,15 @@ absl::StatusOr<EncoderFile> OpenEncoderFile(const std::string& path) {
   return file;
 }
 
-int32_t TokensMax(const EncoderFile& file, const EncoderOptions& options, int32_t context) {
+absl::StatusOr<int32_t> TokensMax(const EncoderFile& file, const EncoderOptions& options,
+                                  int32_t context) {
   for (const int32_t limit : {file.tokens_max, options.tokens_max}) {
     if (limit > 0) context = std::min(context, limit);
+  }
+  if (context <= file.frame.size()) {
+    return base::InvalidArgument(absl::StrCat(base::Abs(file.source->path()), ": a context of ",
+                                              context, " tokens leaves no room for a text beside ",
+                                              file.frame.size(), " special ones"));
   }
   return context;
 }

@@ -1,5 +1,6 @@
 #include "embed/encoder_folder.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -115,19 +116,37 @@ absl::StatusOr<std::optional<Pooling>> ReadPooling(const JsonValue& config, cons
   return *pooling;
 }
 
-// Whether the list of modules ends in a normalisation.
-absl::StatusOr<bool> ReadNormalize(const fs::path& path) {
-  if (!Exists(path)) return false;
-  ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
+// Whether a path that a file names stays in the file's folder.
+bool LiesInside(const fs::path& path) {
+  return path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end();
+}
+
+// What sentence-transformers' list of modules says.
+struct Modules {
+  std::string pooling_folder = "1_Pooling";
   bool normalize = false;
+};
+
+absl::StatusOr<Modules> ReadModules(const fs::path& path) {
+  Modules modules;
+  if (!Exists(path)) return modules;
+  ASSIGN_OR_RETURN(const JsonDocument doc, ReadJson(path));
   for (size_t i = 0; i < doc.root().size(); ++i) {
-    ASSIGN_OR_RETURN(const std::string type, doc.root().At(i).Get("type").AsString());
-    if (type.ends_with(".Normalize")) normalize = true;
+    const JsonValue module = doc.root().At(i);
+    ASSIGN_OR_RETURN(const std::string type, module.Get("type").AsString());
+    if (type.ends_with(".Normalize")) modules.normalize = true;
+    if (type.ends_with(".Pooling")) {
+      ASSIGN_OR_RETURN(modules.pooling_folder, module.Get("path").AsString());
+      if (!LiesInside(modules.pooling_folder)) {
+        return base::InvalidArgument(
+            absl::StrCat(path.string(), ": ", module.Get("path").path(), ": leaves the folder"));
+      }
+    }
     if (type.ends_with(".Dense")) {
       return base::Unimplemented(absl::StrCat(path.string(), ": a dense layer after the pooling"));
     }
   }
-  return normalize;
+  return modules;
 }
 
 absl::StatusOr<int32_t> ReadTokensMax(const fs::path& path) {
@@ -167,8 +186,10 @@ absl::StatusOr<EncoderFile> OpenEncoderFolder(const std::string& path) {
   EncoderFile file{.format = "safetensors"};
   RETURN_IF_ERROR(IsEncoderType(*type) ? OpenEncoderParts(folder, config.root(), &file)
                                        : OpenDecoderParts(folder, &file));
-  ASSIGN_OR_RETURN(file.pooling, ReadPooling(config.root(), folder / "1_Pooling" / "config.json"));
-  ASSIGN_OR_RETURN(file.normalize, ReadNormalize(folder / "modules.json"));
+  ASSIGN_OR_RETURN(const Modules modules, ReadModules(folder / "modules.json"));
+  file.normalize = modules.normalize;
+  ASSIGN_OR_RETURN(file.pooling,
+                   ReadPooling(config.root(), folder / modules.pooling_folder / "config.json"));
   ASSIGN_OR_RETURN(file.tokens_max, ReadTokensMax(folder / "sentence_bert_config.json"));
   return file;
 }

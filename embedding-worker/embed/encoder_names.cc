@@ -56,23 +56,10 @@ constexpr LayerName kBertLayer[] = {
     {"output.dense", "ffn_down"},
     {"output.LayerNorm", "layer_output_norm"},
 };
-// As its authors publish it, and as transformers' own implementation names it.
 constexpr LayerName kNomicLayer[] = {
     {"attn.Wqkv", "attn_qkv"},     {"attn.out_proj", "attn_output"}, {"norm1", "attn_output_norm"},
     {"mlp.fc11", "ffn_up"},        {"mlp.fc12", "ffn_gate"},         {"mlp.fc2", "ffn_down"},
     {"norm2", "layer_output_norm"}};
-constexpr LayerName kNomicLayerOfTransformers[] = {
-    {"self_attn.q_proj", "attn_q"},
-    {"self_attn.k_proj", "attn_k"},
-    {"self_attn.v_proj", "attn_v"},
-    {"self_attn.o_proj", "attn_output"},
-    {"post_attention_layernorm", "attn_output_norm"},
-    {"mlp.gate_proj", "ffn_gate"},
-    {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"},
-    {"post_mlp_layernorm", "layer_output_norm"},
-};
-
 constexpr int64_t kSizeMax = 1 << 22;
 
 constexpr std::string_view kEncoderTypes[] = {"bert", "xlm-roberta", "roberta", "camembert",
@@ -202,14 +189,13 @@ class Namer final {
   absl::Status NomicBert() {
     Begin("nomic-bert");
     const bool published = config_.Get("n_embd").present();
+    // Its authors' words, or those of transformers, which writes the authors' tensors all the same.
     RETURN_IF_ERROR(published ? NomicKeys() : NomicKeysOfTransformers());
     FindPrefix("nomic_bert.");
     Copy("embeddings.word_embeddings", "token_embd");
     Copy("embeddings.token_type_embeddings", "token_types");
     Copy("emb_ln", "token_embd_norm");
-    Copy("embeddings.LayerNorm", "token_embd_norm");
     CopyLayers("encoder.layers.", kNomicLayer);
-    CopyLayers("layers.", kNomicLayerOfTransformers);
     return absl::OkStatus();
   }
 

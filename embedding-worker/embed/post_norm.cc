@@ -52,6 +52,19 @@ class PostNorm final : public Encoder {
   std::vector<int32_t> position_ids_;
 };
 
+// Attention takes as much memory for each sequence of a call as for the longest: one long text
+// among two hundred short ones would take gigabytes. At least one sequence.
+size_t SequencesOfCall(std::span<const int32_t> offsets) {
+  constexpr int64_t kPaddedRowsMax = 8'192;
+  int64_t longest = 0;
+  size_t count = 0;
+  for (; count + 1 < offsets.size(); ++count) {
+    longest = std::max<int64_t>(longest, offsets[count + 1] - offsets[count]);
+    if (count > 0 && longest * static_cast<int64_t>(count + 1) > kPaddedRowsMax) break;
+  }
+  return count;
+}
+
 std::optional<engine::RopeTable> MakeRope(const PostNormTraits& traits,
                                           const PostNormShape& shape) {
   if (traits.positions) return std::nullopt;
@@ -90,7 +103,7 @@ void PostNorm::AddTypes(const EncoderBatch& batch) {
   const int64_t h = hidden();
   for (size_t s = 0; s < batch.size(); ++s) {
     const int32_t end = batch.offsets[s + 1];
-    const int32_t second = batch.seconds.empty() || shape_.types < 2 ? end : batch.seconds[s];
+    const int32_t second = batch.seconds.empty() ? end : batch.seconds[s];
     for (int32_t row = batch.offsets[s]; row < end; ++row) {
       const float* const type = weights_.types.data() + (row < second ? 0 : h);
       float* const x = x_.data() + row * h;
@@ -147,16 +160,20 @@ void PostNorm::RunLayer(const PostNormLayer& layer, std::span<const int32_t> off
                      turn_.data());
     }
   }
-  kernels_->DenseAttention({.offsets = offsets,
-                            .num_heads = shape_.heads,
-                            .head_dim = head_dim,
-                            .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
-                            .q = q,
-                            .k = q + h,
-                            .v = q + 2 * h,
-                            .stride = stride,
-                            .out = mid_.data(),
-                            .out_stride = h});
+  for (size_t first = 0; first + 1 < offsets.size();) {
+    const size_t count = SequencesOfCall(offsets.subspan(first));
+    kernels_->DenseAttention({.offsets = offsets.subspan(first, count + 1),
+                              .num_heads = shape_.heads,
+                              .head_dim = head_dim,
+                              .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                              .q = q,
+                              .k = q + h,
+                              .v = q + 2 * h,
+                              .stride = stride,
+                              .out = mid_.data(),
+                              .out_stride = h});
+    first += count;
+  }
   kernels_->Matmul({layer.o.To(y_.data(), h)}, mid_.data(), h, rows);
   AddAndNorm(layer.attention_norm, rows);
   FeedForward(layer, rows);
@@ -185,13 +202,12 @@ void PostNorm::Score(std::span<const int32_t> offsets, float* out) {
   const auto count = static_cast<int64_t>(offsets.size()) - 1;
   const RankHead& head = *weights_.rank;
   kernels_->GatherRows(x_.data(), h, offsets.first(offsets.size() - 1), h, y_.data(), h);
-  float* from = y_.data();
-  if (head.dense.has_value()) {
-    kernels_->Matmul({head.dense->To(mid_.data(), h)}, y_.data(), h, count);
-    from = mid_.data();
-    for (int64_t i = 0; i < count * h; ++i) from[i] = std::tanh(from[i]);
+  kernels_->Matmul({head.dense.To(mid_.data(), h)}, y_.data(), h, count);
+  for (int64_t i = 0; i < count * h; ++i) {
+    float& value = mid_[static_cast<size_t>(i)];
+    value = std::tanh(value);
   }
-  kernels_->Matmul({head.out.To(out, 1)}, from, h, count);
+  kernels_->Matmul({head.out.To(out, 1)}, mid_.data(), h, count);
 }
 
 void PostNorm::Encode(const EncoderBatch& batch, float* out) {
@@ -225,11 +241,16 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenPostNorm(const PostNormTraits& trai
     return base::InvalidArgument(
         absl::StrCat(path, ": the tokenizer puts no [CLS] and [SEP] around a text"));
   }
+  ASSIGN_OR_RETURN(const int32_t tokens_max, TokensMax(file, options, shape.context));
   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
                    engine::CreateCpuKernels({.num_threads = options.num_threads}));
+  RETURN_IF_ERROR(kernels->CheckAttention({.num_kv_heads = shape.heads,
+                                           .head_dim = shape.head_dim(),
+                                           .value_dim = shape.head_dim(),
+                                           .type = engine::KvType::kF32},
+                                          shape.heads));
   const bool ranks = file.pooling == Pooling::kRank;
   ASSIGN_OR_RETURN(PostNormWeights weights, BindPostNorm(source, traits, shape, ranks, *kernels));
-  const int32_t tokens_max = TokensMax(file, options, shape.context);
   return std::make_unique<PostNorm>(std::move(file), traits, shape, std::move(weights),
                                     std::move(kernels), tokens_max);
 }

@@ -57,9 +57,9 @@ class Loader final {
   absl::Status LoadTypes(std::vector<float>* types) {
     if (shape_.types == 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(const engine::RowTable table, Table("token_types.weight", shape_.types));
-    types->resize(static_cast<size_t>(shape_.types) * static_cast<size_t>(shape_.hidden));
-    std::vector<int32_t> rows;
-    for (int32_t i = 0; i < shape_.types; ++i) rows.push_back(i);
+    // No text has more than two segments.
+    const std::vector<int32_t> rows = {0, shape_.types > 1 ? 1 : 0};
+    types->resize(rows.size() * static_cast<size_t>(shape_.hidden));
     kernels_.EmbedRows(table, rows, types->data(), shape_.hidden);
     return absl::OkStatus();
   }
@@ -118,11 +118,14 @@ class Loader final {
                                               out->view.rows(), " labels is no reranker"));
     }
     const int64_t h = shape_.hidden;
-    if (source.FindTensor("cls.weight") != nullptr) {
-      ASSIGN_OR_RETURN(head.dense, Linear("cls", h, h, source.FindTensor("cls.bias") != nullptr));
+    if (source.FindTensor("cls.weight") == nullptr) {
+      // Scores without it would mean nothing.
+      return base::Unimplemented(absl::StrCat(
+          base::Abs(source.path()), ": cls.weight: expected [", h, "][", h,
+          "], found no such tensor: some converters leave BERT's pooler out; the folder has it"));
     }
-    ASSIGN_OR_RETURN(head.out,
-                     Linear("cls.output", 1, h, source.FindTensor("cls.output.bias") != nullptr));
+    ASSIGN_OR_RETURN(head.dense, Linear("cls", h, h, true));
+    ASSIGN_OR_RETURN(head.out, Linear("cls.output", 1, h, true));
     return head;
   }
 

@@ -56,14 +56,14 @@ struct PostNormLayer {
 
 // Of a cross-encoder: out · tanh(dense · x), of the first token's x.
 struct RankHead {
-  std::optional<LinearWeights> dense;  // [hidden][hidden]
-  LinearWeights out;                   // [1][hidden]
+  LinearWeights dense;  // [hidden][hidden]
+  LinearWeights out;    // [1][hidden]
 };
 
 struct PostNormWeights {
   engine::RowTable words;      // [vocab][hidden]
   engine::RowTable positions;  // [context][hidden], if any
-  std::vector<float> types;    // [types][hidden]
+  std::vector<float> types;    // [2][hidden]: of the first segment and of the second
   NormWeights embedding_norm;
   std::vector<PostNormLayer> layers;
   std::optional<RankHead> rank;

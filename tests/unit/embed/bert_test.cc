@@ -115,11 +115,14 @@ TEST_CASE("the folder's files decide length, pooling and normalisation") {
   copy.Write("1_Pooling/config.json", R"({"pooling_mode": "cls"})");
   CHECK((*copy.Open())->info().pooling == Pooling::kCls);
   copy.Write("sentence_bert_config.json", R"({"max_seq_length": 16})");
+  copy.Write("pooled/config.json", R"({"pooling_mode": "lasttoken"})");
   copy.Write("modules.json", R"([{"type": "sentence_transformers.models.Transformer"},
+                                 {"type": "sentence_transformers.models.Pooling", "path": "pooled"},
                                  {"type": "sentence_transformers.models.Normalize"}])");
   const auto encoder = copy.Open();
   REQUIRE(encoder.ok());
   CHECK((*encoder)->info().tokens_max == 16);
+  CHECK((*encoder)->info().pooling == Pooling::kLast);
   CHECK((*encoder)->info().normalize);
   CHECK((*encoder)->info().parameters > 10'000);
 }
@@ -162,6 +165,14 @@ TEST_CASE("a broken folder is refused with the file that is wrong") {
         c.Write("modules.json", R"([{"type": "sentence_transformers.models.Dense"}])");
       },
       Code::kUnimplemented, "dense");
+  for (const char* away : {"/etc", "../other", "a/../../b"}) {
+    fails(
+        [away](const Copy& c) {
+          c.Write("modules.json",
+                  std::string(R"([{"type": "x.Pooling", "path": ")") + away + "\"}]");
+        },
+        Code::kInvalidArgument, "[0].path");
+  }
 }
 
 TEST_CASE("a model of another shape than its configuration is refused by tensor") {

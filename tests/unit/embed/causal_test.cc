@@ -89,8 +89,16 @@ TEST_CASE("a text ends with the token its tokenizer adds, also when it is cut") 
 
 TEST_CASE("a folder gives the bits of the file, and sentence-transformers' pooling") {
   const ScratchFolder folder;
-  const engine::SynthSpec spec = *engine::TinySpec("qwen3");
-  engine::WriteCheckpoint(folder.path(), engine::HfTensors(spec), engine::HfConfig(spec));
+  engine::SynthSpec spec = *engine::TinySpec("qwen3");
+  spec.tied = true;
+  // As embedding models are published: the bare model.
+  std::vector<engine::StoredTensor> tensors = engine::HfTensors(spec);
+  for (engine::StoredTensor& tensor : tensors) {
+    REQUIRE(tensor.name.starts_with("model."));
+    tensor.name.erase(0, 6);
+  }
+  engine::WriteCheckpoint(folder.path(), tensors,
+                          engine::HfConfig(spec, R"("tie_word_embeddings": true)"));
   folder.Write("1_Pooling/config.json", R"({"pooling_mode_lasttoken": true})");
   folder.Write("modules.json", R"([{"type": "sentence_transformers.models.Normalize"}])");
   // A byte-level vocabulary whose post-processor adds what is not the end of a generation.

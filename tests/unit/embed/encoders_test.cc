@@ -18,6 +18,7 @@ struct Model {
 
 std::vector<Model> Models() {
   return {{"nomic-bert", {.architecture = "nomic-bert"}},
+          {"nomic-bert", {.architecture = "nomic-bert", .published = true}},
           {"bert", {.architecture = "bert"}},
           {"xlm-roberta", {.types = 1, .eps = 1e-5, .roberta = true, .tokenizer = "t5"}}};
 }
@@ -103,12 +104,37 @@ TEST_CASE("lengths of all kinds in one batch change no bit") {
   }
 }
 
+TEST_CASE("long texts among many short ones change no bit either") {
+  const auto encoder = OpenAsGguf({});
+  const std::vector<GoldenCase> cases = GoldenCases("bert");
+  std::vector<TokenId> ids;
+  std::vector<int32_t> offsets = {0};
+  std::vector<size_t> which;
+  for (size_t i = 0; i < 400; ++i) {  // 400 sequences of up to 64 tokens
+    which.push_back(i % 100 == 50 ? cases.size() - 1 : i % 3);
+    const auto& from = cases[which.back()].tokens.ids;
+    ids.insert(ids.end(), from.begin(), from.end());
+    offsets.push_back(static_cast<int32_t>(ids.size()));
+  }
+  std::vector<float> batch(which.size() * SynthEncoder::kHidden);
+  encoder->Encode({.ids = ids, .offsets = offsets}, batch.data());
+  std::vector<std::vector<float>> expected;
+  for (const GoldenCase& one : cases) expected.push_back(EncodeOne(*encoder, one.tokens));
+  for (size_t i = 0; i < which.size(); ++i) {
+    const auto at = batch.begin() + static_cast<std::ptrdiff_t>(i * SynthEncoder::kHidden);
+    CHECK(std::vector<float>(at, at + SynthEncoder::kHidden) == expected[which[i]]);
+  }
+}
+
 TEST_CASE("a reranker gives a pair the score of transformers, from either kind of file") {
   const SynthEncoder bert{.pooling_type = 4};
   const SynthEncoder roberta{
       .types = 1, .eps = 1e-5, .pooling_type = 4, .roberta = true, .tokenizer = "t5"};
   for (const auto& [golden, spec] :
        {std::pair("bert-rank", bert), std::pair("xlm-roberta-rank", roberta)}) {
+    SynthEncoder silent = spec;
+    silent.silent = true;
+    CHECK(OpenAsGguf(silent)->info().ranks());
     const auto from_file = OpenAsGguf(spec);
     CHECK(from_file->info().ranks());
     CHECK(from_file->info().dimensions == 1);
@@ -168,8 +194,19 @@ TEST_CASE("a file that lacks a tensor or has one too many is refused by its name
   }
   CHECK(Says(WhyNot({}, "blk.0.attn_q.bias"), "blk.0.attn_q.bias"));
   CHECK(Says(WhyNot({}, "position_embd.weight"), "position_embd.weight"));
-  CHECK(Says(WhyNot({.architecture = "nomic-bert", .pooling_type = 4}, "cls.output.weight"),
-             "cls.output.weight"));
+  for (const char* name : {"cls.output.weight", "cls.output.bias", "cls.weight", "cls.bias"}) {
+    CHECK(Says(WhyNot({.pooling_type = 4}, name), name));
+  }
+}
+
+TEST_CASE("a context too short for the special tokens and a text is refused") {
+  const ScratchFolder folder;
+  WriteGguf({}, folder.path() + "/model.gguf");
+  const std::string path = folder.path() + "/model.gguf";
+  CHECK(OpenEncoder(path, {.num_threads = 1, .tokens_max = 3}).ok());
+  const absl::Status status = OpenEncoder(path, {.num_threads = 1, .tokens_max = 2}).status();
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Says(status, "no room"));
 }
 
 TEST_CASE("an architecture that is none of ours is refused with those that are") {

@@ -184,6 +184,12 @@ std::string Bytes(const std::vector<float>& values) {
 std::string FolderConfig(const SynthEncoder& e) {
   const std::string architecture =
       e.pooling_type == 4 ? R"("architectures": ["XForSequenceClassification"], )" : "";
+  if (e.architecture == "nomic-bert" && !e.published) {
+    return R"({"model_type": "nomic_bert", "hidden_size": 32, "num_hidden_layers": 2,
+               "num_attention_heads": 4, "intermediate_size": 64, "hidden_act": "silu",
+               "max_position_embeddings": 64, "layer_norm_eps": 1e-12, "vocab_size": 90,
+               "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}})";
+  }
   if (e.architecture == "nomic-bert") {
     return R"({"model_type": "nomic_bert", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64,
                "n_positions": 8192, "max_trained_positions": 64, "layer_norm_epsilon": 1e-12,
@@ -225,7 +231,7 @@ void WriteGguf(const SynthEncoder& e, const std::string& path, const std::string
   writer.SetFloat(a + ".attention.layer_norm_epsilon", static_cast<float>(e.eps));
   writer.SetBool(a + ".attention.causal", false);
   if (a == "nomic-bert") writer.SetFloat(a + ".rope.freq_base", 1000);
-  if (e.pooling_type > 0) {
+  if (e.pooling_type > 0 && !e.silent) {
     writer.SetUint32(a + ".pooling_type", static_cast<uint32_t>(e.pooling_type));
   }
   SetTokenizer(e.tokenizer, &writer);

@@ -15,8 +15,9 @@ struct SynthEncoder {
   int types = 2;                      // rows of token_types
   double eps = 1e-12;
   int pooling_type = 0;    // 0 = not said, 1 mean, 2 cls, 3 last, 4 rank with a head
+  bool silent = false;     // of GGUF: there is a head, but no pooling type
   bool roberta = false;    // of folders: XLMRobertaModel, whose first two positions are skipped
-  bool published = false;  // of folders: nomic-bert as its authors write it
+  bool published = false;  // of folders: nomic-bert as its authors write config.json
   std::string tokenizer = "bert";                // or t5
   engine::DType matrices = engine::DType::kF32;  // of the layers, in GGUF
 

@@ -10,7 +10,8 @@
 namespace conclave::engine {
 namespace {
 
-constexpr std::string_view kPrefixes[] = {"model."};
+// Embedding models are published without the prefix.
+constexpr std::string_view kPrefixes[] = {"model.", ""};
 
 constexpr TensorRule kGlobals[] = {
     {"embed_tokens", "token_embd", MapModule},
