@@ -1,58 +1,138 @@
-// conclave-render TEMPLATE.jinja [--now SECONDS] < VARIABLES.json   → the rendered text
+// conclave-render TEMPLATE.jinja < VARIABLES.json   → the rendered text, byte for byte
 //
 // VARIABLES.json is an object; each member is a variable of the template ("messages", "tools",
-// "add_generation_prompt", "bos_token", …).
-#include <cstdio>
+// "add_generation_prompt", "bos_token", …). With --json-lines there is one such object a line, and
+// each answer is a line too: {"text":…} or {"error":…}; with "-" for TEMPLATE the template of a
+// line is its member "template".
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <string>
 
+#include "base/json.h"
 #include "engine/chat/conversation_values.h"
 #include "engine/chat/jinja_eval.h"
 #include "engine/chat/jinja_parser.h"
+#include "tools/command_line.h"
 
 namespace conclave::engine {
 namespace {
 
-absl::StatusOr<std::string> Render(const std::string& source, const std::string& json,
-                                   std::chrono::system_clock::time_point now) {
-  ASSIGN_OR_RETURN(const jinja::Block block, jinja::ParseTemplate(source));
-  ASSIGN_OR_RETURN(const jinja::Value object, ValueOfJson(json));
-  if (!object.is_dict()) return base::InvalidArgument("the variables must be a JSON object");
-  jinja::Variables variables;
-  for (const auto& [key, value] : object.as_dict().items) {
-    variables.emplace_back(std::string(key.as_string()), value);
+using Clock = std::chrono::system_clock;
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  // A folder opens; only reading it fails.
+  if (!file || file.peek() == std::ifstream::traits_type::eof()) {
+    if (!file.eof()) return base::NotFound(path + ": cannot be read");
   }
-  jinja::Interpreter interpreter(jinja::Limits{}, now);
-  ASSIGN_OR_RETURN(jinja::Text text, interpreter.Render(block, variables));
-  return std::move(text.bytes);
+  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-int Run(int argc, char** argv) {
-  if (argc != 2 && !(argc == 4 && std::string_view(argv[2]) == "--now")) {
-    std::cerr << "usage: conclave-render TEMPLATE.jinja [--now SECONDS] < VARIABLES.json\n";
+absl::StatusOr<jinja::Variables> ReadVariables(const std::string& json) {
+  auto object = ValueOfJson(json);
+  if (!object.ok()) return base::Annotate(object.status(), "variables");
+  if (!object->is_dict()) {
+    return base::InvalidArgument("variables: must be a JSON object such as {\"messages\": [...]}");
+  }
+  jinja::Variables variables;
+  for (const auto& [key, value] : object->as_dict().items) {
+    variables.emplace_back(std::string(key.as_string()), value);
+  }
+  return variables;
+}
+
+absl::StatusOr<std::string> Render(const jinja::Block& block, const jinja::Variables& variables,
+                                   Clock::time_point now) {
+  jinja::Interpreter interpreter(jinja::Limits{}, now);
+  auto text = interpreter.Render(block, variables);
+  if (!text.ok()) return base::Annotate(text.status(), "template");
+  return std::move(text->bytes);
+}
+
+absl::StatusOr<jinja::Block> Parse(std::string_view source) {
+  auto block = jinja::ParseTemplate(source);
+  return block.ok() ? std::move(block) : base::Annotate(block.status(), "template");
+}
+
+// `shared` is the template of all lines; nullptr = each brings its own.
+absl::StatusOr<std::string> RenderLine(const jinja::Block* shared, const std::string& line,
+                                       Clock::time_point now) {
+  ASSIGN_OR_RETURN(const jinja::Variables variables, ReadVariables(line));
+  if (shared != nullptr) return Render(*shared, variables, now);
+  for (const auto& [name, value] : variables) {
+    if (name != "template" || !value.is_string()) continue;
+    ASSIGN_OR_RETURN(const jinja::Block block, Parse(value.as_string()));
+    return Render(block, variables, now);
+  }
+  return base::InvalidArgument("template: must be a string on each line");
+}
+
+void RenderLines(const jinja::Block* shared, Clock::time_point now) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const absl::StatusOr<std::string> text = RenderLine(shared, line, now);
+    base::JsonWriter writer;
+    writer.BeginObject();
+    if (text.ok()) {
+      writer.Field("text", *text);
+    } else {
+      writer.Field("error", std::string(text.status().message()));
+    }
+    writer.EndObject();
+    std::cout << writer.Take() << "\n";
+  }
+}
+
+struct Options {
+  std::string path;
+  int64_t now = -1;
+  bool json_lines = false;
+};
+
+absl::Status Run(const Options& o) {
+  const Clock::time_point now =
+      o.now < 0 ? Clock::now() : Clock::from_time_t(static_cast<std::time_t>(o.now));
+  if (o.path == "-") {
+    if (!o.json_lines) return base::InvalidArgument("TEMPLATE: '-' needs --json-lines");
+    RenderLines(nullptr, now);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::string source, ReadFile(o.path));
+  ASSIGN_OR_RETURN(const jinja::Block block, Parse(source));
+  if (o.json_lines) {
+    RenderLines(&block, now);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const jinja::Variables variables,
+                   ReadVariables(std::string(std::istreambuf_iterator<char>(std::cin), {})));
+  ASSIGN_OR_RETURN(const std::string text, Render(block, variables, now));
+  std::cout << text;
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Options o;
+  base::OptionSet options("conclave-render",
+                          "Renders a chat template (TEMPLATE.jinja) with the variables of a JSON "
+                          "object from standard input.");
+  options.Add("now", &o.now, "what strftime_now tells, in seconds since 1970; -1 = the clock", -1);
+  options.Add("json-lines", &o.json_lines, "an object of variables a line, an answer a line");
+  std::vector<std::string> positional;
+  if (const auto code = ParseCommandLine(options, argc, argv, &positional)) return *code;
+  if (positional.size() != 1) {
+    std::cerr << "usage: conclave-render TEMPLATE.jinja [--now SECONDS] [--json-lines] "
+                 "< VARIABLES.json\n";
     return 2;
   }
-  std::ifstream file(argv[1], std::ios::binary);
-  if (!file) {
-    std::cerr << argv[1] << ": cannot be read\n";
-    return 1;
-  }
-  const std::string source(std::istreambuf_iterator<char>(file), {});
-  const std::string json(std::istreambuf_iterator<char>(std::cin), {});
-  const auto now = argc == 4 ? std::chrono::system_clock::from_time_t(std::atoll(argv[3]))
-                             : std::chrono::system_clock::now();
-  const absl::StatusOr<std::string> text = Render(source, json, now);
-  if (!text.ok()) {
-    std::cerr << text.status().message() << "\n";
-    return 1;
-  }
-  std::cout << *text;
-  return 0;
+  o.path = positional.front();
+  std::ios::sync_with_stdio(false);
+  const absl::Status status = Run(o);
+  if (!status.ok()) return Fail(status);
+  std::cout.flush();
+  return std::cout ? 0 : Fail(base::Unavailable("standard output: cannot be written"));
 }
 
 }  // namespace
 }  // namespace conclave::engine
 
-int main(int argc, char** argv) { return conclave::engine::Run(argc, argv); }
+int main(int argc, char** argv) { return conclave::engine::Main(argc, argv); }

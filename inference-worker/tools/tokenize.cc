@@ -1,133 +1,145 @@
 // conclave-tokenize MODEL [--specials] [--add-special] < TEXT   → ids on one line
-// conclave-tokenize MODEL --decode [--specials] < IDS           → the text
-// MODEL is a .gguf file, a tokenizer.json or the folder of a Hugging Face model. With --json-lines
-// there are many texts, each a JSON string on a line of its own, and as many lines of ids.
-#include <cstdio>
+// conclave-tokenize MODEL --decode [--specials] < IDS           → the text, byte for byte
+//
+// MODEL is a .gguf file, a tokenizer.json or the folder of a Hugging Face model. All of standard
+// input is the text, a newline at its end included. With --json-lines there are many texts, each a
+// JSON string on a line of its own, and as many lines of ids.
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/json.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/model_file.h"
+#include "tools/command_line.h"
 
 namespace conclave::engine {
 namespace {
 
-struct Arguments {
+struct Options {
   std::string model;
   bool decode = false;
-  bool specials = false;     // "<|im_end|>" in the text is that token; or is printed
-  bool add_special = false;  // BOS and EOS as the model asks
+  bool specials = false;
+  bool add_special = false;
   bool json_lines = false;
 };
-
-bool ParseArguments(int count, char** values, Arguments* arguments) {
-  for (int i = 1; i < count; ++i) {
-    const std::string_view value = values[i];
-    if (value == "--decode") {
-      arguments->decode = true;
-    } else if (value == "--specials") {
-      arguments->specials = true;
-    } else if (value == "--add-special") {
-      arguments->add_special = true;
-    } else if (value == "--json-lines") {
-      arguments->json_lines = true;
-    } else if (!value.starts_with("--") && arguments->model.empty()) {
-      arguments->model = value;
-    } else {
-      return false;
-    }
-  }
-  return !arguments->model.empty();
-}
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Open(const std::string& path) {
   if (path.ends_with(".json")) {
     std::ifstream file(path, std::ios::binary);
     if (!file) return base::NotFound(path + ": cannot be read");
-    return LoadTokenizerJson(std::string(std::istreambuf_iterator<char>(file), {}));
+    auto tokenizer = LoadTokenizerJson(std::string(std::istreambuf_iterator<char>(file), {}));
+    if (!tokenizer.ok()) return base::Annotate(tokenizer.status(), path);
+    return tokenizer;
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenModelFile(path));
   return LoadTokenizer(*source);
 }
 
-std::vector<TokenId> ReadIds(const std::string& text) {
-  std::istringstream in(text);
-  return {std::istream_iterator<TokenId>(in), {}};
+// INVALID_ARGUMENT names the place of a word that is no id of the vocabulary.
+absl::StatusOr<std::vector<TokenId>> ReadIds(const std::string& text, int vocabulary) {
+  std::vector<TokenId> ids;
+  for (const auto word : absl::StrSplit(text, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+    int32_t id = 0;
+    if (!absl::SimpleAtoi(word, &id) || id < 0 || id >= vocabulary) {
+      return base::InvalidArgument(absl::StrCat("ids[", ids.size(), "]: '", word.substr(0, 32),
+                                                "' must be an integer from 0 to ", vocabulary - 1));
+    }
+    ids.push_back(id);
+  }
+  return ids;
 }
 
 std::string WriteIds(const std::vector<TokenId>& ids) {
   std::string line;
-  for (const TokenId id : ids) line += (line.empty() ? "" : " ") + std::to_string(id);
+  for (const TokenId id : ids) absl::StrAppend(&line, line.empty() ? "" : " ", id);
   return line + "\n";
 }
 
 class Job final {
  public:
-  Job(const Tokenizer& tokenizer, const Arguments& arguments)
-      : tokenizer_(tokenizer), arguments_(arguments) {}
+  Job(const Tokenizer& tokenizer, const Options& options)
+      : tokenizer_(tokenizer), options_(options) {}
 
-  std::string Encode(const std::string& text) const {
-    return WriteIds(tokenizer_.Encode(
-        text, {.parse_special = arguments_.specials, .add_special = arguments_.add_special}));
+  absl::StatusOr<std::string> Whole(const std::string& input) const {
+    return options_.decode ? Decode(input) : absl::StatusOr<std::string>(Encode(input));
   }
-  std::string Decode(const std::string& ids) const {
-    return tokenizer_.Decode(ReadIds(ids), arguments_.specials);
-  }
-  // False, and a message, where a line is no JSON string.
-  bool Lines(std::istream& in, std::ostream& out) const {
-    int number = 0;
-    for (std::string line; std::getline(in, line);) {
-      ++number;
-      if (arguments_.decode) {
-        base::JsonWriter writer;
-        writer.String(Decode(line));
-        out << writer.Take() << "\n";
-        continue;
-      }
-      const auto document = base::JsonDocument::Parse(line);
-      const auto text = document.ok() ? document->root().AsString() : document.status();
-      if (!text.ok()) {
-        std::cerr << "line " << number << ": " << text.status().message() << "\n";
-        return false;
-      }
-      out << Encode(*text);
+  absl::StatusOr<std::string> Line(const std::string& line) const {
+    if (options_.decode) {
+      ASSIGN_OR_RETURN(const std::string text, Decode(line));
+      base::JsonWriter writer;
+      writer.String(text);
+      return writer.Take() + "\n";
     }
-    return true;
+    ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(line));
+    ASSIGN_OR_RETURN(const std::string text, document.root().AsString());
+    return Encode(text);
   }
 
  private:
+  std::string Encode(const std::string& text) const {
+    return WriteIds(tokenizer_.Encode(
+        text, {.parse_special = options_.specials, .add_special = options_.add_special}));
+  }
+  absl::StatusOr<std::string> Decode(const std::string& text) const {
+    ASSIGN_OR_RETURN(const std::vector<TokenId> ids, ReadIds(text, tokenizer_.vocab_size()));
+    return tokenizer_.Decode(ids, options_.specials);
+  }
+
   const Tokenizer& tokenizer_;
-  const Arguments& arguments_;
+  const Options& options_;
 };
 
-int Run(const Arguments& arguments) {
-  const auto tokenizer = Open(arguments.model);
-  if (!tokenizer.ok()) {
-    std::cerr << tokenizer.status().message() << "\n";
-    return 1;
+absl::Status Run(const Options& o) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Open(o.model));
+  const Job job(*tokenizer, o);
+  if (!o.json_lines) {
+    ASSIGN_OR_RETURN(const std::string output,
+                     job.Whole(std::string(std::istreambuf_iterator<char>(std::cin), {})));
+    std::cout << output;
+    return absl::OkStatus();
   }
-  const Job job(**tokenizer, arguments);
-  if (arguments.json_lines) return job.Lines(std::cin, std::cout) ? 0 : 1;
-  const std::string input(std::istreambuf_iterator<char>(std::cin), {});
-  std::cout << (arguments.decode ? job.Decode(input) : job.Encode(input));
-  return 0;
+  int number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const absl::StatusOr<std::string> output = job.Line(line);
+    ++number;
+    if (!output.ok()) return base::Annotate(output.status(), absl::StrCat("line ", number));
+    std::cout << *output;
+  }
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Options o;
+  base::OptionSet options("conclave-tokenize",
+                          "Text from standard input to the ids of a vocabulary (a .gguf file, a "
+                          "tokenizer.json or a model's folder), and back.");
+  options.Add("decode", &o.decode, "ids to text");
+  options.Add("specials", &o.specials,
+              "special tokens in the text are tokens; printed if decoding");
+  options.Add("add-special", &o.add_special, "BOS and EOS as the model asks");
+  options.Add("json-lines", &o.json_lines, "a text a line, as a JSON string; ids a line");
+  std::vector<std::string> positional;
+  if (const auto code = ParseCommandLine(options, argc, argv, &positional)) return *code;
+  if (positional.size() != 1) {
+    std::cerr << "usage: conclave-tokenize MODEL [--decode] [--specials] [--add-special]"
+                 " [--json-lines] < TEXT\n";
+    return 2;
+  }
+  o.model = positional.front();
+  std::ios::sync_with_stdio(false);
+  const absl::Status status = Run(o);
+  std::cout.flush();
+  if (!status.ok()) return Fail(status);
+  return std::cout ? 0 : Fail(base::Unavailable("standard output: cannot be written"));
 }
 
 }  // namespace
 }  // namespace conclave::engine
 
-int main(int argc, char** argv) {
-  conclave::engine::Arguments arguments;
-  if (!conclave::engine::ParseArguments(argc, argv, &arguments)) {
-    std::cerr << "usage: conclave-tokenize MODEL [--decode] [--specials] [--add-special]"
-                 " [--json-lines]\n";
-    return 2;
-  }
-  std::ios::sync_with_stdio(false);
-  return conclave::engine::Run(arguments);
-}
+int main(int argc, char** argv) { return conclave::engine::Main(argc, argv); }

@@ -62,6 +62,9 @@ absl::StatusOr<Value> ToValue(const base::JsonValue& json) {
     return Value(integer);
   }
   if (json.is_number()) {
+    // Integers up to 2^64 are kept to the digit.
+    const std::string digits = json.ToJson();
+    if (digits.find_first_not_of("0123456789") == std::string::npos) return Value::Integer(digits);
     ASSIGN_OR_RETURN(const double number, json.AsNumber());
     return Value(number);
   }

@@ -47,7 +47,8 @@ absl::StatusOr<Value> Interpreter::EvalNode(const Expr& expr, const ScopePtr& sc
     case ExprKind::kList:
     case ExprKind::kTuple: {
       ASSIGN_OR_RETURN(std::vector<Value> items, EvalAll(expr.items, scope));
-      return MakeList(std::move(items), expr.kind == ExprKind::kTuple);
+      return MakeList(std::move(items),
+                      expr.kind == ExprKind::kTuple ? ListKind::kTuple : ListKind::kList);
     }
     case ExprKind::kDict:
       return EvalDict(expr, scope);
@@ -261,18 +262,20 @@ absl::StatusOr<Value> Interpreter::MakeString(Text text) {
   return Value(std::move(text));
 }
 
-absl::StatusOr<Value> Interpreter::MakeList(std::vector<Value> items, bool tuple) {
+absl::StatusOr<Value> Interpreter::MakeList(std::vector<Value> items, ListKind kind) {
   RETURN_IF_ERROR(budget_.Items(items.size()));
   for (const Value& item : items) RETURN_IF_ERROR(CheckStorable(item));
-  return Value::ListOf(std::move(items), tuple);
+  return Value::ListOf(std::move(items), kind);
 }
 
 absl::StatusOr<std::vector<Value>> Interpreter::Iterate(const Value& value) {
   std::vector<Value> items;
   if (value.is_undefined()) return items;
   if (value.is_list()) {
-    RETURN_IF_ERROR(budget_.Items(value.as_list().items.size()));
-    return value.as_list().items;
+    const List& list = value.as_list();
+    if (list.kind == ListKind::kLazy && std::exchange(list.visited, true)) return items;
+    RETURN_IF_ERROR(budget_.Items(list.items.size()));
+    return list.items;
   }
   if (value.is_dict()) {
     RETURN_IF_ERROR(budget_.Items(value.as_dict().items.size()));

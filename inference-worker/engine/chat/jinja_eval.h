@@ -47,7 +47,7 @@ class Interpreter final {
   // A string value, counted against the budget.
   absl::StatusOr<Value> MakeString(Text text);
   // A list value, counted likewise; refuses what nests too deeply.
-  absl::StatusOr<Value> MakeList(std::vector<Value> items, bool tuple = false);
+  absl::StatusOr<Value> MakeList(std::vector<Value> items, ListKind kind = ListKind::kList);
   // What a for loop over the value visits: items, keys, characters. Undefined has none.
   absl::StatusOr<std::vector<Value>> Iterate(const Value& value);
 

@@ -253,7 +253,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParsePrimary() {
       return Constant(Value::Own(std::move(text)), at);
     }
     case TokenKind::kInteger:
-      return Constant(Value(Next().integer), at);
+      return Constant(Value::Integer(Next().text), at);
     case TokenKind::kFloat:
       return Constant(Value(Next().real), at);
     default:
@@ -316,7 +316,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParsePostfix(ExprPtr left) {
       auto attribute = NewExpr(ExprKind::kAttribute, at);
       if (Peek().kind == TokenKind::kInteger) {  // a.0 is a[0]
         attribute->kind = ExprKind::kItem;
-        ASSIGN_OR_RETURN(attribute->right, Constant(Value(Next().integer), at));
+        ASSIGN_OR_RETURN(attribute->right, Constant(Value::Integer(Next().text), at));
       } else {
         ASSIGN_OR_RETURN(attribute->name, ExpectName("an attribute"));
       }
@@ -428,8 +428,7 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParseOneFilter(ExprPtr left) {
 bool ExpressionParser::StartsTestArgument() const {
   switch (Peek().kind) {
     case TokenKind::kName:
-      return !IsName("else") && !IsName("or") && !IsName("and") && !IsName("is") && !IsName("if") &&
-             !IsName("not") && !IsName("in");
+      return !IsName("else") && !IsName("or") && !IsName("and");
     case TokenKind::kString:
     case TokenKind::kInteger:
     case TokenKind::kFloat:
@@ -449,6 +448,8 @@ absl::StatusOr<ExprPtr> ExpressionParser::ParseOneTest(ExprPtr left) {
   if (IsOperator("(")) {
     ASSIGN_OR_RETURN(test->call, ParseCallArguments());
   } else if (StartsTestArgument()) {
+    // "x is defined if y" is no sentence of Jinja's: `if` would be the argument.
+    if (IsName("is")) return Unexpected("no second test");
     ASSIGN_OR_RETURN(ExprPtr argument, ParsePrimary());
     ASSIGN_OR_RETURN(argument, ParsePostfix(std::move(argument)));
     test->call.positional.push_back(std::move(argument));

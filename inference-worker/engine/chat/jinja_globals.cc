@@ -31,7 +31,11 @@ Result Range(Interpreter& in, const Arguments& arguments) {
     items.push_back(Value(i));
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  return in.MakeList(std::move(items));
+  RETURN_IF_ERROR(in.budget().Items(items.size()));
+  List range{.items = std::move(items), .kind = ListKind::kRange};
+  range.text = absl::StrCat("range(", start, ", ", stop,
+                            step == 1 ? std::string() : absl::StrCat(", ", step), ")");
+  return Value(std::make_shared<const List>(std::move(range)));
 }
 
 Result MakeNamespace(Interpreter&, const Arguments& arguments) {

@@ -27,11 +27,13 @@ class JsonPrinter final {
       out_.Append(value.as_bool() ? "true" : "false");
     } else if (value.is_int()) {
       out_.Append(absl::StrCat(value.as_int()));
+    } else if (value.is_big()) {
+      out_.Append(value.big_digits());
     } else if (value.is_float()) {
       out_.Append(FloatJson(value.as_float()));
     } else if (value.is_string()) {
       PrintString(value.as_text());
-    } else if (value.is_list()) {
+    } else if (value.is_plain_list()) {
       return PrintList(value.as_list(), level);
     } else if (value.is_dict()) {
       return PrintDict(value.as_dict(), level);
@@ -108,6 +110,12 @@ class JsonPrinter final {
       members.emplace_back(std::move(text), &value);
     }
     if (style_.sort_keys) {
+      // Python sorts the keys themselves, which must be of one kind.
+      for (const auto& [key, value] : dict.items) {
+        if (key.is_string() != dict.items.front().first.is_string() || key.is_none()) {
+          return base::InvalidArgument("tojson: keys of different types cannot be sorted");
+        }
+      }
       std::stable_sort(members.begin(), members.end(),
                        [](const auto& a, const auto& b) { return a.first.bytes < b.first.bytes; });
     }

@@ -17,6 +17,8 @@ constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", ">=", "<=", "
                                            "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
                                            ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
 
+constexpr size_t kDigitsMax = 4300;  // of an integer, as Python has it
+
 bool IsNameStart(char c) {
   return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
          static_cast<unsigned char>(c) >= 0x80;
@@ -238,9 +240,9 @@ class Lexer final {
     Push(real ? TokenKind::kFloat : TokenKind::kInteger, text);
     Token& token = tokens_.back();
     const char* last = text.data() + text.size();
-    const std::errc error = real ? std::from_chars(text.data(), last, token.real).ec
-                                 : std::from_chars(text.data(), last, token.integer).ec;
-    if (error != std::errc()) return FailAt(line_, "number out of range");
+    const bool good = real ? std::from_chars(text.data(), last, token.real).ec == std::errc()
+                           : text.size() <= kDigitsMax;
+    if (!good) return FailAt(line_, "number out of range");
     Advance(end - at_);
     return absl::OkStatus();
   }

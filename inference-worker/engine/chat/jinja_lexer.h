@@ -27,9 +27,8 @@ enum class TokenKind {
 
 struct Token {
   TokenKind kind = TokenKind::kEnd;
-  std::string text;  // of strings and data: the value itself
+  std::string text;  // of strings and data: the value itself; of integers their digits
   int line = 1;
-  int64_t integer = 0;
   double real = 0;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,8 +39,9 @@ absl::Status CheckStorable(const Value& value);
 // The characters of a string, each a string.
 absl::StatusOr<std::vector<Value>> CharactersOf(Interpreter& in, const Text& text);
 
-// value.name as a callable, or undefined when the type has no such method.
-Value FindMethod(const Value& value, std::string_view name);
+// value.name as a callable; nothing when the type has no such method. What would change the value
+// is undefined, and says so when called. Groups also have their two attributes.
+std::optional<Value> FindMethod(const Value& value, std::string_view name);
 // range, namespace, dict, raise_exception, strftime_now, …; nullptr when there is none.
 const Value* FindGlobal(std::string_view name);
 
@@ -49,6 +51,7 @@ FilterFunction FindFilter(std::string_view name);  // nullptr when there is none
 // Their tables, by subject.
 FilterFunction FindTextFilter(std::string_view name);
 FilterFunction FindListFilter(std::string_view name);
+FilterFunction FindMarkupFilter(std::string_view name);
 
 using TestFunction = absl::StatusOr<bool> (*)(Interpreter& in, const Value& input,
                                               const Arguments& arguments);

@@ -5,6 +5,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/strings.h"
 #include "engine/chat/jinja_library.h"
 #include "engine/chat/jinja_text.h"
 #include "engine/chat/jinja_text_operations.h"
@@ -20,7 +22,9 @@ Result Length(Interpreter& in, const Value& input, const Arguments&) {
     RETURN_IF_ERROR(in.budget().Bytes(input.as_string().size()));
     return Value(CountCharacters(input.as_string()));
   }
-  if (input.is_list()) return Value(static_cast<int64_t>(input.as_list().items.size()));
+  if (input.is_list() && input.as_list().kind != ListKind::kLazy) {
+    return Value(static_cast<int64_t>(input.as_list().items.size()));
+  }
   if (input.is_dict()) return Value(static_cast<int64_t>(input.as_dict().items.size()));
   if (input.is_undefined()) return Value(int64_t{0});
   return base::InvalidArgument(
@@ -41,6 +45,9 @@ Result First(Interpreter& in, const Value& input, const Arguments&) {
   return items.front();
 }
 Result Last(Interpreter& in, const Value& input, const Arguments&) {
+  if (input.is_list() && input.as_list().kind == ListKind::kLazy) {
+    return NeedsError("last", "a sequence", input);
+  }
   ASSIGN_OR_RETURN(const Values items, in.Iterate(input));
   if (items.empty()) return Value::UndefinedBecause("no last item, sequence was empty");
   return items.back();
@@ -52,16 +59,18 @@ Result ToList(Interpreter& in, const Value& input, const Arguments&) {
 Result Reverse(Interpreter& in, const Value& input, const Arguments&) {
   ASSIGN_OR_RETURN(Values items, in.Iterate(input));
   std::reverse(items.begin(), items.end());
-  if (!input.is_string()) return in.MakeList(std::move(items));
+  if (!input.is_string()) return in.MakeList(std::move(items), ListKind::kLazy);
   ASSIGN_OR_RETURN(Text text, Join(in, items, Text()));
+  text.markup = input.as_text().markup;
   return Value(std::move(text));
 }
 
 Result ItemsFilter(Interpreter& in, const Value& input, const Arguments&) {
-  if (input.is_undefined()) return in.MakeList({});
+  if (input.is_undefined()) return in.MakeList({}, ListKind::kLazy);
   if (!input.is_dict()) return NeedsError("items", "a dict", input);
   ASSIGN_OR_RETURN(const Value method, GetAttribute(in, input, "items"));
-  return in.Call(method, {});
+  ASSIGN_OR_RETURN(const Value pairs, in.Call(method, {}));
+  return in.MakeList(pairs.as_list().items, ListKind::kLazy);
 }
 
 // The value itself, or what its attribute path says.
@@ -81,6 +90,7 @@ Result JoinFilter(Interpreter& in, const Value& input, const Arguments& argument
 }
 
 Result Map(Interpreter& in, const Value& input, const Arguments& arguments) {
+  if (!input.truthy()) return in.MakeList({}, ListKind::kLazy);  // even of none
   ASSIGN_OR_RETURN(const Values items, in.Iterate(input));
   Values mapped;
   if (arguments.positional.empty()) {
@@ -90,7 +100,7 @@ Result Map(Interpreter& in, const Value& input, const Arguments& arguments) {
       ASSIGN_OR_RETURN(Value value, GetPath(in, item, bound[0], bound[1]));
       mapped.push_back(std::move(value));
     }
-    return in.MakeList(std::move(mapped));
+    return in.MakeList(std::move(mapped), ListKind::kLazy);
   }
   const Value& name = arguments.positional[0];
   if (!name.is_string()) return NeedsError("map", "the name of a filter", name);
@@ -101,12 +111,13 @@ Result Map(Interpreter& in, const Value& input, const Arguments& arguments) {
     ASSIGN_OR_RETURN(Value value, in.ApplyFilter(name.as_string(), item, rest));
     mapped.push_back(std::move(value));
   }
-  return in.MakeList(std::move(mapped));
+  return in.MakeList(std::move(mapped), ListKind::kLazy);
 }
 
 // select, reject, selectattr, rejectattr: by a test on the item or on an attribute of it.
 template <bool kByAttribute, bool kKeep>
 Result Select(Interpreter& in, const Value& input, const Arguments& arguments) {
+  if (!input.truthy()) return in.MakeList({}, ListKind::kLazy);  // even of none
   Values rest = arguments.positional;
   Value path;
   if (kByAttribute) {
@@ -132,23 +143,22 @@ Result Select(Interpreter& in, const Value& input, const Arguments& arguments) {
     }
     if (holds == kKeep) kept.push_back(item);
   }
-  return in.MakeList(std::move(kept));
+  return in.MakeList(std::move(kept), ListKind::kLazy);
 }
 
-// What sorting and grouping compare: strings without case unless it matters.
-Result SortKey(Interpreter& in, const Value& value, const Value& path, bool case_sensitive) {
+// What sorting and grouping compare: strings without case unless it matters. What lacks the
+// attribute has `fallback`.
+Result SortKey(Interpreter& in, const Value& value, const Value& path, bool case_sensitive,
+               const Value& fallback = Value()) {
   ASSIGN_OR_RETURN(Value key, Attribute(in, value, path));
+  if (key.is_undefined() && !fallback.is_undefined()) key = fallback;
   if (case_sensitive || !key.is_string()) return key;
   return in.MakeString(Text(ToLower(key.as_string())));
 }
 
-absl::Status SortBy(Interpreter& in, const Value& path, bool case_sensitive, bool reverse,
-                    Values* items) {
-  std::vector<std::pair<Value, Value>> keyed;
-  for (Value& item : *items) {
-    ASSIGN_OR_RETURN(Value key, SortKey(in, item, path, case_sensitive));
-    keyed.emplace_back(std::move(key), std::move(item));
-  }
+// Sorts by the keys, which go in pairs with the items; stable.
+absl::Status SortByKey(Interpreter& in, std::vector<std::pair<Value, Value>> keyed, bool reverse,
+                       Values* items) {
   absl::Status failed;
   // A comparison that fails says "not less", which keeps the order consistent enough to finish.
   const auto less = [&](const auto& a, const auto& b) {
@@ -172,11 +182,44 @@ absl::Status SortBy(Interpreter& in, const Value& path, bool case_sensitive, boo
   return absl::OkStatus();
 }
 
+absl::Status SortBy(Interpreter& in, const Value& path, const Value& fallback, bool case_sensitive,
+                    bool reverse, Values* items) {
+  std::vector<std::pair<Value, Value>> keyed;
+  for (Value& item : *items) {
+    ASSIGN_OR_RETURN(Value key, SortKey(in, item, path, case_sensitive, fallback));
+    keyed.emplace_back(std::move(key), std::move(item));
+  }
+  return SortByKey(in, std::move(keyed), reverse, items);
+}
+
+// The keys of sort(attribute="a,b.c"): lists, so that equal ones need have no order.
+absl::Status SortByPaths(Interpreter& in, const Value& paths, bool case_sensitive, bool reverse,
+                         Values* items) {
+  Values parts{paths};
+  if (paths.is_string()) {
+    parts.clear();
+    for (const auto part : absl::StrSplit(base::Abs(paths.as_string()), ',')) {
+      parts.push_back(Value::Own(std::string(part)));
+    }
+  }
+  std::vector<std::pair<Value, Value>> keyed;
+  for (Value& item : *items) {
+    Values keys;
+    for (const Value& part : parts) {
+      ASSIGN_OR_RETURN(Value key, SortKey(in, item, part, case_sensitive));
+      keys.push_back(std::move(key));
+    }
+    keyed.emplace_back(Value::ListOf(std::move(keys)), std::move(item));
+  }
+  return SortByKey(in, std::move(keyed), reverse, items);
+}
+
 Result Sort(Interpreter& in, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound,
                    Bound::Bind("sort", arguments, {"reverse", "case_sensitive", "attribute"}));
   ASSIGN_OR_RETURN(Values items, in.Iterate(input));
-  RETURN_IF_ERROR(SortBy(in, bound[2], bound.TruthAt(1, false), bound.TruthAt(0, false), &items));
+  RETURN_IF_ERROR(
+      SortByPaths(in, bound[2], bound.TruthAt(1, false), bound.TruthAt(0, false), &items));
   return in.MakeList(std::move(items));
 }
 
@@ -190,9 +233,18 @@ Result DictSort(Interpreter& in, const Value& input, const Arguments& arguments)
   }
   ASSIGN_OR_RETURN(const Value pairs, ItemsFilter(in, input, {}));
   Values items = pairs.as_list().items;
-  RETURN_IF_ERROR(SortBy(in, Value(int64_t{by.bytes == "key" ? 0 : 1}), bound.TruthAt(0, false),
-                         bound.TruthAt(2, false), &items));
+  RETURN_IF_ERROR(SortBy(in, Value(int64_t{by.bytes == "key" ? 0 : 1}), Value(),
+                         bound.TruthAt(0, false), bound.TruthAt(2, false), &items));
   return in.MakeList(std::move(items));
+}
+
+// What may be the key of a dict.
+bool IsHashable(const Value& value) {
+  if (value.is_dict()) return false;
+  if (!value.is_list()) return true;
+  const List& list = value.as_list();
+  if (!list.tuple()) return !list.plain();
+  return std::all_of(list.items.begin(), list.items.end(), IsHashable);
 }
 
 Result Unique(Interpreter& in, const Value& input, const Arguments& arguments) {
@@ -207,6 +259,7 @@ Result Unique(Interpreter& in, const Value& input, const Arguments& arguments) {
     if (key.is_string()) {
       seen = !strings.insert(std::string(key.as_string())).second;
     } else {
+      if (!IsHashable(key)) return NeedsError("unique", "values without lists and dicts", key);
       for (size_t i = 0; i < keys.size() && !seen; ++i) {
         ASSIGN_OR_RETURN(seen, Equals(keys[i], key, in.budget()));
       }
@@ -214,7 +267,7 @@ Result Unique(Interpreter& in, const Value& input, const Arguments& arguments) {
     }
     if (!seen) kept.push_back(item);
   }
-  return in.MakeList(std::move(kept));
+  return in.MakeList(std::move(kept), ListKind::kLazy);
 }
 
 template <bool kSmallest>
@@ -258,11 +311,32 @@ Result Batch(Interpreter& in, const Value& input, const Arguments& arguments) {
     const size_t end = std::min(begin + size, items.size());
     Values batch(items.begin() + static_cast<ptrdiff_t>(begin),
                  items.begin() + static_cast<ptrdiff_t>(end));
-    if (bound.given(1)) batch.resize(size, bound[1]);
+    if (bound.given(1) && !bound[1].is_none()) batch.resize(size, bound[1]);
     ASSIGN_OR_RETURN(Value list, in.MakeList(std::move(batch)));
     batches.push_back(std::move(list));
   }
-  return in.MakeList(std::move(batches));
+  return in.MakeList(std::move(batches), ListKind::kLazy);
+}
+
+Result Slice(Interpreter& in, const Value& input, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("slice", arguments, {"slices", "fill_with"}));
+  ASSIGN_OR_RETURN(const Values items, in.Iterate(input));
+  ASSIGN_OR_RETURN(const int64_t count, bound.IntAt(0, 0));
+  if (count < 1 || count > 100'000) return base::InvalidArgument("slice(): count out of range");
+  const auto slices = static_cast<size_t>(count);
+  const size_t size = items.size() / slices, longer = items.size() % slices;
+  RETURN_IF_ERROR(in.budget().Items(slices));
+  Values made;
+  auto at = items.begin();
+  for (size_t i = 0; i < slices; ++i) {
+    const auto end = at + static_cast<ptrdiff_t>(size + (i < longer ? 1 : 0));
+    Values slice(at, end);
+    at = end;
+    if (bound.given(1) && !bound[1].is_none() && i >= longer) slice.push_back(bound[1]);
+    ASSIGN_OR_RETURN(Value list, in.MakeList(std::move(slice)));
+    made.push_back(std::move(list));
+  }
+  return in.MakeList(std::move(made), ListKind::kLazy);
 }
 
 Result GroupBy(Interpreter& in, const Value& input, const Arguments& arguments) {
@@ -270,19 +344,19 @@ Result GroupBy(Interpreter& in, const Value& input, const Arguments& arguments) 
                    Bound::Bind("groupby", arguments, {"attribute", "default", "case_sensitive"}));
   const bool case_sensitive = bound.TruthAt(2, false);
   ASSIGN_OR_RETURN(Values items, in.Iterate(input));
-  RETURN_IF_ERROR(SortBy(in, bound[0], case_sensitive, false, &items));
+  RETURN_IF_ERROR(SortBy(in, bound[0], bound[1], case_sensitive, false, &items));
   Values groups, group;
   Value group_key;
   const auto finish = [&]() -> absl::Status {
     if (group.empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const Value grouper, Attribute(in, group.front(), bound[0]));
+    ASSIGN_OR_RETURN(const Value grouper, SortKey(in, group.front(), bound[0], true, bound[1]));
     ASSIGN_OR_RETURN(Value list, in.MakeList(std::exchange(group, {})));
-    ASSIGN_OR_RETURN(Value pair, in.MakeList({grouper, std::move(list)}, true));
+    ASSIGN_OR_RETURN(Value pair, in.MakeList({grouper, std::move(list)}, ListKind::kGroup));
     groups.push_back(std::move(pair));
     return absl::OkStatus();
   };
   for (Value& item : items) {
-    ASSIGN_OR_RETURN(Value key, SortKey(in, item, bound[0], case_sensitive));
+    ASSIGN_OR_RETURN(Value key, SortKey(in, item, bound[0], case_sensitive, bound[1]));
     ASSIGN_OR_RETURN(const bool same, Equals(key, group_key, in.budget()));
     if (!same) RETURN_IF_ERROR(finish());
     group_key = std::move(key);
@@ -324,6 +398,7 @@ constexpr Row kFilters[] = {
     {"reverse", Reverse},
     {"select", Select<false, true>},
     {"selectattr", Select<true, true>},
+    {"slice", Slice},
     {"sort", Sort},
     {"sum", Sum},
     {"unique", Unique},
@@ -339,7 +414,9 @@ FilterFunction FindListFilter(std::string_view name) {
 
 FilterFunction FindFilter(std::string_view name) {
   const FilterFunction found = FindListFilter(name);
-  return found != nullptr ? found : FindTextFilter(name);
+  if (found != nullptr) return found;
+  const FilterFunction markup = FindMarkupFilter(name);
+  return markup != nullptr ? markup : FindTextFilter(name);
 }
 
 }  // namespace conclave::engine::jinja

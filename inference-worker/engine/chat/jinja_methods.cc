@@ -2,9 +2,11 @@
 // refused: templates run as in the immutable sandbox they were written for.
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/chat/jinja_format.h"
 #include "engine/chat/jinja_library.h"
 #include "engine/chat/jinja_text.h"
 #include "engine/chat/jinja_text_operations.h"
@@ -75,7 +77,7 @@ Result Partition(Interpreter& in, const Value& self, const Arguments& arguments)
              Value(text.Part(after, text.bytes.size()))};
   }
   RETURN_IF_ERROR(in.budget().String(text.bytes.size()));
-  return in.MakeList(std::move(parts), true);
+  return in.MakeList(std::move(parts), ListKind::kTuple);
 }
 
 // startswith and endswith take a string or a tuple of strings, and the range to look at.
@@ -122,7 +124,9 @@ Result Convert(Interpreter& in, const Value& self, const Arguments& arguments) {
   RETURN_IF_ERROR(Bound::Bind("method", arguments, {}).status());
   RETURN_IF_ERROR(in.budget().String(self.as_string().size()));
   const Text& text = self.as_text();
-  return in.MakeString(Text::Tainting(kConvert(text.bytes), text.tainted()));
+  Text made = Text::Tainting(kConvert(text.bytes), text.tainted());
+  made.markup = text.markup;
+  return in.MakeString(std::move(made));
 }
 
 template <CharacterClass kClass>
@@ -150,9 +154,10 @@ Result FindMethodOf(Interpreter& in, const Value& self, const Arguments& argumen
 }
 
 Result CountMethod(Interpreter& in, const Value& self, const Arguments& arguments) {
-  ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("count", arguments, {"sub"}));
+  ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("count", arguments, {"sub", "start", "end"}));
   ASSIGN_OR_RETURN(const Text sub, bound.TextAt(0));
-  const std::string_view text = self.as_string();
+  ASSIGN_OR_RETURN(const Value part, GetSlice(in, self, bound[1], bound[2], Value()));
+  const std::string_view text = part.as_string();
   RETURN_IF_ERROR(in.budget().Bytes(text.size()));
   if (sub.bytes.empty()) return Value(CountCharacters(text) + 1);
   int64_t count = 0;
@@ -198,47 +203,44 @@ Result Justify(Interpreter& in, const Value& self, const Arguments& arguments) {
   return in.MakeString(std::move(out));
 }
 
-// "{} {0} {name}".format(…), without format specifications.
 Result FormatMethod(Interpreter& in, const Value& self, const Arguments& arguments) {
+  return FormatBraces(in, self.as_text(), arguments);
+}
+
+Result IsAscii(Interpreter& in, const Value& self, const Arguments& arguments) {
+  RETURN_IF_ERROR(Bound::Bind("isascii", arguments, {}).status());
+  RETURN_IF_ERROR(in.budget().Bytes(self.as_string().size()));
+  return Value(std::all_of(self.as_string().begin(), self.as_string().end(),
+                           [](char c) { return static_cast<unsigned char>(c) < 0x80; }));
+}
+
+Result IsTitle(Interpreter& in, const Value& self, const Arguments& arguments) {
+  RETURN_IF_ERROR(Bound::Bind("istitle", arguments, {}).status());
+  RETURN_IF_ERROR(in.budget().Bytes(self.as_string().size()));
+  return Value(IsTitleCase(self.as_string()));
+}
+
+Result ExpandTabs(Interpreter& in, const Value& self, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("expandtabs", arguments, {"tabsize"}));
+  ASSIGN_OR_RETURN(const int64_t size, bound.IntAt(0, 8));
+  if (size > 1000) return base::InvalidArgument("expandtabs(): tabsize must be at most 1000");
   const Text& text = self.as_text();
-  const std::string_view bytes = text.bytes;
+  RETURN_IF_ERROR(in.budget().Bytes(text.bytes.size()));
   Text out;
-  size_t next = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    const char c = bytes[at];
-    if ((c == '{' || c == '}') && at + 1 < bytes.size() && bytes[at + 1] == c) {
-      out.AppendPart(text, at, at + 1);
-      at += 2;
-      continue;
-    }
-    if (c != '{') {
-      if (c == '}') return base::InvalidArgument("format(): single '}'");
-      out.AppendPart(text, at, at + 1);
-      ++at;
-      continue;
-    }
-    const size_t end = bytes.find('}', at);
-    if (end == std::string_view::npos) return base::InvalidArgument("format(): '{' is not closed");
-    const std::string_view field = bytes.substr(at + 1, end - at - 1);
-    const bool digits = AllOf(field, CharacterClass::kDigit) && field.size() < 6;
-    Value value;
-    if (field.empty() || digits) {
-      const size_t index = field.empty() ? next++ : std::stoul(std::string(field));
-      if (index < arguments.positional.size()) value = arguments.positional[index];
+  int64_t column = 0;
+  for (size_t at = 0; at < text.bytes.size();) {
+    const size_t length = DecodeUtf8(text.bytes, at).length;
+    const char c = text.bytes[at];
+    if (c == '\t') {
+      const int64_t spaces = size > 0 ? size - column % size : 0;
+      RETURN_IF_ERROR(in.budget().String(static_cast<size_t>(spaces)));
+      out.Append(std::string(static_cast<size_t>(spaces), ' '));
+      column += spaces;
     } else {
-      for (const auto& [name, named] : arguments.named) {
-        if (name == field) value = named;
-      }
+      out.AppendPart(text, at, at + length);
+      column = c == '\n' || c == '\r' ? 0 : column + 1;
     }
-    if (value.is_undefined()) {
-      return base::InvalidArgument(
-          absl::StrCat("format(): no argument for {", std::string(field.substr(0, 64)), "}"));
-    }
-    ASSIGN_OR_RETURN(const Text shown, ToText(value, in.budget()));
-    out.Append(shown);
-    RETURN_IF_ERROR(in.budget().Step());
-    at = end + 1;
-    if (out.bytes.size() > in.budget().limits().output_bytes_max) break;
+    at += length;
   }
   return in.MakeString(std::move(out));
 }
@@ -257,18 +259,22 @@ std::string SwapCase(std::string_view text) {
 
 constexpr Row kStringMethods[] = {
     {"capitalize", Convert<Capitalize>},
-    {"casefold", Convert<ToLower>},
     {"center", Justify<Fill::kCenter>},
     {"count", CountMethod},
     {"endswith", HasAffix<false>},
+    {"expandtabs", ExpandTabs},
     {"find", FindMethodOf<false, false>},
     {"format", FormatMethod},
     {"index", FindMethodOf<false, true>},
     {"isalnum", IsAll<CharacterClass::kAlnum>},
     {"isalpha", IsAll<CharacterClass::kAlpha>},
+    {"isascii", IsAscii},
+    {"isdecimal", IsAll<CharacterClass::kDecimal>},
     {"isdigit", IsAll<CharacterClass::kDigit>},
     {"islower", IsAll<CharacterClass::kLower>},
+    {"isnumeric", IsAll<CharacterClass::kNumeric>},
     {"isspace", IsAll<CharacterClass::kSpace>},
+    {"istitle", IsTitle},
     {"isupper", IsAll<CharacterClass::kUpper>},
     {"join", JoinMethod},
     {"ljust", Justify<Fill::kLeft>},
@@ -301,21 +307,21 @@ Result Items(Interpreter& in, const Value& self, const Arguments& arguments) {
   RETURN_IF_ERROR(Bound::Bind("items", arguments, {}).status());
   std::vector<Value> pairs;
   for (const auto& [key, value] : self.as_dict().items) {
-    ASSIGN_OR_RETURN(Value pair, in.MakeList({key, value}, true));
+    ASSIGN_OR_RETURN(Value pair, in.MakeList({key, value}, ListKind::kTuple));
     pairs.push_back(std::move(pair));
   }
-  return in.MakeList(std::move(pairs));
+  return in.MakeList(std::move(pairs), ListKind::kItems);
 }
 Result Keys(Interpreter& in, const Value& self, const Arguments& arguments) {
   RETURN_IF_ERROR(Bound::Bind("keys", arguments, {}).status());
   ASSIGN_OR_RETURN(std::vector<Value> keys, in.Iterate(self));
-  return in.MakeList(std::move(keys));
+  return in.MakeList(std::move(keys), ListKind::kKeys);
 }
 Result Values(Interpreter& in, const Value& self, const Arguments& arguments) {
   RETURN_IF_ERROR(Bound::Bind("values", arguments, {}).status());
   std::vector<Value> values;
   for (const auto& [key, value] : self.as_dict().items) values.push_back(value);
-  return in.MakeList(std::move(values));
+  return in.MakeList(std::move(values), ListKind::kValues);
 }
 Result Get(Interpreter&, const Value& self, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("get", arguments, {"key", "default"}));
@@ -344,27 +350,31 @@ Result CountOf(Interpreter& in, const Value& self, const Arguments& arguments) {
   }
   return Value(count);
 }
-Result Refuse(Interpreter&, const Value& self, const Arguments&) {
-  return base::InvalidArgument(
-      absl::StrCat("a ", std::string(self.type_name()), " cannot be changed by a template"));
-}
-
+// Without a method: what would change the value in place; it is undefined, and says why when
+// called.
 constexpr Row kDictMethods[] = {
-    {"clear", Refuse},  {"copy", Copy},     {"get", Get},        {"items", Items},
-    {"keys", Keys},     {"pop", Refuse},    {"popitem", Refuse}, {"setdefault", Refuse},
-    {"update", Refuse}, {"values", Values},
+    {"clear", nullptr},  {"copy", Copy},     {"get", Get},         {"items", Items},
+    {"keys", Keys},      {"pop", nullptr},   {"popitem", nullptr}, {"setdefault", nullptr},
+    {"update", nullptr}, {"values", Values},
 };
 constexpr Row kListMethods[] = {
-    {"append", Refuse}, {"clear", Refuse},   {"copy", Copy},     {"count", CountOf},
-    {"extend", Refuse}, {"index", IndexOf},  {"insert", Refuse}, {"pop", Refuse},
-    {"remove", Refuse}, {"reverse", Refuse}, {"sort", Refuse},
+    {"append", nullptr}, {"clear", nullptr},   {"copy", Copy},      {"count", CountOf},
+    {"extend", nullptr}, {"index", IndexOf},   {"insert", nullptr}, {"pop", nullptr},
+    {"remove", nullptr}, {"reverse", nullptr}, {"sort", nullptr},
 };
 
+constexpr Row kTupleMethods[] = {{"count", CountOf}, {"index", IndexOf}};
+
 template <size_t kSize>
-Value BindMethod(const Row (&rows)[kSize], const Value& self, std::string_view name) {
+std::optional<Value> BindMethod(const Row (&rows)[kSize], const Value& self,
+                                std::string_view name) {
   const Row* row = std::find_if(std::begin(rows), std::end(rows),
                                 [&](const Row& candidate) { return candidate.name == name; });
-  if (row == std::end(rows)) return Value();
+  if (row == std::end(rows)) return std::nullopt;
+  if (row->method == nullptr) {
+    return Value::UndefinedBecause(
+        absl::StrCat("a ", std::string(self.type_name()), " cannot be changed by a template"));
+  }
   return Value::Function(std::string(name),
                          [self, method = row->method](Interpreter& in, const Arguments& arguments) {
                            return method(in, self, arguments);
@@ -373,11 +383,15 @@ Value BindMethod(const Row (&rows)[kSize], const Value& self, std::string_view n
 
 }  // namespace
 
-Value FindMethod(const Value& value, std::string_view name) {
+std::optional<Value> FindMethod(const Value& value, std::string_view name) {
   if (value.is_string()) return BindMethod(kStringMethods, value, name);
   if (value.is_dict()) return BindMethod(kDictMethods, value, name);
-  if (value.is_list()) return BindMethod(kListMethods, value, name);
-  return Value();
+  if (!value.is_list()) return std::nullopt;
+  const List& list = value.as_list();
+  if (list.kind == ListKind::kGroup && name == "grouper") return list.items[0];
+  if (list.kind == ListKind::kGroup && name == "list") return list.items[1];
+  if (list.kind == ListKind::kList) return BindMethod(kListMethods, value, name);
+  return list.has_items() ? BindMethod(kTupleMethods, value, name) : std::nullopt;
 }
 
 }  // namespace conclave::engine::jinja

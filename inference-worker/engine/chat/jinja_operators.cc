@@ -7,22 +7,25 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "engine/chat/jinja_format.h"
 #include "engine/chat/jinja_library.h"
 #include "engine/chat/jinja_text.h"
+#include "engine/chat/jinja_text_operations.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::jinja {
 namespace {
 
+absl::Status Overflow() { return base::InvalidArgument("integer out of range"); }
+
 absl::Status Unsupported(std::string_view op, const Value& left, const Value& right) {
   for (const Value* value : {&left, &right}) {
     if (value->is_undefined()) return base::InvalidArgument(value->undefined_message());
   }
+  if (left.is_big() || right.is_big()) return Overflow();
   return base::InvalidArgument(absl::StrCat("cannot compute ", std::string(left.type_name()), " ",
                                             std::string(op), " ", std::string(right.type_name())));
 }
-
-absl::Status Overflow() { return base::InvalidArgument("integer out of range"); }
 
 absl::StatusOr<Value> Checked(bool overflowed, int64_t result) {
   if (overflowed) return Overflow();
@@ -39,9 +42,21 @@ absl::StatusOr<Value> IntDivide(std::string_view op, int64_t a, int64_t b) {
   return Value(adjust ? remainder + b : remainder);
 }
 
+absl::StatusOr<Value> FloatPower(double a, double b) {
+  if (a == 0 && b < 0) return base::InvalidArgument("zero to a negative power");
+  const double power = std::pow(a, b);
+  if (std::isnan(power) && !std::isnan(a) && !std::isnan(b)) {
+    return base::InvalidArgument("the power is a complex number");
+  }
+  if (std::isinf(power) && std::isfinite(a) && std::isfinite(b)) {
+    return base::InvalidArgument("the power is out of range");
+  }
+  return Value(power);
+}
+
 absl::StatusOr<Value> IntPower(int64_t base_value, int64_t exponent) {
   if (exponent < 0) {
-    return Value(std::pow(static_cast<double>(base_value), static_cast<double>(exponent)));
+    return FloatPower(static_cast<double>(base_value), static_cast<double>(exponent));
   }
   int64_t result = 1;
   // Beyond 64 squarings only -1, 0 and 1 stay in range, and those repeat.
@@ -64,22 +79,36 @@ absl::StatusOr<Value> IntArithmetic(std::string_view op, int64_t a, int64_t b) {
   if (op == "**") return IntPower(a, b);
   if (op == "/") {
     if (b == 0) return base::InvalidArgument("division by zero");
-    return Value(static_cast<double>(a) / static_cast<double>(b));
+    // Rounded once, as Python does it; a double could not hold every int64.
+    return Value(static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
   }
   return IntDivide(op, a, b);
+}
+
+// a // b as Python rounds it: a - remainder is a multiple of b, where a / b may not be.
+double FloatQuotient(double a, double b, double remainder) {
+  double quotient = (a - remainder) / b;
+  if (remainder != 0 && (remainder < 0) != (b < 0)) quotient -= 1;
+  if (quotient == 0) return std::copysign(0.0, a / b);
+  const double floor = std::floor(quotient);
+  return quotient - floor > 0.5 ? floor + 1 : floor;
 }
 
 absl::StatusOr<Value> FloatArithmetic(std::string_view op, double a, double b) {
   if (op == "+") return Value(a + b);
   if (op == "-") return Value(a - b);
   if (op == "*") return Value(a * b);
-  if (op == "**") return Value(std::pow(a, b));
+  if (op == "**") return FloatPower(a, b);
   if (b == 0) return base::InvalidArgument("division by zero");
   if (op == "/") return Value(a / b);
-  if (op == "//") return Value(std::floor(a / b));
   const double remainder = std::fmod(a, b);
-  return Value(remainder != 0 && (remainder < 0) != (b < 0) ? remainder + b : remainder);
+  if (op == "//") return Value(FloatQuotient(a, b, remainder));
+  if (remainder == 0) return Value(std::copysign(0.0, b));
+  return Value((remainder < 0) != (b < 0) ? remainder + b : remainder);
 }
+
+// Of what is made from a list or a tuple.
+ListKind KindOf(const List& list) { return list.tuple() ? ListKind::kTuple : ListKind::kList; }
 
 absl::StatusOr<Value> Repeat(Interpreter& in, const Value& value, int64_t count) {
   const size_t times = static_cast<size_t>(std::max<int64_t>(count, 0));
@@ -103,7 +132,7 @@ absl::StatusOr<Value> Repeat(Interpreter& in, const Value& value, int64_t count)
   for (size_t i = 0; i < times; ++i) {
     items.insert(items.end(), value.as_list().items.begin(), value.as_list().items.end());
   }
-  return in.MakeList(std::move(items), value.as_list().tuple);
+  return in.MakeList(std::move(items), KindOf(value.as_list()));
 }
 
 absl::StatusOr<Value> Concatenate(Interpreter& in, const Text& left, const Text& right) {
@@ -111,6 +140,14 @@ absl::StatusOr<Value> Concatenate(Interpreter& in, const Text& left, const Text&
   Text text = left;
   text.Append(right);
   return Value(std::move(text));
+}
+
+// left + right: what is marked up takes the other escaped.
+absl::StatusOr<Value> AddText(Interpreter& in, const Text& left, const Text& right) {
+  if (left.markup == right.markup) return Concatenate(in, left, right);
+  Text marked = left.markup ? left : Escaped(left);
+  marked.markup = true;
+  return Concatenate(in, marked, right.markup ? right : Escaped(right));
 }
 
 absl::Status NoAttribute(std::string_view name) {
@@ -178,7 +215,8 @@ absl::StatusOr<Value> LoopAttribute(const std::shared_ptr<const Loop>& loop,
 absl::StatusOr<Value> Binary(Interpreter& in, std::string_view op, const Value& left,
                              const Value& right) {
   if (op == "~") {
-    ASSIGN_OR_RETURN(const Text a, ToText(left, in.budget()));
+    ASSIGN_OR_RETURN(Text a, ToText(left, in.budget()));
+    a.markup = false;
     ASSIGN_OR_RETURN(const Text b, ToText(right, in.budget()));
     return Concatenate(in, a, b);
   }
@@ -189,34 +227,32 @@ absl::StatusOr<Value> Binary(Interpreter& in, std::string_view op, const Value& 
     return IntArithmetic(op, left.as_int(), right.as_int());
   }
   if (op == "+" && left.is_string() && right.is_string()) {
-    return Concatenate(in, left.as_text(), right.as_text());
+    return AddText(in, left.as_text(), right.as_text());
   }
-  if (op == "+" && left.is_list() && right.is_list() &&
-      left.as_list().tuple == right.as_list().tuple) {
+  if (op == "+" && left.is_plain_list() && right.is_plain_list() &&
+      left.as_list().tuple() == right.as_list().tuple()) {
     RETURN_IF_ERROR(in.budget().Items(left.as_list().items.size()));
     std::vector<Value> items = left.as_list().items;
     items.insert(items.end(), right.as_list().items.begin(), right.as_list().items.end());
-    return in.MakeList(std::move(items), left.as_list().tuple);
+    return in.MakeList(std::move(items), KindOf(left.as_list()));
   }
   const auto repeats = [](const Value& value, const Value& count) {
-    return (value.is_string() || value.is_list()) && (count.is_int() || count.is_bool());
+    return (value.is_string() || value.is_plain_list()) && (count.is_int() || count.is_bool());
   };
   if (op == "*" && repeats(left, right)) return Repeat(in, left, right.as_int());
   if (op == "*" && repeats(right, left)) return Repeat(in, right, left.as_int());
   if (op == "%" && left.is_string()) {
-    Arguments arguments;
-    if (right.is_list() && right.as_list().tuple) {
-      arguments.positional = right.as_list().items;
-    } else {
-      arguments.positional.push_back(right);
-    }
-    return in.ApplyFilter("format", left, arguments);
+    return FormatPercent(in, left.as_text(), right);
   }
   return Unsupported(op, left, right);
 }
 
 absl::StatusOr<Value> Negate(const Value& value) {
   if (value.is_float()) return Value(-value.as_float());
+  if (value.is_big()) {
+    const std::string& digits = value.big_digits();
+    return Value::Integer(digits.starts_with('-') ? digits.substr(1) : "-" + digits);
+  }
   if (!value.is_number()) return NeedsError("-", "a number", value);
   if (value.as_int() == std::numeric_limits<int64_t>::min()) return Overflow();
   return Value(-value.as_int());
@@ -230,7 +266,8 @@ absl::StatusOr<bool> IsIn(Interpreter& in, const Value& item, const Value& conta
   }
   if (container.is_dict()) return container.as_dict().Find(item) != nullptr;
   if (container.is_list()) {
-    for (const Value& held : container.as_list().items) {
+    ASSIGN_OR_RETURN(const std::vector<Value> items, in.Iterate(container));
+    for (const Value& held : items) {
       ASSIGN_OR_RETURN(const bool same, Equals(held, item, in.budget()));
       if (same) return true;
     }
@@ -249,8 +286,7 @@ absl::StatusOr<Value> GetAttribute(Interpreter&, const Value& value, std::string
     return found == nullptr ? Missing(value, name) : *found;
   }
   if (const auto loop = value.as_loop(); loop != nullptr) return LoopAttribute(loop, name);
-  Value method = FindMethod(value, name);
-  if (!method.is_undefined()) return method;
+  if (const auto method = FindMethod(value, name)) return *method;
   if (value.is_dict()) {
     if (const Value* found = value.as_dict().Find(name)) return *found;
   }
@@ -262,7 +298,8 @@ absl::StatusOr<Value> GetItem(Interpreter& in, const Value& value, const Value& 
   if (value.is_dict()) {
     if (const Value* found = value.as_dict().Find(key)) return *found;
   }
-  if ((value.is_list() || value.is_string()) && (key.is_int() || key.is_bool())) {
+  const bool has_items = value.is_string() || (value.is_list() && value.as_list().has_items());
+  if (has_items && (key.is_int() || key.is_bool())) {
     const bool list = value.is_list();
     if (!list) {
       RETURN_IF_ERROR(in.budget().Bytes(value.as_string().size()));
@@ -285,8 +322,8 @@ absl::StatusOr<Value> GetItem(Interpreter& in, const Value& value, const Value& 
       const Value* found = space->Find(key.as_string());
       return found == nullptr ? Missing(value, key.as_string()) : *found;
     }
-    Value method = FindMethod(value, key.as_string());
-    return method.is_undefined() ? Missing(value, key.as_string()) : method;
+    const auto method = FindMethod(value, key.as_string());
+    return method.has_value() ? *method : Missing(value, key.as_string());
   }
   ASSIGN_OR_RETURN(const Text shown, ToText(key, in.budget()));
   return Missing(value, shown.bytes);
@@ -295,7 +332,7 @@ absl::StatusOr<Value> GetItem(Interpreter& in, const Value& value, const Value& 
 absl::StatusOr<Value> GetSlice(Interpreter& in, const Value& value, const Value& start,
                                const Value& stop, const Value& step) {
   if (value.is_undefined()) return base::InvalidArgument(value.undefined_message());
-  if (!value.is_string() && !value.is_list())
+  if (!value.is_string() && !(value.is_list() && value.as_list().has_items()))
     return NeedsError("a slice", "a string or list", value);
   for (const Value* bound : {&start, &stop, &step}) {
     const bool absent = bound->is_undefined() || bound->is_none();
@@ -329,8 +366,12 @@ absl::StatusOr<Value> GetSlice(Interpreter& in, const Value& value, const Value&
     picked.push_back(items[static_cast<size_t>(i)]);
     if (__builtin_add_overflow(i, by, &i)) break;
   }
-  if (value.is_list()) return in.MakeList(std::move(picked), value.as_list().tuple);
+  if (value.is_list()) {
+    const bool range = value.as_list().kind == ListKind::kRange;
+    return in.MakeList(std::move(picked), range ? ListKind::kRange : KindOf(value.as_list()));
+  }
   Text text;
+  text.markup = value.as_text().markup;
   for (const Value& character : picked) text.Append(character.as_text());
   return in.MakeString(std::move(text));
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/chat/jinja_expression_parser.h"
+#include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::jinja {
 namespace {
@@ -297,6 +298,13 @@ class Parser final : public ExpressionParser {
 absl::StatusOr<Block> ParseTemplate(std::string_view source) {
   if (source.size() > kSourceBytesMax) {
     return base::InvalidArgument(absl::StrCat("longer than ", kSourceBytesMax, " bytes"));
+  }
+  int line = 1;
+  for (size_t at = 0; at < source.size();) {
+    const DecodedScalar scalar = DecodeUtf8(source, at);
+    if (scalar.value == kInvalidScalar) return FailAt(line, "not UTF-8");
+    line += scalar.value == '\n' ? 1 : 0;
+    at += scalar.length;
   }
   ASSIGN_OR_RETURN(std::vector<Token> tokens, Tokenize(source));
   return Parser(std::move(tokens)).Run();

@@ -148,6 +148,8 @@ absl::Status Interpreter::RunLoop(const Statement& statement, const ScopePtr& sc
     };
     loop.recurse = std::make_shared<const Callable>(Callable{"loop", recurse});
   }
+  // As in Jinja, `else` is for loops of which no body was run to its end.
+  bool ended = false;
   for (size_t i = 0; i < loop.items->size(); ++i) {
     RETURN_IF_ERROR(budget_.Step());
     loop.index0 = i;
@@ -156,8 +158,10 @@ absl::Status Interpreter::RunLoop(const Statement& statement, const ScopePtr& sc
     RETURN_IF_ERROR(Assign(statement.target, (*loop.items)[i], inner.get()));
     ASSIGN_OR_RETURN(const Flow flow, Run(statement.body, inner, out));
     if (flow == Flow::kBreak) break;
+    ended = ended || flow == Flow::kNormal;
   }
-  return absl::OkStatus();
+  if (ended) return absl::OkStatus();
+  return Run(statement.otherwise, std::make_shared<Scope>(scope), out).status();
 }
 
 // --- assignments
@@ -269,7 +273,7 @@ absl::StatusOr<Value> Interpreter::CallMacro(const MacroNode& macro, const Scope
     for (size_t i = count; i < arguments.positional.size(); ++i) {
       rest.push_back(arguments.positional[i]);
     }
-    ASSIGN_OR_RETURN(Value varargs, MakeList(std::move(rest), true));
+    ASSIGN_OR_RETURN(Value varargs, MakeList(std::move(rest), ListKind::kTuple));
     names.insert_or_assign("varargs", std::move(varargs));
   }
   if (macro.uses_kwargs) {

@@ -23,16 +23,21 @@ bool IsNone(const Value& v) { return v.is_none(); }
 bool IsBoolean(const Value& v) { return v.is_bool(); }
 bool IsTrue(const Value& v) { return v.is_bool() && v.as_bool(); }
 bool IsFalse(const Value& v) { return v.is_bool() && !v.as_bool(); }
-bool IsInteger(const Value& v) { return v.is_int(); }
+bool IsInteger(const Value& v) { return v.is_int() || v.is_big(); }
 bool IsFloat(const Value& v) { return v.is_float(); }
-bool IsNumber(const Value& v) { return v.is_number(); }
+bool IsNumber(const Value& v) { return v.is_number() || v.is_big(); }
 bool IsString(const Value& v) { return v.is_string(); }
 bool IsMapping(const Value& v) { return v.is_dict(); }
-bool IsSequence(const Value& v) {
+bool IsIterable(const Value& v) {
   return v.is_string() || v.is_list() || v.is_dict() || v.is_undefined();
 }
-bool IsCallable(const Value& v) { return v.as_callable() != nullptr; }
-bool IsEscaped(const Value&) { return false; }  // nothing is marked up
+// What has a length and items.
+bool IsSequence(const Value& v) {
+  return IsIterable(v) && !(v.is_list() && !v.as_list().has_items());
+}
+// Undefined has a call too, which fails.
+bool IsCallable(const Value& v) { return v.as_callable() != nullptr || v.is_undefined(); }
+bool IsEscaped(const Value& v) { return v.is_string() && v.as_text().markup; }
 
 template <CharacterClass kClass>
 Result Case(Interpreter& in, const Value& input, const Arguments&) {
@@ -41,16 +46,17 @@ Result Case(Interpreter& in, const Value& input, const Arguments&) {
 }
 
 template <int64_t kRemainder>
-Result Parity(Interpreter&, const Value& input, const Arguments&) {
-  if (!input.is_int() && !input.is_bool()) return NeedsError("odd", "an integer", input);
-  return (input.as_int() % 2 != 0) == (kRemainder == 1);
+Result Parity(Interpreter& in, const Value& input, const Arguments&) {
+  if (!input.is_number()) return NeedsError("odd", "a number", input);
+  ASSIGN_OR_RETURN(const Value rest, Binary(in, "%", input, Value(int64_t{2})));
+  return Equals(rest, Value(kRemainder), in.budget());
 }
 
-Result DivisibleBy(Interpreter&, const Value& input, const Arguments& arguments) {
+Result DivisibleBy(Interpreter& in, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("divisibleby", arguments, {"num"}));
-  ASSIGN_OR_RETURN(const int64_t divisor, bound.IntAt(0, 0));
-  if (!input.is_int() || divisor == 0) return NeedsError("divisibleby", "integers", input);
-  return divisor == -1 || input.as_int() % divisor == 0;
+  if (!input.is_number()) return NeedsError("divisibleby", "a number", input);
+  ASSIGN_OR_RETURN(const Value rest, Binary(in, "%", input, bound[0]));
+  return Equals(rest, Value(int64_t{0}), in.budget());
 }
 
 enum class Relation { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual };
@@ -87,6 +93,16 @@ Result SameAs(Interpreter& in, const Value& input, const Arguments& arguments) {
   return Equals(input, bound[0], in.budget());
 }
 
+// Whether there is a filter, or a test, of this name.
+template <bool kFilter>
+Result IsKnown(Interpreter&, const Value& input, const Arguments&) {
+  const bool hashable = !input.is_dict() && !(input.is_plain_list() && !input.as_list().tuple());
+  if (!hashable) return NeedsError("a name", "a string", input);
+  if (!input.is_string()) return false;
+  return kFilter ? FindFilter(input.as_string()) != nullptr
+                 : FindTest(input.as_string()) != nullptr;
+}
+
 struct Row {
   std::string_view name;
   TestFunction test;
@@ -102,6 +118,7 @@ constexpr Row kTests[] = {
     {"escaped", Kind<IsEscaped>},
     {"even", Parity<0>},
     {"false", Kind<IsFalse>},
+    {"filter", IsKnown<true>},
     {"float", Kind<IsFloat>},
     {"ge", Relate<Relation::kGreaterEqual>},
     {">=", Relate<Relation::kGreaterEqual>},
@@ -110,7 +127,7 @@ constexpr Row kTests[] = {
     {">", Relate<Relation::kGreater>},
     {"in", In},
     {"integer", Kind<IsInteger>},
-    {"iterable", Kind<IsSequence>},
+    {"iterable", Kind<IsIterable>},
     {"le", Relate<Relation::kLessEqual>},
     {"<=", Relate<Relation::kLessEqual>},
     {"lessthan", Relate<Relation::kLess>},
@@ -126,6 +143,7 @@ constexpr Row kTests[] = {
     {"sameas", SameAs},
     {"sequence", Kind<IsSequence>},
     {"string", Kind<IsString>},
+    {"test", IsKnown<false>},
     {"true", Kind<IsTrue>},
     {"undefined", Kind<IsUndefined>},
     {"upper", Case<CharacterClass::kUpper>},

@@ -1,6 +1,10 @@
 #include "engine/chat/jinja_text.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/container/flat_hash_map.h"
+#include "engine/chat/jinja_case_data.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::jinja {
@@ -25,18 +29,23 @@ const absl::flat_hash_map<uint32_t, uint32_t>& UpperTable() {
       const uint32_t lower = LowerOf(scalar);
       if (lower != scalar && lower >= 0x80) made->try_emplace(lower, scalar);
     }
-    made->insert_or_assign(0xB5, 0x39C);  // µ, the one sign whose capital is a letter elsewhere
-    made->insert_or_assign(0xFF, 0x178);
     return made;
   }();
   return *table;
 }
 
-void AppendUpper(uint32_t scalar, std::string* out) {
+const SpecialCase* FindSpecialCase(uint32_t scalar) {
+  const auto* found =
+      std::lower_bound(std::begin(kSpecialCases), std::end(kSpecialCases), scalar,
+                       [](const SpecialCase& row, uint32_t s) { return row.scalar < s; });
+  return found != std::end(kSpecialCases) && found->scalar == scalar ? found : nullptr;
+}
+
+void AppendUpper(uint32_t scalar, bool title, std::string* out) {
   if (scalar < 0x80) {
     AppendUtf8(scalar >= 'a' && scalar <= 'z' ? scalar - 32 : scalar, out);
-  } else if (scalar == 0xDF) {  // ß
-    out->append("SS");
+  } else if (const SpecialCase* special = FindSpecialCase(scalar)) {
+    out->append(title ? special->title : special->upper);
   } else {
     const auto found = UpperTable().find(scalar);
     AppendUtf8(found == UpperTable().end() ? scalar : found->second, out);
@@ -59,9 +68,27 @@ void ForEachCharacter(std::string_view text, Visit visit) {
   }
 }
 
+std::string Upper(std::string_view text, bool title) {
+  std::string out;
+  ForEachCharacter(text, [&](uint32_t scalar, std::string_view bytes) {
+    if (scalar == kInvalidScalar) {
+      out.append(bytes);
+    } else {
+      AppendUpper(scalar, title, &out);
+    }
+  });
+  return out;
+}
+
 bool IsCased(uint32_t scalar) {
   const Category c = CategoryOf(scalar);
   return c == Category::kLl || c == Category::kLu || c == Category::kLt;
+}
+
+// Digits that are no decimals: ² ³ ¹ and the other raised and lowered ones, circled digits.
+bool IsSuperscript(uint32_t s) {
+  return s == 0xB2 || s == 0xB3 || s == 0xB9 || s == 0x2070 || (s >= 0x2074 && s <= 0x2079) ||
+         (s >= 0x2080 && s <= 0x2089) || (s >= 0x2460 && s <= 0x2468);
 }
 
 bool Is(uint32_t scalar, CharacterClass wanted) {
@@ -69,8 +96,12 @@ bool Is(uint32_t scalar, CharacterClass wanted) {
   switch (wanted) {
     case CharacterClass::kAlpha:
       return IsLetter(c);
-    case CharacterClass::kDigit:
+    case CharacterClass::kDecimal:
       return c == Category::kNd;
+    case CharacterClass::kDigit:
+      return c == Category::kNd || IsSuperscript(scalar);
+    case CharacterClass::kNumeric:
+      return IsNumber(c);
     case CharacterClass::kAlnum:
       return IsLetter(c) || IsNumber(c);
     case CharacterClass::kSpace:
@@ -157,21 +188,11 @@ std::string ToLower(std::string_view text) {
   return out;
 }
 
-std::string ToUpper(std::string_view text) {
-  std::string out;
-  ForEachCharacter(text, [&](uint32_t scalar, std::string_view bytes) {
-    if (scalar == kInvalidScalar) {
-      out.append(bytes);
-    } else {
-      AppendUpper(scalar, &out);
-    }
-  });
-  return out;
-}
+std::string ToUpper(std::string_view text) { return Upper(text, false); }
 
 std::string Capitalize(std::string_view text) {
   const size_t first = ByteOfCharacter(text, 1);
-  return ToUpper(text.substr(0, first)) + ToLower(text.substr(first));
+  return Upper(text.substr(0, first), true) + ToLower(text.substr(first));
 }
 
 std::string TitleCase(std::string_view text) {
@@ -183,11 +204,23 @@ std::string TitleCase(std::string_view text) {
     } else if (after_letter) {
       AppendLowerUtf8(scalar, &out);
     } else {
-      AppendUpper(scalar, &out);
+      AppendUpper(scalar, true, &out);
     }
     after_letter = scalar != kInvalidScalar && IsCased(scalar);
   });
   return out;
+}
+
+bool IsTitleCase(std::string_view text) {
+  bool any = false, right = true, after_cased = false;
+  ForEachCharacter(text, [&](uint32_t scalar, std::string_view) {
+    const Category c = scalar == kInvalidScalar ? Category::kCn : CategoryOf(scalar);
+    const bool upper = c == Category::kLu || c == Category::kLt, lower = c == Category::kLl;
+    right = right && !(upper && after_cased) && !(lower && !after_cased);
+    any = any || upper || lower;
+    after_cased = upper || lower;
+  });
+  return any && right;
 }
 
 bool AllOf(std::string_view text, CharacterClass wanted) {

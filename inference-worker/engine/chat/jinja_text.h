@@ -31,7 +31,19 @@ std::string Capitalize(std::string_view text);
 // str.title(): each letter after a non-letter upper, the rest lower.
 std::string TitleCase(std::string_view text);
 
-enum class CharacterClass { kAlpha, kDigit, kAlnum, kSpace, kLower, kUpper };
+// str.istitle(): upper case only after what has no case, lower case only after a cased letter.
+bool IsTitleCase(std::string_view text);
+
+enum class CharacterClass {
+  kAlpha,
+  kDecimal,
+  kDigit,
+  kNumeric,
+  kAlnum,
+  kSpace,
+  kLower,
+  kUpper,
+};
 // str.isalpha() and its kin; false for "".
 bool AllOf(std::string_view text, CharacterClass wanted);
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/strings.h"
+#include "engine/chat/jinja_format.h"
 #include "engine/chat/jinja_library.h"
 #include "engine/chat/jinja_text.h"
 #include "engine/chat/jinja_text_operations.h"
@@ -22,7 +23,9 @@ template <std::string (*kConvert)(std::string_view)>
 Result Convert(Interpreter& in, const Value& input, const Arguments& arguments) {
   RETURN_IF_ERROR(Bound::Bind("filter", arguments, {}).status());
   ASSIGN_OR_RETURN(const Text text, ToText(input, in.budget()));
-  return in.MakeString(Text::Tainting(kConvert(text.bytes), text.tainted()));
+  Text made = Text::Tainting(kConvert(text.bytes), text.tainted());
+  made.markup = text.markup;
+  return in.MakeString(std::move(made));
 }
 
 // Jinja's own idea of a title: words begin after spaces, hyphens and opening brackets.
@@ -49,30 +52,10 @@ std::string TitleWords(std::string_view text) {
   return out;
 }
 
-std::string EscapeHtml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out.push_back(c);
-    }
-  }
-  return out;
+Result Title(Interpreter& in, const Value& input, const Arguments& arguments) {
+  RETURN_IF_ERROR(Bound::Bind("title", arguments, {}).status());
+  ASSIGN_OR_RETURN(const Text text, ToText(input, in.budget()));
+  return in.MakeString(Text::Tainting(TitleWords(text.bytes), text.tainted()));
 }
 
 Result Trim(Interpreter& in, const Value& input, const Arguments& arguments) {
@@ -104,7 +87,8 @@ Result ReplaceFilter(Interpreter& in, const Value& input, const Arguments& argum
 Result Indent(Interpreter& in, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound,
                    Bound::Bind("indent", arguments, {"width", "first", "blank"}));
-  ASSIGN_OR_RETURN(const Text text, ToText(input, in.budget()));
+  if (!input.is_string()) return NeedsError("indent", "a string", input);
+  const Text& text = input.as_text();
   Text indention;
   if (bound[0].is_string()) {
     indention = bound[0].as_text();
@@ -156,7 +140,9 @@ Result ToJsonFilter(Interpreter& in, const Value& input, const Arguments& argume
 Result AsInt(Interpreter&, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("int", arguments, {"default", "base"}));
   const Value fallback = bound.given(0) ? bound[0] : Value(int64_t{0});
+  if (input.is_undefined()) return base::InvalidArgument(input.undefined_message());
   if (input.is_int() || input.is_bool()) return Value(input.as_int());
+  if (input.is_big()) return input;
   constexpr double kIntMax = 9.2e18;
   double number = 0;
   if (input.is_float()) {
@@ -171,12 +157,14 @@ Result AsInt(Interpreter&, const Value& input, const Arguments& arguments) {
   } else {
     return fallback;
   }
-  if (!std::isfinite(number) || std::fabs(number) > kIntMax) return fallback;
+  if (std::isnan(number) || (std::isinf(number) && input.is_string())) return fallback;
+  if (std::fabs(number) > kIntMax) return base::InvalidArgument("integer out of range");
   return Value(static_cast<int64_t>(number));
 }
 
 Result AsFloat(Interpreter&, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("float", arguments, {"default"}));
+  if (input.is_undefined()) return base::InvalidArgument(input.undefined_message());
   if (input.is_number()) return Value(input.as_float());
   double number = 0;
   if (input.is_string() && absl::SimpleAtod(base::Abs(input.as_string()), &number)) {
@@ -191,6 +179,18 @@ Result Abs(Interpreter&, const Value& input, const Arguments&) {
   return input.as_int() < 0 ? Negate(input) : Value(input.as_int());
 }
 
+// To a multiple of 10^digits, halves to the even one.
+Value RoundInteger(int64_t value, int64_t digits) {
+  if (digits > 18) return Value(int64_t{0});
+  int64_t unit = 1;
+  for (int64_t i = 0; i < digits; ++i) unit *= 10;
+  const int64_t rest = value % unit, down = value - rest;
+  const int64_t size = rest < 0 ? -rest : rest, towards = rest < 0 ? -unit : unit;
+  const bool odd = (down / unit) % 2 != 0;
+  const bool away = size > unit - size || (size == unit - size && odd);
+  return Value(away ? down + towards : down);
+}
+
 Result Round(Interpreter&, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("round", arguments, {"precision", "method"}));
   if (!input.is_number()) return NeedsError("round", "a number", input);
@@ -199,10 +199,13 @@ Result Round(Interpreter&, const Value& input, const Arguments& arguments) {
   if (precision < -300 || precision > 300) {
     return base::InvalidArgument("round(): precision must be between -300 and 300");
   }
+  if (!input.is_float() && precision < 0 && method.bytes == "common") {
+    return RoundInteger(input.as_int(), -precision);
+  }
   const double scale = std::pow(10.0, static_cast<double>(precision));
   const double scaled = input.as_float() * scale;
-  if (method.bytes == "ceil") return Value(std::ceil(scaled) / scale);
-  if (method.bytes == "floor") return Value(std::floor(scaled) / scale);
+  if (method.bytes == "ceil") return Value((std::ceil(scaled) + 0.0) / scale);
+  if (method.bytes == "floor") return Value((std::floor(scaled) + 0.0) / scale);
   if (method.bytes != "common") return base::InvalidArgument("round(): unknown method");
   if (!input.is_float() && precision >= 0) return Value(input.as_int());
   if (precision == 0) return Value(std::nearbyint(input.as_float()));
@@ -215,65 +218,26 @@ Result Round(Interpreter&, const Value& input, const Arguments& arguments) {
   return Value(std::nearbyint(scaled) / scale);
 }
 
-// "%s %d" as Python's % does it, for the conversions s, d, i, f, x, r and %.
+// Python's %, with the filter's arguments.
 Result Format(Interpreter& in, const Value& input, const Arguments& arguments) {
-  if (!input.is_string()) return NeedsError("format", "a string", input);
-  const Text& text = input.as_text();
-  const std::string_view bytes = text.bytes;
-  Text out;
-  size_t next = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    if (bytes[at] != '%') {
-      const size_t end = std::min(bytes.find('%', at), bytes.size());
-      out.AppendPart(text, at, end);
-      at = end;
-      continue;
-    }
-    size_t end = at + 1;
-    while (end < bytes.size() &&
-           std::string_view("0123456789.-+ #").find(bytes[end]) != std::string_view::npos) {
-      ++end;
-    }
-    const char conversion = end < bytes.size() ? bytes[end] : '\0';
-    const std::string flags(bytes.substr(at + 1, end - at - 1));
-    at = end + 1;
-    if (conversion == '%') {
-      out.Append("%");
-      continue;
-    }
-    if (next >= arguments.positional.size()) {
-      return base::InvalidArgument("format: not enough arguments");
-    }
-    const Value& value = arguments.positional[next++];
-    int precision = 6;
-    const bool simple =
-        flags.empty() || (conversion == 'f' && flags.size() == 2 && flags[0] == '.');
-    if (!simple) return base::InvalidArgument("format: only plain conversions are known");
-    if (flags.size() == 2) precision = std::clamp(flags[1] - '0', 0, 9);
-    if (conversion == 's') {
-      ASSIGN_OR_RETURN(const Text shown, ToText(value, in.budget()));
-      out.Append(shown);
-    } else if (conversion == 'r') {
-      ASSIGN_OR_RETURN(const Text shown, ToRepr(value, in.budget()));
-      out.Append(shown);
-    } else if (!value.is_number()) {
-      return NeedsError("format", "a number", value);
-    } else if (conversion == 'd' || conversion == 'i') {
-      out.Append(value.is_float() ? absl::StrFormat("%.0f", std::trunc(value.as_float()))
-                                  : absl::StrCat(value.as_int()));
-    } else if (conversion == 'x' && !value.is_float()) {
-      out.Append(absl::StrFormat("%x", value.as_int()));
-    } else if (conversion == 'f') {
-      out.Append(absl::StrFormat("%.*f", precision, value.as_float()));
-    } else {
-      return base::InvalidArgument("format: unknown conversion");
-    }
-    if (out.bytes.size() > in.budget().limits().output_bytes_max) break;
+  if (!arguments.positional.empty() && !arguments.named.empty()) {
+    return base::InvalidArgument("format: takes values in order or by name, not both");
   }
-  if (next < arguments.positional.size()) {
-    return base::InvalidArgument("format: not all arguments used");
+  ASSIGN_OR_RETURN(const Text text, ToText(input, in.budget()));
+  if (arguments.named.empty()) {
+    return FormatPercent(in, text, Value::ListOf(arguments.positional, ListKind::kTuple));
   }
-  return in.MakeString(std::move(out));
+  Dict names;
+  for (const auto& [name, value] : arguments.named) names.Set(Value::Own(name), value);
+  return FormatPercent(in, text, Value(std::make_shared<const Dict>(std::move(names))));
+}
+
+Result Center(Interpreter& in, const Value& input, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const Bound bound, Bound::Bind("center", arguments, {"width"}));
+  ASSIGN_OR_RETURN(const Value text, AsString(in, input, {}));
+  ASSIGN_OR_RETURN(const int64_t width, bound.IntAt(0, 80));
+  ASSIGN_OR_RETURN(const Value method, GetAttribute(in, text, "center"));
+  return in.Call(method, {.positional = {Value(width)}, .named = {}});
 }
 
 Result Truncate(Interpreter& in, const Value& input, const Arguments& arguments) {
@@ -285,7 +249,9 @@ Result Truncate(Interpreter& in, const Value& input, const Arguments& arguments)
   ASSIGN_OR_RETURN(const int64_t leeway, bound.IntAt(3, 5));
   const int64_t end_length = CountCharacters(end.bytes);
   if (length < end_length) return base::InvalidArgument("truncate(): length is below that of end");
-  if (CountCharacters(text.bytes) <= length + leeway) return in.MakeString(text);
+  if (CountCharacters(text.bytes) <= length + leeway) {
+    return input.is_undefined() ? Result(input) : in.MakeString(text);
+  }
   size_t cut = ByteOfCharacter(text.bytes, length - end_length);
   if (!bound.TruthAt(1, false)) {
     const size_t space = text.bytes.substr(0, cut).rfind(' ');
@@ -318,8 +284,7 @@ struct Row {
 constexpr Row kFilters[] = {
     {"abs", Abs},
     {"capitalize", Convert<Capitalize>},
-    {"e", Convert<EscapeHtml>},
-    {"escape", Convert<EscapeHtml>},
+    {"center", Center},
     {"float", AsFloat},
     {"format", Format},
     {"indent", Indent},
@@ -327,9 +292,8 @@ constexpr Row kFilters[] = {
     {"lower", Convert<ToLower>},
     {"replace", ReplaceFilter},
     {"round", Round},
-    {"safe", AsString},
     {"string", AsString},
-    {"title", Convert<TitleWords>},
+    {"title", Title},
     {"tojson", ToJsonFilter},
     {"trim", Trim},
     {"truncate", Truncate},

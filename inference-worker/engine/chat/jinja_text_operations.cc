@@ -91,6 +91,21 @@ Text PartOf(const Text& text, std::string_view view) {
   return view.empty() ? Text() : text.Part(begin, begin + view.size());
 }
 
+Text Escaped(const Text& text) {
+  constexpr std::string_view kSpecial = "&<>\"'";
+  constexpr std::string_view kNames[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
+  Text out;
+  for (size_t at = 0; at < text.bytes.size();) {
+    const size_t next = std::min(text.bytes.find_first_of(kSpecial, at), text.bytes.size());
+    out.AppendPart(text, at, next);
+    if (next == text.bytes.size()) break;
+    out.Append(
+        Text::Tainting(std::string(kNames[kSpecial.find(text.bytes[next])]), text.tainted()));
+    at = next + 1;
+  }
+  return out;
+}
+
 absl::StatusOr<Text> Replace(Interpreter& in, const Text& text, const Text& old, const Text& with,
                              int64_t count) {
   const std::string_view bytes = text.bytes;

@@ -11,6 +11,9 @@ namespace conclave::engine::jinja {
 // The part of `text` that `view`, a view into its bytes, covers.
 Text PartOf(const Text& text, std::string_view view);
 
+// With & < > " ' as HTML writes them.
+Text Escaped(const Text& text);
+
 // text.replace(old, with, count); count < 0 = all.
 absl::StatusOr<Text> Replace(Interpreter& in, const Text& text, const Text& old, const Text& with,
                              int64_t count);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/strings.h"
 #include "engine/tokenizer/unicode.h"
 
@@ -20,12 +21,22 @@ bool SameKey(const Value& a, const Value& b) {
   return a.is_none() && b.is_none();
 }
 
+// What repr() shows as it is: all but separators other than the space, controls and what is not
+// assigned. Bytes that are not UTF-8 pass.
+bool IsPrintable(uint32_t scalar) {
+  if (scalar == ' ' || scalar == kInvalidScalar) return true;
+  const Category c = CategoryOf(scalar);
+  return c > Category::kCs && !IsSeparator(c);
+}
+
 std::string QuoteRepr(std::string_view text) {
   const bool double_quotes =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = double_quotes ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : text) {
+  for (size_t at = 0; at < text.size();) {
+    const DecodedScalar scalar = DecodeUtf8(text, at);
+    const char c = text[at];
     if (c == quote || c == '\\') {
       out.append({'\\', c});
     } else if (c == '\n') {
@@ -34,12 +45,15 @@ std::string QuoteRepr(std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      constexpr char kHex[] = "0123456789abcdef";
-      out.append({'\\', 'x', kHex[c >> 4], kHex[c & 15]});
+    } else if (IsPrintable(scalar.value)) {
+      out.append(text.substr(at, scalar.length));
+    } else if (scalar.value < 0x100) {
+      absl::StrAppendFormat(&out, "\\x%02x", scalar.value);
     } else {
-      out.push_back(c);
+      const bool small = scalar.value < 0x10000;
+      absl::StrAppendFormat(&out, "\\%c%0*x", small ? 'u' : 'U', small ? 4 : 8, scalar.value);
     }
+    at += scalar.length;
   }
   out.push_back(quote);
   return out;
@@ -48,13 +62,25 @@ std::string QuoteRepr(std::string_view text) {
 absl::Status AppendRepr(const Value& value, Budget& budget, Text* out);
 
 absl::Status AppendListRepr(const List& list, Budget& budget, Text* out) {
-  out->Append(list.tuple ? "(" : "[");
+  const std::string_view type = Value::ListOf({}, list.kind).type_name();
+  if (list.kind == ListKind::kLazy) {
+    return base::InvalidArgument("a generator has no text of its own; it needs |list");
+  }
+  if (list.kind == ListKind::kRange) {
+    if (list.text.empty()) return base::InvalidArgument("a slice of a range needs |list");
+    out->Append(list.text);
+    return absl::OkStatus();
+  }
+  const bool view = !list.plain();
+  if (view) out->Append(std::string(type) + "(");
+  out->Append(list.tuple() ? "(" : "[");
   for (size_t i = 0; i < list.items.size(); ++i) {
     if (i > 0) out->Append(", ");
     RETURN_IF_ERROR(AppendRepr(list.items[i], budget, out));
   }
-  if (list.tuple && list.items.size() == 1) out->Append(",");
-  out->Append(list.tuple ? ")" : "]");
+  if (list.tuple() && list.items.size() == 1) out->Append(",");
+  out->Append(list.tuple() ? ")" : "]");
+  if (view) out->Append(")");
   return absl::OkStatus();
 }
 
@@ -76,6 +102,7 @@ std::string ScalarText(const Value& value) {
   if (value.is_none()) return "None";
   if (value.is_bool()) return value.as_bool() ? "True" : "False";
   if (value.is_int()) return absl::StrCat(value.as_int());
+  if (value.is_big()) return value.big_digits();
   if (value.is_float()) return FloatText(value.as_float());
   return absl::StrCat("<", std::string(value.type_name()), ">");
 }
@@ -85,7 +112,8 @@ absl::Status AppendRepr(const Value& value, Budget& budget, Text* out) {
   if (value.is_string()) {
     const Text& text = value.as_text();
     RETURN_IF_ERROR(budget.String(out->bytes.size() + text.bytes.size()));
-    out->Append(Text::Tainting(QuoteRepr(text.bytes), text.tainted()));
+    const std::string repr = QuoteRepr(text.bytes);
+    out->Append(Text::Tainting(text.markup ? "Markup(" + repr + ")" : repr, text.tainted()));
   } else if (value.is_list()) {
     return AppendListRepr(value.as_list(), budget, out);
   } else if (value.is_dict()) {
@@ -138,6 +166,7 @@ void Text::AppendPart(const Text& other, size_t begin, size_t end) {
 
 Text Text::Part(size_t begin, size_t end) const {
   Text part;
+  part.markup = markup;
   if (begin < end) part.AppendPart(*this, begin, end);
   return part;
 }
@@ -155,8 +184,16 @@ Value Value::UndefinedBecause(std::string what) {
   return value;
 }
 
-Value Value::ListOf(std::vector<Value> items, bool tuple) {
-  List list{.items = std::move(items), .tuple = tuple};
+Value Value::Integer(std::string digits) {
+  int64_t small = 0;
+  const char* end = digits.data() + digits.size();
+  const auto read = std::from_chars(digits.data(), end, small);
+  if (read.ec == std::errc() && read.ptr == end) return Value(small);
+  return Value(BigInteger{std::make_shared<const std::string>(std::move(digits))});
+}
+
+Value Value::ListOf(std::vector<Value> items, ListKind kind) {
+  List list{.items = std::move(items), .kind = kind};
   for (const Value& item : list.items) list.depth = std::max(list.depth, item.depth() + 1);
   return Value(std::make_shared<const List>(std::move(list)));
 }
@@ -198,7 +235,7 @@ bool Value::truthy() const {
   if (is_int()) return as_int() != 0;
   if (is_float()) return as_float() != 0;
   if (is_string()) return !as_string().empty();
-  if (is_list()) return !as_list().items.empty();
+  if (is_list()) return as_list().kind == ListKind::kLazy || !as_list().items.empty();
   if (is_dict()) return !as_dict().items.empty();
   return true;
 }
@@ -207,14 +244,20 @@ std::string_view Value::type_name() const {
   if (is_undefined()) return "Undefined";
   if (is_none()) return "NoneType";
   if (is_bool()) return "bool";
-  if (is_int()) return "int";
+  if (is_int() || is_big()) return "int";
   if (is_float()) return "float";
   if (is_string()) return "str";
-  if (is_list()) return as_list().tuple ? "tuple" : "list";
+  if (is_list()) {
+    constexpr std::string_view kNames[] = {"list",      "tuple",       "tuple",      "range",
+                                           "dict_keys", "dict_values", "dict_items", "generator"};
+    return kNames[static_cast<size_t>(as_list().kind)];
+  }
   if (is_dict()) return "dict";
   if (as_namespace() != nullptr) return "Namespace";
   return as_loop() != nullptr ? "LoopContext" : "function";
 }
+
+bool Value::is_plain_list() const { return is_list() && as_list().plain(); }
 
 int Value::depth() const {
   if (is_list()) return as_list().depth;
@@ -264,9 +307,12 @@ absl::StatusOr<bool> Equals(const Value& a, const Value& b, Budget& budget) {
     return a.is_float() || b.is_float() ? a.as_float() == b.as_float() : a.as_int() == b.as_int();
   }
   if (a.is_string() && b.is_string()) return a.as_string() == b.as_string();
+  if (a.is_big() && b.is_big()) return a.big_digits() == b.big_digits();
   if (a.is_list() && b.is_list()) {
     const auto &left = a.as_list(), &right = b.as_list();
-    if (left.items.size() != right.items.size() || left.tuple != right.tuple) return false;
+    if (left.kind == ListKind::kLazy || left.kind == ListKind::kValues) return &left == &right;
+    const bool same_kind = left.tuple() ? right.tuple() : left.kind == right.kind;
+    if (left.items.size() != right.items.size() || !same_kind) return false;
     for (size_t i = 0; i < left.items.size(); ++i) {
       ASSIGN_OR_RETURN(const bool same, Equals(left.items[i], right.items[i], budget));
       if (!same) return false;
@@ -298,11 +344,12 @@ absl::StatusOr<int> Compare(const Value& a, const Value& b, Budget& budget) {
   }
   // UTF-8 sorts as its scalars do.
   if (a.is_string() && b.is_string()) return a.as_string().compare(b.as_string());
-  if (a.is_list() && b.is_list()) {
+  if (a.is_plain_list() && b.is_plain_list() && a.as_list().tuple() == b.as_list().tuple()) {
     const auto &left = a.as_list().items, &right = b.as_list().items;
     for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
-      ASSIGN_OR_RETURN(const int order, Compare(left[i], right[i], budget));
-      if (order != 0) return order;
+      // As Python does it: only the first items that differ need have an order.
+      ASSIGN_OR_RETURN(const bool same, Equals(left[i], right[i], budget));
+      if (!same) return Compare(left[i], right[i], budget);
     }
     return left.size() < right.size() ? -1 : left.size() > right.size() ? 1 : 0;
   }

@@ -23,6 +23,8 @@ namespace conclave::engine::jinja {
 struct Text {
   std::string bytes;
   std::vector<TextRange> user;
+  // Made by `safe` or `escape`: what is added to it with + is escaped, as in Jinja.
+  bool markup = false;
 
   Text() = default;
   explicit Text(std::string own) : bytes(std::move(own)) {}
@@ -53,6 +55,23 @@ struct Undefined {
   std::shared_ptr<const std::string> what;  // "'x' is undefined"
 };
 struct None {};
+// An integer beyond 64 bits, in decimal digits: it can be printed and compared for equality, no
+// more.
+struct BigInteger {
+  std::shared_ptr<const std::string> digits;
+};
+
+// What Python keeps in order, each printed and refused in its own way.
+enum class ListKind {
+  kList,
+  kTuple,
+  kGroup,  // a tuple whose items are also `grouper` and `list`, from groupby
+  kRange,
+  kKeys,  // of a dict, as are the next two
+  kValues,
+  kItems,
+  kLazy,  // what map, select and their kin give: it has no length and is visited once
+};
 
 // What a call passes.
 struct Arguments {
@@ -65,6 +84,7 @@ class Value final {
  public:
   Value() = default;              // undefined
   Value(None) : data_(None{}) {}  // NOLINT
+  explicit Value(BigInteger v) : data_(std::move(v)) {}
   explicit Value(bool v) : data_(v) {}
   explicit Value(int64_t v) : data_(v) {}
   explicit Value(double v) : data_(v) {}
@@ -75,10 +95,12 @@ class Value final {
   explicit Value(std::shared_ptr<const Callable> v) : data_(std::move(v)) {}
   explicit Value(std::shared_ptr<const Loop> v) : data_(std::move(v)) {}
 
+  // The integer that `digits` say, perhaps with a sign.
+  static Value Integer(std::string digits);
   // The template's own text.
   static Value Own(std::string text) { return Value(Text(std::move(text))); }
   static Value UndefinedBecause(std::string what);
-  static Value ListOf(std::vector<Value> items, bool tuple = false);
+  static Value ListOf(std::vector<Value> items, ListKind kind = ListKind::kList);
   static Value Function(std::string name,
                         std::function<absl::StatusOr<Value>(Interpreter&, const Arguments&)> call);
 
@@ -91,6 +113,9 @@ class Value final {
   bool is_list() const { return std::holds_alternative<std::shared_ptr<const List>>(data_); }
   bool is_dict() const { return std::holds_alternative<std::shared_ptr<const Dict>>(data_); }
   bool is_number() const { return is_int() || is_float() || is_bool(); }
+  bool is_plain_list() const;  // list or tuple
+  bool is_big() const { return std::holds_alternative<BigInteger>(data_); }
+  const std::string& big_digits() const { return *std::get<BigInteger>(data_).digits; }
 
   // Preconditions: the kind is right. AsInt takes bools, AsFloat all numbers.
   bool as_bool() const { return std::get<bool>(data_); }
@@ -116,7 +141,7 @@ class Value final {
   int depth() const;
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>,
+  std::variant<Undefined, None, bool, int64_t, BigInteger, double, std::shared_ptr<const Text>,
                std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
                std::shared_ptr<const Callable>, std::shared_ptr<const Loop>>
       data_;
@@ -127,8 +152,15 @@ inline constexpr int kValueDepthMax = 200;
 
 struct List {
   std::vector<Value> items;
-  bool tuple = false;
+  ListKind kind = ListKind::kList;
   int depth = 1;
+  std::string text;              // of kRange, as it is printed; a slice of one has none
+  mutable bool visited = false;  // of kLazy
+
+  bool tuple() const { return kind == ListKind::kTuple || kind == ListKind::kGroup; }
+  // Lists and tuples: what + and < and tojson take.
+  bool plain() const { return kind == ListKind::kList || tuple(); }
+  bool has_items() const { return plain() || kind == ListKind::kRange; }  // value[0]
 };
 
 // Keeps the order of insertion.

@@ -323,3 +323,77 @@ TEMPLATES = [
     "{% set loop_messages = m[1:] %}{% for x in loop_messages %}{{ x.n }}{% endfor %}",
     "{{ m[::-1][0].n }}{{ (m|last).n }}{{ m[-1]['n'] }}", "{% for x in m[::-1] %}{{ x.n }}{% endfor %}",
 ]
+
+# What differential testing found, one of each kind.
+EXPRESSIONS += r"""
+range(4)
+range(0, 7, 2)
+range(4)|list + [9]
+range(3) + [1]
+range(3)|tojson
+d.keys()
+d.items()
+d.keys()[0] is defined
+d.values()|tojson
+l|map('string')|length
+(l|select('gt', 9)) and 'truthy'
+none|map('upper')|list
+l|map('string')|last
+m|groupby('role')|map(attribute='grouper')|list
+m|groupby('x', default='none')|length
+'\u00a0\u200b\u0001é🦙\U000e0001'|list
+['\u00a0\u200b\u0001é🦙\U000e0001', "'", '"', '\'"']
+'ﬁ ß ŉ ǆ ſ ı ς'.upper()
+'ﬁ ßx ǆ'.capitalize() ~ 'ǆ ﬁn'.title()
+'²'.isdigit() ~ '½'.isnumeric() ~ '²'.isdecimal() ~ 'é'.isascii() ~ 'A Bc'.istitle()
+'a\tb'.expandtabs(4)
+'{:>5}|{:<5}|{:^5}|{:*^7}'.format('a', 'b', 'c', 'd')
+'{:05d}|{:+}|{:x}|{:#b}|{:,}|{:_}'.format(42, 7, 255, 5, 1234567, 1234567)
+'{:.2f}|{:8.3f}|{:e}|{:g}|{:%}|{:.1%}'.format(3.14159, 2.5, 12345.678, 0.0001, 0.5, 0.256)
+'{!r} {!s} {0}'.format('x', 'y')
+'{0!r:>6} {0:3}'.format('x')
+'{:d}'.format('x')
+'%5s|%-5s|%05d|%+d|%x|%.3f|%e|%g|%%|%r' % ('a', 'b', 42, 7, 255, 3.14159, 1.5, 0.5, 'q')
+'%(a)s and %(b)d' % {'a': 'x', 'b': 2}
+'%s' % [1, 2]
+'%(a)s'|format(a='x')
+'x' % 1
+('<b>'|e) + '<i>'
+'<i>' + ('<b>'|safe)
+('<b>'|e) ~ '<i>'
+'<b>'|e|e ~ '<b>'|e|forceescape
+['<b>'|e]
+d|urlencode ~ 'a b/é?'|urlencode
+{'class': 'a&b', 'id': none, 'n': 1}|xmlattr
+'x'|center(5) ~ '|'
+[1, 2, 3, 4, 5]|slice(2)|list
+[1, 2, 3]|slice(2, 'f')|list
+m|sort(attribute='role,n')|map(attribute='n')|list
+[none, none]|sort
+[1, 'a']|sort
+m|unique|list
+0 ** -1
+0.5 // 0.01
+0 % -1.25
+(10)|round(-1) ~ (15)|round(-1) ~ (25)|round(-1)
+255 / 9007199254740993
+18446744073709551616
+-18446744073709551616
+[18446744073709551616]|tojson
+undefinedx|int
+undefinedx|indent
+2.0 is even ~ 2.5 is divisibleby(0.5)
+'upper' is filter ~ 'x' is filter ~ 'odd' is test
+t is string if t
+{1: 1, 'a': 2}|tojson(sort_keys=true)
+'a,b,a'.count('a', 1)
+l.sort is defined
+(1, 2).append is defined
+""".strip("\n").split("\n")
+TEMPLATES += [
+    "{% for x in l %}{% continue %}{% else %}none{% endfor %}",
+    "{% for x in l %}{% break %}{% else %}none{% endfor %}",
+    "{% set g2 = l|map('string') %}{% for x in g2 %}{{ x }}{% endfor %}{% for x in g2 %}{{ x }}{% endfor %}",
+    "{% for role, list in m|groupby('role') %}{{ role }}{{ list|length }}{% endfor %}",
+    "{% for g2 in m|groupby('role') %}{{ g2.grouper }}{{ g2.list|length }}{% endfor %}",
+]
