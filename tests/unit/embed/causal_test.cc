@@ -97,8 +97,7 @@ TEST_CASE("a folder gives the bits of the file, and sentence-transformers' pooli
     REQUIRE(tensor.name.starts_with("model."));
     tensor.name.erase(0, 6);
   }
-  engine::WriteCheckpoint(folder.path(), tensors,
-                          engine::HfConfig(spec, R"("tie_word_embeddings": true)"));
+  engine::WriteCheckpoint(folder.path(), tensors, engine::HfConfig(spec));
   folder.Write("1_Pooling/config.json", R"({"pooling_mode_lasttoken": true})");
   folder.Write("modules.json", R"([{"type": "sentence_transformers.models.Normalize"}])");
   // A byte-level vocabulary whose post-processor adds what is not the end of a generation.
