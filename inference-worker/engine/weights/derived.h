@@ -14,7 +14,8 @@
 
 namespace conclave::engine {
 
-// Writes one row of a tensor in its final type. Called under a lock, one row after the other.
+// Writes one row of a tensor in its final type. Whatever it changes must be its own: each thread
+// works with a copy, on rows that follow each other.
 using RowMaker = std::function<void(int64_t row, std::byte* out)>;
 
 // Address space for one tensor, filled on demand. Thread-safe.
@@ -27,7 +28,7 @@ class DerivedTensor final {
   DerivedTensor(const DerivedTensor&) = delete;
   DerivedTensor& operator=(const DerivedTensor&) = delete;
 
-  // Its data is there from Prepare until Release.
+  // Its data is there from Prepare until Release. Rows are made by all cores.
   const TensorView& view() const { return view_; }
   void Prepare();
   void Release();

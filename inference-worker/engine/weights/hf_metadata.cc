@@ -59,7 +59,8 @@ class Reader final {
   absl::StatusOr<bool> Tokenizer() {
     const std::string path = folder_ + "/tokenizer.json";
     if (!Exists(path)) {
-      for (const char* other : {"/tokenizer.model", "/vocab.json", "/vocab.txt"}) {
+      for (const char* other : {"/tokenizer.model", "/tiktoken.model", "/tekken.json",
+                                "/spiece.model", "/vocab.json", "/vocab.txt"}) {
         if (Exists(folder_ + other)) {
           return base::Unimplemented(folder_ + other +
                                      ": a tokenizer needs its tokenizer.json beside it");

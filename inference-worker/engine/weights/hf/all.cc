@@ -6,14 +6,27 @@
 namespace conclave::engine {
 
 extern const HfFamily kHfLlama, kHfMistral, kHfMixtral, kHfQwen2, kHfQwen2Moe, kHfQwen3,
-    kHfQwen3Moe, kHfDeepseek2, kHfDeepseek3, kHfGptOss, kHfGlm4Moe, kHfMinimaxM2, kHfGemma3,
-    kHfBloom;
+    kHfQwen3Moe, kHfDeepseek2, kHfDeepseek3, kHfGptOss, kHfGlm4Moe, kHfGlm4MoeLite, kHfMinimaxM2,
+    kHfGemma3, kHfBloom;
 
 namespace {
 
 constexpr const HfFamily* kFamilies[] = {
-    &kHfLlama,     &kHfMistral,   &kHfMixtral, &kHfQwen2,   &kHfQwen2Moe,  &kHfQwen3,  &kHfQwen3Moe,
-    &kHfDeepseek2, &kHfDeepseek3, &kHfGptOss,  &kHfGlm4Moe, &kHfMinimaxM2, &kHfGemma3, &kHfBloom,
+    &kHfLlama,        // llama.cc
+    &kHfMistral,      // llama.cc
+    &kHfMixtral,      // llama.cc
+    &kHfQwen2,        // qwen.cc
+    &kHfQwen2Moe,     // qwen.cc
+    &kHfQwen3,        // qwen.cc
+    &kHfQwen3Moe,     // qwen.cc
+    &kHfDeepseek2,    // deepseek.cc
+    &kHfDeepseek3,    // deepseek.cc
+    &kHfGlm4MoeLite,  // deepseek.cc
+    &kHfGlm4Moe,      // glm4_moe.cc
+    &kHfGptOss,       // gpt_oss.cc
+    &kHfMinimaxM2,    // minimax_m2.cc
+    &kHfGemma3,       // gemma3.cc
+    &kHfBloom,        // bloom.cc
 };
 
 }  // namespace

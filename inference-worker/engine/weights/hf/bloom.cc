@@ -26,17 +26,17 @@ absl::Status MapHeadsApart(TensorMapper& mapper, const std::string& from, const 
 
 constexpr TensorRule kGlobals[] = {
     {"word_embeddings", "token_embd", MapModule},
-    {"word_embeddings_layernorm", "token_embd_norm", MapModule},
-    {"ln_f", "output_norm", MapModule},
+    {"word_embeddings_layernorm", "token_embd_norm", MapBiased},
+    {"ln_f", "output_norm", MapBiased},
 };
 
 constexpr TensorRule kLayers[] = {
-    {"input_layernorm", "attn_norm", MapModule},
+    {"input_layernorm", "attn_norm", MapBiased},
     {"self_attention.query_key_value", "attn_qkv", MapHeadsApart},
-    {"self_attention.dense", "attn_output", MapModule},
-    {"post_attention_layernorm", "ffn_norm", MapModule},
-    {"mlp.dense_h_to_4h", "ffn_up", MapModule},
-    {"mlp.dense_4h_to_h", "ffn_down", MapModule},
+    {"self_attention.dense", "attn_output", MapBiased},
+    {"post_attention_layernorm", "ffn_norm", MapBiased},
+    {"mlp.dense_h_to_4h", "ffn_up", MapBiased},
+    {"mlp.dense_4h_to_h", "ffn_down", MapBiased},
 };
 
 absl::Status ReadBloom(ConfigReader& config, HfModel* model) {

@@ -1,6 +1,6 @@
-// DeepSeek V2, V3, R1 and Kimi K2: latent attention and shared experts. What GGUF keeps of
-// kv_b_proj are two stacks, keys transposed, so that attention may run over the latents; each head
-// of V2's layer is [nope rows of the key][rows of the value].
+// DeepSeek V2, V3, R1, Kimi K2 and GLM 4.7 Flash: latent attention and shared experts. What GGUF
+// keeps of kv_b_proj are two stacks, keys transposed, so that attention may run over the latents;
+// each head of V2's layer is [nope rows of the key][rows of the value].
 #include <utility>
 
 #include "engine/weights/hf/config.h"
@@ -107,19 +107,19 @@ absl::Status ReadLatentAttention(ConfigReader& config, HfModel* model) {
   return ReadRope(config, {.rotated = rotated, .scales_logits = true}, model);
 }
 
-absl::Status ReadCommon(ConfigReader& config, bool normalised, HfModel* model) {
+absl::Status ReadCommon(ConfigReader& config, bool normalised, double rms_eps, HfModel* model) {
   RETURN_IF_ERROR(config.ExpectText("hidden_act", "silu"));
   RETURN_IF_ERROR(config.ExpectFlag("mlp_bias", false));
   RETURN_IF_ERROR(config.ExpectFlag("rope_interleave", true));
   RETURN_IF_ERROR(config.ExpectNumber("moe_layer_freq", 1));
   RETURN_IF_ERROR(config.ExpectNumber("ep_size", 1));
-  RETURN_IF_ERROR(ReadSizes(config, {}, model));
+  RETURN_IF_ERROR(ReadSizes(config, {.rms_eps = rms_eps}, model));
   RETURN_IF_ERROR(ReadLatentAttention(config, model));
   return ReadMixture(config, {.length = "moe_intermediate_size", .normalised = normalised}, model);
 }
 
 absl::Status ReadDeepseek2(ConfigReader& config, HfModel* model) {
-  RETURN_IF_ERROR(ReadCommon(config, false, model));
+  RETURN_IF_ERROR(ReadCommon(config, false, 1e-6, model));
   // The published code normalises in place of scaling, transformers never does: say neither.
   RETURN_IF_ERROR(config.ExpectFlag("norm_topk_prob", false));
   RETURN_IF_ERROR(config.ExpectText("scoring_func", "softmax"));
@@ -130,18 +130,42 @@ absl::Status ReadDeepseek2(ConfigReader& config, HfModel* model) {
   return ReadSharedMixture(config, {.shared = 2, .groups = grouped ? 1 : 0}, model);
 }
 
-absl::Status ReadDeepseek3(ConfigReader& config, HfModel* model) {
-  RETURN_IF_ERROR(ReadCommon(config, true, model));
+// Sigmoid, a correction bias, the best two experts of a group as its score.
+absl::Status ReadCorrectedRouting(ConfigReader& config, const SharedMixtureDefaults& defaults,
+                                  HfModel* model) {
   RETURN_IF_ERROR(config.ExpectText("scoring_func", "sigmoid"));
   RETURN_IF_ERROR(config.ExpectText("topk_method", "noaux_tc"));
   config.Set("expert_gating_func", static_cast<int64_t>(GatingFunction::kSigmoid));
   model->corrected_routing = true;
-  return ReadSharedMixture(
+  return ReadSharedMixture(config, defaults, model);
+}
+
+absl::Status ReadDeepseek3(ConfigReader& config, HfModel* model) {
+  RETURN_IF_ERROR(ReadCommon(config, true, 1e-6, model));
+  return ReadCorrectedRouting(
       config, {.leading_dense = 3, .groups = 8, .groups_used = 4, .scale = 2.5}, model);
+}
+
+// GLM 4.7 Flash says for each layer what it is, where DeepSeek says how many are dense.
+absl::Status ReadGlm4MoeLite(ConfigReader& config, HfModel* model) {
+  RETURN_IF_ERROR(ReadCommon(config, true, 1e-5, model));
+  const base::JsonValue types = config.Get("mlp_layer_types");
+  int64_t dense = types.missing() ? 1 : 0;
+  for (size_t i = 0; i < types.size(); ++i) {
+    ASSIGN_OR_RETURN(const std::string type, types.At(i).AsString());
+    if (type == "dense" && dense == static_cast<int64_t>(i)) {
+      ++dense;
+    } else if (type != "sparse") {
+      return FieldNotSupported(types.At(i), "\"" + type.substr(0, 64) + "\" here");
+    }
+  }
+  return ReadCorrectedRouting(config, {.leading_dense = dense, .scale = 1.8}, model);
 }
 
 constexpr std::string_view kDeepseek2Types[] = {"deepseek_v2"};
 constexpr std::string_view kDeepseek3Types[] = {"deepseek_v3", "kimi_k2"};
+
+constexpr std::string_view kGlm4MoeLiteTypes[] = {"glm4_moe_lite"};
 
 constexpr HfFamily Deepseek(std::span<const std::string_view> types,
                             absl::Status (*read)(ConfigReader&, HfModel*)) {
@@ -157,9 +181,10 @@ constexpr HfFamily Deepseek(std::span<const std::string_view> types,
 
 }  // namespace
 
-extern const HfFamily kHfDeepseek2, kHfDeepseek3;
+extern const HfFamily kHfDeepseek2, kHfDeepseek3, kHfGlm4MoeLite;
 
 const HfFamily kHfDeepseek2 = Deepseek(kDeepseek2Types, ReadDeepseek2);
 const HfFamily kHfDeepseek3 = Deepseek(kDeepseek3Types, ReadDeepseek3);
+const HfFamily kHfGlm4MoeLite = Deepseek(kGlm4MoeLiteTypes, ReadGlm4MoeLite);
 
 }  // namespace conclave::engine

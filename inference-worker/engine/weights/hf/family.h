@@ -43,6 +43,7 @@ struct HfModel {
   bool tied = false;                       // the embedding table is the output head
   bool low_rank_queries = false;           // DeepSeek: q_a and q_b in place of q
   bool corrected_routing = false;          // a bias takes part in choosing experts
+  bool shared_expert = false;              // Qwen 2: one of its own size, behind a gate
   int64_t nope_dim = 0, value_dim = 0;     // DeepSeek: of a head, without the part that rotates
   std::optional<Llama3Rope> llama3;
   HfStorage storage;

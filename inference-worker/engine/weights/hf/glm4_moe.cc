@@ -16,9 +16,9 @@ constexpr TensorRule kGlobals[] = {
 constexpr TensorRule kLayers[] = {
     {"input_layernorm", "attn_norm", MapModule},
     {"post_attention_layernorm", "post_attention_norm", MapModule},
-    {"self_attn.q_proj", "attn_q", MapModule},
-    {"self_attn.k_proj", "attn_k", MapModule},
-    {"self_attn.v_proj", "attn_v", MapModule},
+    {"self_attn.q_proj", "attn_q", MapBiased},
+    {"self_attn.k_proj", "attn_k", MapBiased},
+    {"self_attn.v_proj", "attn_v", MapBiased},
     {"self_attn.o_proj", "attn_output", MapModule},
     {"self_attn.q_norm", "attn_q_norm", MapModule, Presence::kOptional},
     {"self_attn.k_norm", "attn_k_norm", MapModule, Presence::kOptional},

@@ -1,5 +1,6 @@
 #include "engine/weights/hf/layers.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -109,11 +110,13 @@ absl::StatusOr<HfTensor> Fp8Matrix(const TensorView& weight, const TensorView& s
   }
   const auto make_row = [=](int64_t row, std::byte* bytes) {
     static const std::array<float, 256> kValues = MakeE4m3Table();
-    for (int64_t col = 0; col < in; ++col) {
-      const auto code = static_cast<size_t>(weight.data[row * in + col]);
-      const float scale = LoadFloat(scales, row / rows * scale_cols + col / cols);
-      const uint16_t bits = ToBf16(kValues[code] * scale);
-      std::memcpy(bytes + 2 * col, &bits, 2);
+    const std::byte* const codes = weight.data + row * in;
+    for (int64_t first = 0; first < in; first += cols) {
+      const float scale = LoadFloat(scales, row / rows * scale_cols + first / cols);
+      for (int64_t col = first; col < std::min(in, first + cols); ++col) {
+        const uint16_t bits = ToBf16(kValues[static_cast<size_t>(codes[col])] * scale);
+        std::memcpy(bytes + 2 * col, &bits, 2);
+      }
     }
   };
   return MatrixOf(DType::kBF16, out, in, make_row);

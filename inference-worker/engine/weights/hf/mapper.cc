@@ -156,6 +156,8 @@ absl::StatusOr<HfTensor> TensorMapper::Quantised(const std::string& module) {
       if (weight == nullptr || weight->view.dtype != DType::kF8_E4M3) return HfTensor{};
       const TensorView scales = View(scale_name);
       if (scales.empty()) return Missing(scale_name);
+      // How activations would be rounded, which they are not here.
+      for (const char* suffix : {".input_scale", ".activation_scale"}) View(module + suffix);
       return Fp8Matrix(View(module + ".weight"), scales, storage.fp8_block);
     }
     case HfQuantization::kNone:

@@ -39,6 +39,11 @@ absl::Status HalfOfRows(TensorMapper& mapper, const std::string& from, const std
 }  // namespace
 
 absl::Status MapModule(TensorMapper& mapper, const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(HfTensor weight, mapper.RequiredWeight(from));
+  return mapper.Add(to + ".weight", std::move(weight));
+}
+
+absl::Status MapBiased(TensorMapper& mapper, const std::string& from, const std::string& to) {
   return MapReordered(mapper, from, to, nullptr);
 }
 

@@ -10,8 +10,10 @@
 
 namespace conclave::engine {
 
-// A module's weight and, where it has one, its bias.
+// A module's weight. A bias beside it is left over, and refused.
 absl::Status MapModule(TensorMapper& mapper, const std::string& from, const std::string& to);
+// A module's weight and, where it has one, its bias.
+absl::Status MapBiased(TensorMapper& mapper, const std::string& from, const std::string& to);
 // The rows of a module's weight and the elements of its bias, row i from row `order(i)`.
 absl::Status MapReordered(TensorMapper& mapper, const std::string& from, const std::string& to,
                           const std::function<int64_t(int64_t)>& order);

@@ -13,6 +13,8 @@ namespace {
 // Embedding models are published without the prefix.
 constexpr std::string_view kPrefixes[] = {"model.", ""};
 
+bool HasSharedExpert(const HfModel& model, int64_t) { return model.shared_expert; }
+
 constexpr TensorRule kGlobals[] = {
     {"embed_tokens", "token_embd", MapModule},
     {"norm", "output_norm", MapModule},
@@ -21,9 +23,9 @@ constexpr TensorRule kGlobals[] = {
 constexpr TensorRule kLayers[] = {
     {"input_layernorm", "attn_norm", MapModule},
     {"post_attention_layernorm", "ffn_norm", MapModule},
-    {"self_attn.q_proj", "attn_q", MapModule},
-    {"self_attn.k_proj", "attn_k", MapModule},
-    {"self_attn.v_proj", "attn_v", MapModule},
+    {"self_attn.q_proj", "attn_q", MapBiased},
+    {"self_attn.k_proj", "attn_k", MapBiased},
+    {"self_attn.v_proj", "attn_v", MapBiased},
     {"self_attn.o_proj", "attn_output", MapModule},
     {"self_attn.q_norm", "attn_q_norm", MapModule, Presence::kOptional},
     {"self_attn.k_norm", "attn_k_norm", MapModule, Presence::kOptional},
@@ -38,10 +40,13 @@ constexpr TensorRule kLayers[] = {
     {"mlp.experts.gate_up_proj", "ffn_up_exps", MapUpRows, Presence::kInstead},
     {"mlp.experts.#.down_proj", "ffn_down_exps", MapExperts, Presence::kRequired, InMixtures},
     {"mlp.experts.down_proj", "ffn_down_exps.weight", MapWhole, Presence::kInstead},
-    {"mlp.shared_expert.gate_proj", "ffn_gate_shexp", MapModule, Presence::kOptional},
-    {"mlp.shared_expert.up_proj", "ffn_up_shexp", MapModule, Presence::kOptional},
-    {"mlp.shared_expert.down_proj", "ffn_down_shexp", MapModule, Presence::kOptional},
-    {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight", MapVector, Presence::kOptional},
+    {"mlp.shared_expert.gate_proj", "ffn_gate_shexp", MapModule, Presence::kRequired,
+     HasSharedExpert},
+    {"mlp.shared_expert.up_proj", "ffn_up_shexp", MapModule, Presence::kRequired, HasSharedExpert},
+    {"mlp.shared_expert.down_proj", "ffn_down_shexp", MapModule, Presence::kRequired,
+     HasSharedExpert},
+    {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight", MapVector, Presence::kRequired,
+     HasSharedExpert},
 };
 
 // Which layers slide where layer_types does not say.
@@ -62,6 +67,7 @@ absl::Status ReadWindows(ConfigReader& config, Pattern pattern, const HfModel& m
 
 absl::Status ReadQwen(ConfigReader& config, Pattern pattern, HfModel* model) {
   RETURN_IF_ERROR(config.ExpectText("hidden_act", "silu"));
+  RETURN_IF_ERROR(config.ExpectFlag("attention_bias", false));  // a field of Qwen 3
   RETURN_IF_ERROR(ReadShape(config, {}, model));
   RETURN_IF_ERROR(ReadWindows(config, pattern, *model));
   return ReadRope(config, {}, model);
@@ -90,6 +96,7 @@ absl::Status ReadQwen2Moe(ConfigReader& config, HfModel* model) {
   const auto every_other = [](int64_t layer, int64_t end) { return layer % 2 == 0 && layer < end; };
   RETURN_IF_ERROR(ReadQwen(config, every_other, model));
   RETURN_IF_ERROR(ExpectMixtureEverywhere(config));
+  model->shared_expert = true;
   RETURN_IF_ERROR(config.CopyInt("shared_expert_intermediate_size",
                                  "expert_shared_feed_forward_length", 1, kConfigSizeMax));
   return ReadMixture(config, {.length = "moe_intermediate_size"}, model);

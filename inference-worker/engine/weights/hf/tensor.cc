@@ -94,13 +94,13 @@ HfTensor Flat(HfTensor column) {
 HfTensor AsF32(HfTensor tensor) {
   if (tensor.dtype == DType::kF32) return tensor;
   const QuantFormat* const format = FindFormat(tensor.dtype);
-  auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(tensor.row_bytes()));
-  const int64_t cols = tensor.cols();
+  const int64_t cols = tensor.cols(), row_bytes = tensor.row_bytes();
   HfTensor result{.dtype = DType::kF32, .shape = tensor.shape, .row = {}, .plain = {}};
   result.row = [=, row = std::move(tensor.row)](int64_t i, std::byte* out) {
-    row(i, bytes->data());
+    std::vector<std::byte> bytes(static_cast<size_t>(row_bytes));
     std::vector<float> values(static_cast<size_t>(cols));
-    format->dequantize_row(bytes->data(), values.data(), cols);
+    row(i, bytes.data());
+    format->dequantize_row(bytes.data(), values.data(), cols);
     std::memcpy(out, values.data(), values.size() * sizeof(float));
   };
   return result;
@@ -111,25 +111,26 @@ HfTensor Transposed(HfTensor tensor) {
   const int rank = tensor.shape.rank();
   const int64_t rows = tensor.shape[rank - 2], cols = tensor.shape[rank - 1];
   const int64_t row_bytes = tensor.row_bytes(), size = row_bytes / cols;
-  // One slice at a time: its rows are made once, and let go with the last one that is asked for.
+  // One slice at a time: its rows are made once, and let go with the last one that is asked for. It
+  // belongs to the maker, of which each thread has a copy.
   struct Slice {
     int64_t index = -1;
     std::vector<std::byte> bytes;
   };
-  auto slice = std::make_shared<Slice>();
   HfTensor result{.dtype = tensor.dtype, .shape = {}, .row = {}, .plain = {}};
   result.shape = WithLast(tensor.shape, cols, rows);
-  result.row = [=, row = std::move(tensor.row)](int64_t i, std::byte* out) {
+  result.row = [=, row = std::move(tensor.row), slice = Slice()](int64_t i,
+                                                                 std::byte* out) mutable {
     const int64_t index = i / cols, within = i % cols;
-    if (slice->index != index) {
+    if (slice.index != index) {
       std::vector<std::byte> made(static_cast<size_t>(rows * row_bytes));
       for (int64_t r = 0; r < rows; ++r) row(index * rows + r, made.data() + r * row_bytes);
-      slice->bytes.resize(made.size());
-      Transpose(made.data(), rows, cols, size, slice->bytes.data());
-      slice->index = index;
+      slice.bytes.resize(made.size());
+      Transpose(made.data(), rows, cols, size, slice.bytes.data());
+      slice.index = index;
     }
-    std::memcpy(out, slice->bytes.data() + within * rows * size, static_cast<size_t>(rows * size));
-    if (within == cols - 1) *slice = Slice();
+    std::memcpy(out, slice.bytes.data() + within * rows * size, static_cast<size_t>(rows * size));
+    if (within == cols - 1) slice = Slice();
   };
   return result;
 }
