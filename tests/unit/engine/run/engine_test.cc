@@ -127,6 +127,36 @@ TEST_CASE("the engine's greedy answer is that of transformers, alone and eight a
   }
 }
 
+TEST_CASE("what a token keeps is said and what is planned for is all there is") {
+  const struct {
+    const char* name;
+    int64_t bytes_per_token;  // in fp16
+  } rows[] = {
+      {"llama", 2 * 2 * (16 + 16) * 2},  // layers × kv heads × (key + value)
+      {"qwen3", 2 * 2 * (32 + 32) * 2},
+      {"deepseek2", 3 * (32 + 16) * 2},  // layers × (latent + rotated key)
+  };
+  const std::vector<std::string> names = RunnableTinyNames();
+  for (const auto& row : rows) {
+    if (std::ranges::find(names, row.name) == names.end()) continue;
+    CAPTURE(row.name);
+    const SynthSpec spec = *TinySpec(row.name);
+    for (const bool f32 : {false, true}) {
+      constexpr int64_t kTokens = 160;
+      const int64_t bytes = row.bytes_per_token * (f32 ? 2 : 1);
+      const auto engine =
+          OpenTiny({.kv_bytes = bytes * kTokens, .kv_type = f32 ? "f32" : "f16"}, spec);
+      CHECK(engine->info().kv_bytes_per_token == bytes);
+      CHECK(engine->Stats().kv_blocks_total * engine->Stats().block_tokens == kTokens);
+      // What does not fit into it is told so.
+      const auto refused = engine->Submit(Request("long", TinyPrompt(1, kTokens + 1, 128), 1),
+                                          std::make_shared<Collector>());
+      CHECK(refused.code() == absl::StatusCode::kOutOfRange);
+      CHECK(std::string(refused.message()).find(std::to_string(kTokens)) != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("events come in order and the end comes once") {
   const auto engine = OpenTiny({.step_token_budget = 16});
   GenerateRequest request = Request("a", TinyPrompt(1, 40, 128), 5);
