@@ -219,6 +219,7 @@ struct Heads {
   int32_t window = 0;
   bool sinks = false;
   bool alibi = false;
+  bool latent = false;  // values lie in keys
 };
 
 // The rows of sequences of the given lengths, computed in steps of `chunk` tokens each.
@@ -229,6 +230,7 @@ std::vector<float> RunAttention(Kernels& kernels, const Heads& h, KvType type,
   layout.head_dim = h.head_dim;
   layout.value_dim = h.value_dim;
   layout.type = type;
+  layout.values_in_keys = h.latent;
   const int64_t q_width = int64_t{h.heads} * h.head_dim;
   const int64_t k_width = int64_t{h.kv_heads} * h.head_dim;
   const int64_t v_width = int64_t{h.kv_heads} * h.value_dim;
@@ -272,7 +274,8 @@ std::vector<float> RunAttention(Kernels& kernels, const Heads& h, KvType type,
     for (float& slope : slopes) slope = std::abs(slope);
     OnDevice<float> device_slopes(kernels, std::span<const float>(slopes));
     kernels.BeginStep(spans);
-    kernels.StoreKv(layout, kv.data(), device_k.data(), k_width, device_v.data(), v_width);
+    kernels.StoreKv(layout, kv.data(), device_k.data(), k_width,
+                    h.latent ? nullptr : device_v.data(), v_width);
     kernels.Attention({.layout = layout,
                        .kv = kv.data(),
                        .num_heads = h.heads,
@@ -303,10 +306,13 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       {.heads = 4, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .window = 20},
       {.heads = 4, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = 140, .sinks = true},
       {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .alibi = true}};
+  shapes.push_back({.heads = 20, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .latent = true});
   if (!quick) {
     shapes.push_back({32, 4, 128, 128});
     shapes.push_back({32, 8, 64, 64});
     shapes.push_back({4, 2, 256, 256});
+    shapes.push_back(
+        {.heads = 16, .kv_heads = 1, .head_dim = 576, .value_dim = 512, .latent = true});
     shapes.push_back({.heads = 64,
                       .kv_heads = 8,
                       .head_dim = 64,
@@ -321,7 +327,8 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       const std::string what = Sizes({h.heads, h.kv_heads, h.head_dim, h.value_dim}) +
                                (type == KvType::kF16 ? " f16" : " f32") +
                                (h.window > 0 ? " window " + std::to_string(h.window) : "") +
-                               (h.sinks ? " sinks" : "") + (h.alibi ? " alibi" : "");
+                               (h.sinks ? " sinks" : "") + (h.alibi ? " alibi" : "") +
+                               (h.latent ? " latent" : "");
       const std::vector<float> whole = RunAttention(device, h, type, lengths, longest);
       report.Compare("attention", what, whole, RunAttention(cpu, h, type, lengths, longest), 2e-5);
       for (const int32_t chunk : {1, 64}) {
@@ -442,6 +449,30 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
       return y.Read();
     });
   }
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0}) {
+    for (const int64_t rows : {1, 3, 40}) {
+      const std::string what = std::string(NameOf(type)) + ", rows " + std::to_string(rows);
+      check("matmul_heads", what, 1e-5, [=](Kernels& kernels) {
+        const int64_t heads = 5, in = 64, x_head = 80, out = 37, y_head = 41;
+        const Weight weight(*FindFormat(type), {heads, out, in}, 89);
+        const auto packed = kernels.Pack(weight.view);
+        if (!packed.ok()) return std::vector<float>();
+        OnDevice<float> x(kernels,
+                          std::span<const float>(Random(90).Floats(rows * heads * x_head)));
+        OnDevice<float> y(kernels,
+                          std::span<const float>(Random(91).Floats(rows * heads * y_head)));
+        kernels.MatmulHeads(*packed, x.data(), heads * x_head, x_head, rows, y.data(),
+                            heads * y_head, y_head);
+        return y.Read();
+      });
+    }
+  }
+  check("copy_rows", "5 of 20 of 300", 0, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
+    OnDevice<float> y(kernels, std::span<const float>(Random(78).Floats(5 * 30)));
+    kernels.CopyRows(x.data() + 7, 300, 5, 20, y.data() + 3, 30);
+    return y.Read();
+  });
   check("layer_norm", "7 rows of 300", 1e-5, [](Kernels& kernels) {
     OnDevice<float> x(kernels, std::span<const float>(Random(78).Floats(7 * 300, 3)));
     OnDevice<float> weight(kernels, std::span<const float>(Random(79).Floats(300)));

@@ -188,7 +188,8 @@ class Kernels {
     Matmul(std::span<const MatmulOutput>(outputs.begin(), outputs.size()), x, x_stride, rows);
   }
   // A stack of one matrix per head: y[row][head] = W[head] · x[row][head]. Heads of a row are
-  // `x_head` and `y_head` floats apart, rows `x_stride` and `y_stride`; y does not overlap x.
+  // `x_head` and `y_head` floats apart, rows `x_stride` and `y_stride` (devices may want
+  // that to be all heads of a row and no more); y does not overlap x.
   virtual void MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride,
                            int64_t x_head, int64_t rows, float* y, int64_t y_stride,
                            int64_t y_head) = 0;

@@ -20,7 +20,11 @@ constexpr int kStrip = 64;
 constexpr int kSplit = kAttentionSplit;
 constexpr int kTileRows = 16;  // query rows of a block: tokens × heads of the group
 constexpr int kThreads = 256;
+// Elements of a query, and value elements that a thread adds up: of plain heads, and of a latent.
 constexpr int kHeadMax = CONCLAVE_CUDA_HEAD_DIM_MAX;
+constexpr int kLatentMax = CONCLAVE_CUDA_LATENT_KEY_MAX;
+constexpr int kSums = CONCLAVE_CUDA_HEAD_DIM_MAX / 128;
+constexpr int kLatentSums = CONCLAVE_CUDA_LATENT_MAX / 128;
 // A split's sums wait in scratch between two launches; more than this is not worth it.
 constexpr int64_t kPartialBytesMax = int64_t{256} << 20;
 
@@ -34,6 +38,7 @@ struct Tiles {
   int value_dim;
   int value_pitch;
   int num_kv_heads;
+  bool latent;  // values are the first elements of keys
 };
 
 Tiles TilesOf(const ConclaveCudaKv& kv) {
@@ -42,7 +47,8 @@ Tiles TilesOf(const ConclaveCudaKv& kv) {
   t.kv = static_cast<const uint8_t*>(kv.kv);
   t.value_pitch = (kv.value_dim + 15) / 16 * 16;
   t.values_offset = int64_t{kv.head_dim} * kBlockTokens * element;
-  t.head_bytes = t.values_offset + int64_t{t.value_pitch} * kBlockTokens * element;
+  t.latent = kv.values_in_keys != 0;
+  t.head_bytes = t.values_offset + (t.latent ? 0 : int64_t{t.value_pitch} * kBlockTokens * element);
   t.block_bytes = t.head_bytes * kv.num_kv_heads;
   t.head_dim = kv.head_dim;
   t.value_dim = kv.value_dim;
@@ -75,11 +81,12 @@ __global__ void Store(Tiles t, uint8_t* kv, const int32_t* slots, const float* k
   const int place = slot % kBlockTokens;
   uint8_t* const keys = kv + slot / kBlockTokens * t.block_bytes + head * t.head_bytes;
   const float* const key = k + row * k_stride + static_cast<int64_t>(head) * t.head_dim;
-  const float* const value = v + row * v_stride + static_cast<int64_t>(head) * t.value_dim;
   const int step = static_cast<int>(blockDim.x);
   for (int d = static_cast<int>(threadIdx.x); d < t.head_dim; d += step) {
     StoreElement<kHalf>(keys, d * kBlockTokens + place, key[d]);
   }
+  if (t.latent) return;
+  const float* const value = v + row * v_stride + static_cast<int64_t>(head) * t.value_dim;
   for (int d = static_cast<int>(threadIdx.x); d < t.value_dim; d += step) {
     StoreElement<kHalf>(keys + t.values_offset, place * t.value_pitch + d, value[d]);
   }
@@ -149,10 +156,11 @@ __device__ inline float Merged(const Merge& m, float old_sum, float new_sum) {
 }
 
 // Threads: scores are made by token (thread % 64) and every fourth row; sums by value element
-// (thread % 128, and + 128) and every second row.
-template <bool kHalf, bool kSplitKv>
+// (thread % 128, + 128, …) and every second row.
+template <bool kHalf, bool kSplitKv, bool kLatent>
 __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
-  __shared__ __align__(16) float q[kTileRows][kHeadMax];
+  constexpr int kElements = kLatent ? kLatentSums : kSums;
+  __shared__ __align__(16) float q[kTileRows][kLatent ? kLatentMax : kHeadMax];
   __shared__ float weights[kTileRows][kStrip];
   __shared__ float shrink[kTileRows];
   __shared__ float split_max[kTileRows];
@@ -182,20 +190,22 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
   // Rows thread / 128 + 2·i, elements thread % 128 + 128·e.
   const int sum_row = thread / 128;
   const int element = thread % 128;
-  float total[8][2];
+  float total[8][kElements];
   float total_max[8];
   float total_weight[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    total[i][0] = total[i][1] = 0.0f;
+    for (int e = 0; e < kElements; ++e) total[i][e] = 0.0f;
     total_max[i] = -INFINITY;
     total_weight[i] = 0.0f;
   }
 
   for (int split = first_split; split < last_split; ++split) {
-    float sum[8][2];
+    float sum[8][kElements];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) sum[i][0] = sum[i][1] = 0.0f;
+    for (int i = 0; i < 8; ++i) {
+      for (int e = 0; e < kElements; ++e) sum[i][e] = 0.0f;
+    }
     if (thread < kTileRows) {
       split_max[thread] = -INFINITY;
       split_weight[thread] = 0.0f;
@@ -276,23 +286,26 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
       for (int i = 0; i < 8; ++i) {
         const int row = sum_row + 2 * i;
         if (row >= rows) break;
-        sum[i][0] *= shrink[row];
-        sum[i][1] *= shrink[row];
+        for (int e = 0; e < kElements; ++e) sum[i][e] *= shrink[row];
       }
       for (int u = 0; u < tokens; ++u) {
         const int token = first + u;
-        const uint8_t* const values =
-            head_memory + blocks[token / kBlockTokens] * a.t.block_bytes + a.t.values_offset;
-        const int at = token % kBlockTokens * a.t.value_pitch + element;
-        const float v0 = element < value_dim ? ElementAt<kHalf>(values, at) : 0.0f;
-        const float v1 = element + 128 < value_dim ? ElementAt<kHalf>(values, at + 128) : 0.0f;
+        const uint8_t* const keys = head_memory + blocks[token / kBlockTokens] * a.t.block_bytes;
+        float value[kElements];
+        for (int e = 0; e < kElements; ++e) {
+          const int d = element + 128 * e;
+          value[e] = 0.0f;
+          if (d >= value_dim) continue;
+          value[e] = kLatent ? ElementAt<kHalf>(keys, d * kBlockTokens + token % kBlockTokens)
+                             : ElementAt<kHalf>(keys + a.t.values_offset,
+                                                token % kBlockTokens * a.t.value_pitch + d);
+        }
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           const int row = sum_row + 2 * i;
           if (row >= rows) break;
           const float w = weights[row][u];
-          sum[i][0] = fmaf(v0, w, sum[i][0]);
-          sum[i][1] = fmaf(v1, w, sum[i][1]);
+          for (int e = 0; e < kElements; ++e) sum[i][e] = fmaf(value[e], w, sum[i][e]);
         }
       }
     }
@@ -303,16 +316,16 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
       if (row >= rows) break;
       if (kSplitKv) {
         float* const to = PartialAt(a, static_cast<int>(blockIdx.x), kv_head, split, row);
-        if (element < value_dim) to[element] = sum[i][0];
-        if (element + 128 < value_dim) to[element + 128] = sum[i][1];
+        for (int e = 0; e < kElements; ++e) {
+          if (element + 128 * e < value_dim) to[element + 128 * e] = sum[i][e];
+        }
         if (element == 0) {
           to[value_dim] = split_max[row];
           to[value_dim + 1] = split_weight[row];
         }
       } else {
         const Merge m = MergeMaxima(total_max[i], split_max[row]);
-        total[i][0] = Merged(m, total[i][0], sum[i][0]);
-        total[i][1] = Merged(m, total[i][1], sum[i][1]);
+        for (int e = 0; e < kElements; ++e) total[i][e] = Merged(m, total[i][e], sum[i][e]);
         total_weight[i] = Merged(m, total_weight[i], split_weight[row]);
         total_max[i] = m.max;
       }
@@ -329,8 +342,9 @@ __global__ void __launch_bounds__(kThreads) Attend(AttendArgs a) {
       float weight = total_weight[i];
       const float factor = WithSink(a, at.head, total_max[i], weight);
       const float inverse = factor / weight;
-      if (element < value_dim) to[element] = total[i][0] * inverse;
-      if (element + 128 < value_dim) to[element + 128] = total[i][1] * inverse;
+      for (int e = 0; e < kElements; ++e) {
+        if (element + 128 * e < value_dim) to[element + 128 * e] = total[i][e] * inverse;
+      }
     }
   }
 }
@@ -379,7 +393,7 @@ void PlanTiles(ConclaveCudaContext* c, int32_t group) {
   c->attention_group = group;
 }
 
-template <bool kHalf>
+template <bool kHalf, bool kLatent>
 void LaunchAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const auto tiles = static_cast<unsigned>(c->num_attention_tiles);
   const auto kv_heads = static_cast<unsigned>(a.t.num_kv_heads);
@@ -390,11 +404,11 @@ void LaunchAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   if (splits > 1 && few && partial_floats * 4 <= kPartialBytesMax) {
     a.splits = static_cast<int>(splits);
     a.partial = ScratchOf<float>(c, kAttentionPartial, partial_floats);
-    Launch(c, "attention", Attend<kHalf, true>,
+    Launch(c, "attention", Attend<kHalf, true, kLatent>,
            dim3(tiles, kv_heads, static_cast<unsigned>(splits)), kThreads, a);
     Launch(c, "attention", MergeSplits, dim3(tiles, kv_heads, kTileRows), 128u, a);
   } else {
-    Launch(c, "attention", Attend<kHalf, false>, dim3(tiles, kv_heads), kThreads, a);
+    Launch(c, "attention", Attend<kHalf, false, kLatent>, dim3(tiles, kv_heads), kThreads, a);
   }
 }
 
@@ -431,9 +445,10 @@ void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv,
   for (const ConclaveCudaSpan& span : c->host_spans) {
     longest = std::max<int64_t>(longest, span.position + span.rows);
   }
-  if (kv->half != 0) {
-    LaunchAttention<true>(c, a, longest);
-  } else {
-    LaunchAttention<false>(c, a, longest);
+  if (a.t.latent) {
+    return kv->half != 0 ? LaunchAttention<true, true>(c, a, longest)
+                         : LaunchAttention<false, true>(c, a, longest);
   }
+  return kv->half != 0 ? LaunchAttention<true, false>(c, a, longest)
+                       : LaunchAttention<false, false>(c, a, longest);
 }

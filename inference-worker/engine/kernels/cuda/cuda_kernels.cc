@@ -33,7 +33,8 @@ ConclaveCudaKv KvOf(const KvLayout& layout, const void* kv) {
           .num_kv_heads = layout.num_kv_heads,
           .head_dim = layout.head_dim,
           .value_dim = layout.value_dim,
-          .half = layout.type == KvType::kF16 ? 1 : 0};
+          .half = layout.type == KvType::kF16 ? 1 : 0,
+          .values_in_keys = layout.values_in_keys ? 1 : 0};
 }
 
 }  // namespace
@@ -105,6 +106,15 @@ absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
 }
 
 absl::Status CudaKernels::CheckAttention(const KvLayout& layout, int32_t) const {
+  if (layout.values_in_keys) {
+    if (layout.head_dim <= CONCLAVE_CUDA_LATENT_KEY_MAX &&
+        layout.value_dim <= CONCLAVE_CUDA_LATENT_MAX) {
+      return absl::OkStatus();
+    }
+    return base::Unimplemented("latent attention on CUDA: latents of " +
+                               std::to_string(layout.value_dim) + " elements, at most " +
+                               std::to_string(CONCLAVE_CUDA_LATENT_MAX));
+  }
   const int32_t widest = std::max(layout.head_dim, layout.value_dim);
   if (widest <= CONCLAVE_CUDA_HEAD_DIM_MAX) return absl::OkStatus();
   return base::Unimplemented("attention on CUDA: heads of " + std::to_string(widest) +
@@ -123,6 +133,20 @@ void CudaKernels::Matmul(std::span<const MatmulOutput> outputs, const float* x, 
                         .y_stride = output.y_stride});
   }
   api_.matmul(context_, outputs_.data(), static_cast<int32_t>(outputs_.size()), x, x_stride, rows);
+}
+
+void CudaKernels::MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride,
+                              int64_t x_head, int64_t rows, float* y, int64_t y_stride,
+                              int64_t y_head) {
+  if (rows <= 0) return;
+  CHECK(x_stride == weight.num_matrices() * x_head && y_stride == weight.num_matrices() * y_head);
+  const ConclaveCudaMatrix matrix = MatrixOf(weight);
+  api_.matmul_heads(context_, &matrix, x, x_head, rows, y, y_head);
+}
+
+void CudaKernels::CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                           int64_t y_stride) {
+  if (rows > 0) api_.copy_rows(context_, x, x_stride, rows, n, y, y_stride);
 }
 
 void CudaKernels::Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows,
@@ -282,13 +306,6 @@ absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
   return view;
 }
 
-void CudaKernels::MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*,
-                              int64_t, int64_t) {
-  unimplemented_ = "MatmulHeads";
-}
-void CudaKernels::CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) {
-  unimplemented_ = "CopyRows";
-}
 void CudaKernels::Softmax(float*, int64_t, int64_t, int64_t) { unimplemented_ = "Softmax"; }
 void CudaKernels::DenseAttention(const DenseAttentionArgs&) { unimplemented_ = "DenseAttention"; }
 void CudaKernels::ExpandedAttention(const ExpandedAttentionArgs&, int32_t) {

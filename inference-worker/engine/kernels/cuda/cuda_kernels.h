@@ -49,12 +49,13 @@ class CudaKernels final : public Kernels {
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
-  bool Has(Feature feature) const override {
-    return feature != Feature::kLatentAttention && feature != Feature::kExpandedAttention;
-  }
+  bool Has(Feature feature) const override { return feature != Feature::kExpandedAttention; }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
+  // Rows of x and of y have no gaps between them.
+  void MatmulHeads(const PackedMatrix& weight, const float* x, int64_t x_stride, int64_t x_head,
+                   int64_t rows, float* y, int64_t y_stride, int64_t y_head) override;
   void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows, float* y,
            int64_t y_stride) override;
   void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
@@ -77,6 +78,8 @@ class CudaKernels final : public Kernels {
   void StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride, const float* v,
                int64_t v_stride) override;
   void Attention(const AttentionArgs& args) override;
+  void CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                int64_t y_stride) override;
   void EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
                  int64_t out_stride) override;
   void GatherRows(const float* x, int64_t x_stride, std::span<const int32_t> rows, int64_t n,
@@ -87,9 +90,6 @@ class CudaKernels final : public Kernels {
 
   // What is behind a Feature, and what only encoders ask for. The first call makes the device fail
   // with UNIMPLEMENTED.
-  void MatmulHeads(const PackedMatrix&, const float*, int64_t, int64_t, int64_t, float*, int64_t,
-                   int64_t) override;
-  void CopyRows(const float*, int64_t, int64_t, int64_t, float*, int64_t) override;
   void Softmax(float*, int64_t, int64_t, int64_t) override;
   void DenseAttention(const DenseAttentionArgs&) override;
   void ExpandedAttention(const ExpandedAttentionArgs&, int32_t) override;

@@ -48,7 +48,7 @@ __global__ void MultiplyFloatVectors(MatrixLaunch launch, bool aligned) {
   const int chunks = (in + kChunk - 1) / kChunk;
   const float* x[kCols];
   for (int c = 0; c < kCols; ++c) {
-    x[c] = launch.x + RowOf(launch, tile.first + min(c, tile.count - 1)) * launch.x_stride;
+    x[c] = launch.x + RowOf(launch, tile, min(c, tile.count - 1)) * launch.x_stride;
   }
 
   float total = 0.0f;
@@ -87,7 +87,7 @@ __global__ void MultiplyFloatVectors(MatrixLaunch launch, bool aligned) {
   if (strand < tile.count && output < run.out) {
     if (run.bias != nullptr)
       total += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
-    run.y[static_cast<int64_t>(tile.first + strand) * run.y_stride + output] = total;
+    run.y[ResultOf(launch, tile, strand) * run.y_stride + output] = total;
   }
 }
 
@@ -107,8 +107,7 @@ void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePl
   // A tile of many rows is walked in eights: the plan of a list must be one for vectors.
   MatrixLaunch eights = launch;
   eights.width = launch.tiles == nullptr && launch.width > 8 ? 8 : launch.width;
-  const unsigned tiles = plan.tiles != nullptr ? static_cast<unsigned>(plan.max_tiles)
-                                               : CeilDiv(plan.rows, eights.width);
+  const unsigned tiles = TilesOf(plan, eights.width);
   switch (eights.width) {
     case 1:
       return LaunchVectors<kKind, 1>(c, eights, tiles);

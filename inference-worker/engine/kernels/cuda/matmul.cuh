@@ -32,6 +32,7 @@ struct TilePlan {
   const int32_t* row_of_slot = nullptr;  // where a slot's activations are; none = at its own index
   int32_t max_tiles = 0;
   int32_t rows = 0;   // without a list
+  int32_t heads = 0;  // a stack of one matrix per head: activations and results are [row][head]
   int32_t width = 0;  // slots of a tile at most
   bool many = false;  // the kernels for many rows
 };
@@ -46,6 +47,7 @@ struct MatrixLaunch {
   const int32_t* num_tiles;
   const int32_t* row_of_slot;
   int32_t rows;
+  int32_t heads;
   int32_t width;
   // Quantised kinds:
   const int8_t* q;
@@ -75,6 +77,12 @@ void MultiplyFloats(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
 // Plain rows; kernels by how many there are.
 TilePlan PlanRows(int64_t rows);
 
+// Tiles of a plan, at `width` slots each.
+inline unsigned TilesOf(const TilePlan& plan, int width) {
+  if (plan.tiles != nullptr) return static_cast<unsigned>(plan.max_tiles);
+  return CeilDiv(plan.rows, width) * static_cast<unsigned>(plan.heads > 0 ? plan.heads : 1);
+}
+
 // Blocks of a launch along x, `panels` panels of 16 outputs each.
 inline unsigned PanelBlocks(const MatrixLaunch& launch, int panels) {
   unsigned blocks = 0;
@@ -89,8 +97,9 @@ struct Tile {
 };
 __device__ inline Tile TileAt(const MatrixLaunch& launch, int index) {
   if (launch.tiles == nullptr) {
-    const int first = index * launch.width;
-    return {0, first, min(launch.width, launch.rows - first)};
+    const int each = (launch.rows + launch.width - 1) / launch.width;
+    const int first = index % each * launch.width;
+    return {index / each, first, min(launch.width, launch.rows - first)};
   }
   if (index >= *launch.num_tiles) return {0, 0, 0};
   const int4 tile = launch.tiles[index];
@@ -112,6 +121,13 @@ __device__ inline Place PlaceOf(const MatrixLaunch& launch, int block, int panel
   return {run, block * panels, (launch.runs[run].out + 15) / 16};
 }
 
-__device__ inline int RowOf(const MatrixLaunch& launch, int slot) {
+// Where the i-th slot of a tile has its activations, and its result.
+__device__ inline int RowOf(const MatrixLaunch& launch, const Tile& tile, int i) {
+  const int slot = tile.first + i;
+  if (launch.heads > 0) return slot * launch.heads + tile.matrix;
   return launch.row_of_slot == nullptr ? slot : launch.row_of_slot[slot];
+}
+__device__ inline int64_t ResultOf(const MatrixLaunch& launch, const Tile& tile, int i) {
+  const int slot = tile.first + i;
+  return launch.heads > 0 ? int64_t{slot} * launch.heads + tile.matrix : slot;
 }

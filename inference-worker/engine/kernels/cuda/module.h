@@ -81,7 +81,8 @@ struct ConclaveCudaKv {
   int32_t num_kv_heads;
   int32_t head_dim;
   int32_t value_dim;
-  int32_t half;  // fp16 storage, else fp32
+  int32_t half;            // fp16 storage, else fp32
+  int32_t values_in_keys;  // KvLayout's
 };
 // One sequence's rows; its block numbers begin at first_block of the step's list.
 struct ConclaveCudaSpan {
@@ -113,6 +114,9 @@ struct ConclaveCudaApi {
 
   void (*matmul)(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
                  const float* x, int64_t x_stride, int64_t rows);
+  // [row][head] of x and y without gaps between rows; heads x_head and y_head floats apart.
+  void (*matmul_heads)(ConclaveCudaContext*, const ConclaveCudaMatrix* weight, const float* x,
+                       int64_t x_head, int64_t rows, float* y, int64_t y_head);
   void (*ffn)(ConclaveCudaContext*, const ConclaveCudaFfn*, const float* x, int64_t x_stride,
               int64_t rows, float* y, int64_t y_stride);
   void (*moe)(ConclaveCudaContext*, const ConclaveCudaFfn*, const ConclaveCudaRouting*,
@@ -125,6 +129,8 @@ struct ConclaveCudaApi {
   void (*scale)(ConclaveCudaContext*, float factor, int64_t n, float* x);
   void (*add_gated)(ConclaveCudaContext*, const float* x, const float* gate, int64_t rows,
                     int64_t n, float* y);
+  void (*copy_rows)(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                    float* y, int64_t y_stride);
   void (*add)(ConclaveCudaContext*, const float* x, int64_t n, float* y);
   // y = act(gate), times up where that is given.
   void (*activate)(ConclaveCudaContext*, int32_t activation, const float* gate, const float* up,
@@ -153,10 +159,12 @@ struct ConclaveCudaApi {
 
 // Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
 // RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 3
+#define CONCLAVE_CUDA_API_VERSION 4
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256
+#define CONCLAVE_CUDA_LATENT_KEY_MAX 576
+#define CONCLAVE_CUDA_LATENT_MAX 512
 #define CONCLAVE_CUDA_EXPERTS_MAX 1024
 #define CONCLAVE_CUDA_TOP_K_MAX 64
 #define CONCLAVE_CUDA_GROUPS_MAX 64

@@ -291,6 +291,7 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
     launch.num_tiles = plan.num_tiles;
     launch.row_of_slot = plan.row_of_slot;
     launch.rows = plan.rows;
+    launch.heads = plan.heads;
     launch.width = plan.width;
     launch.q = activations.q;
     launch.meta = activations.meta;
@@ -320,6 +321,16 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
     MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations,
                 PlanRows(rows));
   }
+}
+
+void MatmulHeadsOp(ConclaveCudaContext* c, const ConclaveCudaMatrix* weight, const float* x,
+                   int64_t x_head, int64_t rows, float* y, int64_t y_head) {
+  const int64_t heads = weight->matrices;
+  TilePlan plan = PlanRows(rows);
+  plan.heads = static_cast<int32_t>(heads);
+  const Activations activations = Prepare(c, Int8(*weight), x, x_head, rows * heads, weight->in);
+  const ConclaveCudaOutput output = {*weight, nullptr, y, y_head};
+  MultiplyAll(c, &output, 1, activations, plan);
 }
 
 void FfnOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const float* x, int64_t x_stride,

@@ -7,6 +7,8 @@
 
 void MatmulOp(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
               const float* x, int64_t x_stride, int64_t rows);
+void MatmulHeadsOp(ConclaveCudaContext*, const ConclaveCudaMatrix* weight, const float* x,
+                   int64_t x_head, int64_t rows, float* y, int64_t y_head);
 void FfnOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const float* x, int64_t x_stride,
            int64_t rows, float* y, int64_t y_stride);
 void MoeOp(ConclaveCudaContext*, const ConclaveCudaFfn*, const ConclaveCudaRouting*, const float* x,

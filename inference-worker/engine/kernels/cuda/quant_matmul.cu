@@ -187,7 +187,7 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
   const int groups = launch.in / 32;
   const int chunks = (groups + kChunkGroups - 1) / kChunkGroups;
   int row[kCols];
-  for (int c = 0; c < kCols; ++c) row[c] = RowOf(launch, tile.first + min(c, tile.count - 1));
+  for (int c = 0; c < kCols; ++c) row[c] = RowOf(launch, tile, min(c, tile.count - 1));
 
   float total = 0.0f;  // of column thread / 16, output thread % 16
   for (int base = 0; base < chunks; base += strands) {
@@ -225,7 +225,7 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
   if (strand < tile.count && output < run.out) {
     if (run.bias != nullptr)
       total += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
-    run.y[static_cast<int64_t>(tile.first + strand) * run.y_stride + output] = total;
+    run.y[ResultOf(launch, tile, strand) * run.y_stride + output] = total;
   }
 }
 
@@ -346,7 +346,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
                     launch.panel_bytes;
   }
   for (int t = thread; t < kRows; t += 128) {
-    rows[t] = RowOf(launch, tile.first + min(t, tile.count - 1));
+    rows[t] = RowOf(launch, tile, min(t, tile.count - 1));
   }
 
   float total[kWarpPanels][kTiles][4];
@@ -444,7 +444,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
         float value = total[p][t][i];
         if (run.bias != nullptr)
           value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
-        run.y[static_cast<int64_t>(tile.first + slot) * run.y_stride + output] = value;
+        run.y[ResultOf(launch, tile, slot) * run.y_stride + output] = value;
       }
     }
   }
@@ -464,8 +464,7 @@ void LaunchVectors(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned 
 
 template <PanelKind kKind>
 void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePlan& plan) {
-  const unsigned tiles = plan.tiles != nullptr ? static_cast<unsigned>(plan.max_tiles)
-                                               : CeilDiv(plan.rows, plan.width);
+  const unsigned tiles = TilesOf(plan, plan.width);
   if (plan.many) {
     const dim3 grid(PanelBlocks(launch, kBlockPanels), tiles);
     if (plan.width == 64) {

@@ -76,6 +76,12 @@ __global__ void LayerNorm(const float* x, int64_t x_stride, int n, const float* 
   }
 }
 
+__global__ void CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
+                         int64_t y_stride) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < rows * n) y[i / n * y_stride + i % n] = x[i / n * x_stride + i % n];
+}
+
 __global__ void Scale(float factor, int64_t n, float* x) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < n) x[i] *= factor;
@@ -231,6 +237,12 @@ void LayerNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64
                  const float* weight, const float* bias, float eps, float* y, int64_t y_stride) {
   Launch(c, "layer norm", LayerNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x,
          x_stride, static_cast<int>(n), weight, bias, eps, y, y_stride);
+}
+
+void CopyRowsOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                float* y, int64_t y_stride) {
+  Launch(c, "copying rows", CopyRows, dim3(CeilDiv(rows * n, kThreads)), kThreads, x, x_stride,
+         rows, n, y, y_stride);
 }
 
 void ScaleOp(ConclaveCudaContext* c, float factor, int64_t n, float* x) {

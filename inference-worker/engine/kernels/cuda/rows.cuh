@@ -22,6 +22,8 @@ void LayerNormOp(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t
 void ScaleOp(ConclaveCudaContext*, float factor, int64_t n, float* x);
 void AddGatedOp(ConclaveCudaContext*, const float* x, const float* gate, int64_t rows, int64_t n,
                 float* y);
+void CopyRowsOp(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
+                float* y, int64_t y_stride);
 void AddOp(ConclaveCudaContext*, const float* x, int64_t n, float* y);
 void ActivateOp(ConclaveCudaContext*, int32_t activation, const float* gate, const float* up,
                 int64_t n, float* y);
