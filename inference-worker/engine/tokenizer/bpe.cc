@@ -35,6 +35,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeBpeTokenizer(TokenizerSpec spec) 
   pipeline.model_name = "gpt2";
   ASSIGN_OR_RETURN(pipeline.vocabulary, Vocabulary::Make(&spec));
   for (const CutStage stage : family->stages) pipeline.cuts.push_back(MakeStageCut(stage));
+  for (const std::string_view expression : family->expressions) {
+    if (const CutStage stage = FindCutStage(expression)) {
+      pipeline.cuts.push_back(MakeStageCut(stage));
+      continue;
+    }
+    ASSIGN_OR_RETURN(Regex pattern, Regex::Compile(expression));
+    pipeline.cuts.push_back(MakeRegexCut(std::move(pattern), MatchBehavior::kIsolated, false));
+  }
   BpeOptions options{.byte_level = true,
                      .unknown = pipeline.vocabulary->unknown(),
                      .ignore_merges = spec.ignore_merges || family->ignores_merges,

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "engine/tokenizer/pretokenize_rules.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine {
@@ -376,44 +377,73 @@ constexpr Stage kDeepseek3Stages[] = {SplitBy<ThreeNumbers>, SplitBy<Deepseek3Cj
                                       SplitBy<Deepseek3Word>};
 
 constexpr CutFamily kFamilies[] = {
-    {"default", kDefaultStages},
-    {"gpt-2", kGpt2Stages},
-    {"phi-2", kGpt2Stages},
-    {"olmo", kGpt2Stages},
-    {"mpt", kGpt2Stages},
-    {"jina-v2-code", kGpt2Stages},
-    {"jina-v2-de", kGpt2Stages},
-    {"jina-v2-es", kGpt2Stages},
-    {"roberta-bpe", kGpt2Stages},
-    {"dbrx", kLlama3Stages},
-    {"smaug-bpe", kLlama3Stages},
-    {"llama-bpe", kLlama3Stages, true, true},
-    {"llama3", kLlama3Stages, true, true},
-    {"llama-v3", kLlama3Stages, true, true},
-    {"falcon3", kLlama3Stages, true, true},
-    {"falcon-h1", kLlama3Stages, true, true},
-    {"pixtral", kLlama3Stages, true, true},
-    {"lfm2", kLlama3Stages, true, true},
-    {"qwen2", kQwen2Stages},
-    {"deepseek-r1-qwen", kQwen2Stages},
-    {"megrez", kQwen2Stages},
-    {"stablelm2", kQwen2Stages},
-    {"chatglm-bpe", kLlama3Stages},
-    {"glm4", kLlama3Stages},
-    {"gpt-4o", kGpt4oStages},
-    {"o200k", kGpt4oStages},
-    {"llama4", kGpt4oStages},
-    {"tekken", kTekkenStages, true, true},
-    {"kimi-k2", kKimiStages},
-    {"starcoder", kSingleDigitStages},
-    {"refact", kSingleDigitStages},
-    {"command-r", kSingleDigitStages},
-    {"smollm", kSingleDigitStages},
-    {"exaone", kSingleDigitStages},
-    {"falcon", kFalconStages},
-    {"deepseek-llm", kDeepseekLlmStages},
-    {"deepseek-coder", kDeepseekCoderStages},
-    {"deepseek-v3", kDeepseek3Stages},
+    {.name = "default", .stages = kDefaultStages},
+    {.name = "gpt-2", .stages = kGpt2Stages},
+    {.name = "phi-2", .stages = kGpt2Stages},
+    {.name = "olmo", .stages = kGpt2Stages},
+    {.name = "mpt", .stages = kGpt2Stages},
+    {.name = "jais", .stages = kGpt2Stages},
+    {.name = "jina-es", .stages = kGpt2Stages},
+    {.name = "jina-de", .stages = kGpt2Stages},
+    {.name = "jina-v1-en", .stages = kGpt2Stages},
+    {.name = "jina-v2-code", .stages = kGpt2Stages},
+    {.name = "jina-v2-de", .stages = kGpt2Stages},
+    {.name = "jina-v2-es", .stages = kGpt2Stages},
+    {.name = "roberta-bpe", .stages = kGpt2Stages},
+    {.name = "modern-bert", .stages = kGpt2Stages},
+    {.name = "gigachat", .stages = kGpt2Stages},
+    {.name = "a.x-4.0", .stages = kGpt2Stages},
+    {.name = "mellum", .stages = kGpt2Stages},
+    {.name = "exaone4", .stages = kGpt2Stages},
+    {.name = "trillion", .stages = kGpt2Stages},
+    {.name = "granite-docling", .stages = kGpt2Stages},
+    {.name = "dbrx", .stages = kLlama3Stages},
+    {.name = "smaug-bpe", .stages = kLlama3Stages},
+    {.name = "chatglm-bpe", .stages = kLlama3Stages},
+    {.name = "llama-bpe", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "llama3", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "llama-v3", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "falcon3", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "falcon-h1", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "pixtral", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "midm-2.0", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "lfm2", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "jina-v5-nano", .stages = kLlama3Stages, .adds_bos = true, .ignores_merges = true},
+    {.name = "glm4", .stages = kLlama3Stages, .ignores_merges = true},
+    {.name = "glm5", .stages = kLlama3Stages, .ignores_merges = true},
+    {.name = "qwen2", .stages = kQwen2Stages},
+    {.name = "deepseek-r1-qwen", .stages = kQwen2Stages},
+    {.name = "kormo", .stages = kQwen2Stages},
+    {.name = "f2llmv2", .stages = kQwen2Stages},
+    {.name = "megrez", .stages = kQwen2Stages},
+    {.name = "stablelm2", .stages = kQwen2Stages},
+    {.name = "hunyuan", .stages = kQwen2Stages},
+    {.name = "solar-open", .stages = kQwen2Stages},
+    {.name = "grok-2", .stages = kQwen2Stages},
+    {.name = "gpt-4o", .stages = kGpt4oStages},
+    {.name = "o200k", .stages = kGpt4oStages},
+    {.name = "llama4", .stages = kGpt4oStages},
+    {.name = "kanana2", .stages = kGpt4oStages},
+    {.name = "talkie", .stages = kGpt4oStages},
+    {.name = "minimax-m2", .stages = kGpt4oStages},
+    {.name = "granite-embed-multi-97m", .stages = kGpt4oStages, .ignores_merges = true},
+    {.name = "tekken", .stages = kTekkenStages, .adds_bos = true, .ignores_merges = true},
+    {.name = "starcoder", .stages = kSingleDigitStages},
+    {.name = "refact", .stages = kSingleDigitStages},
+    {.name = "command-r", .stages = kSingleDigitStages},
+    {.name = "smollm", .stages = kSingleDigitStages},
+    {.name = "codeshell", .stages = kSingleDigitStages},
+    {.name = "exaone", .stages = kSingleDigitStages},
+    {.name = "minerva-7b", .stages = kSingleDigitStages},
+    {.name = "mellum2", .stages = kSingleDigitStages},
+    {.name = "falcon", .stages = kFalconStages},
+    {.name = "deepseek-llm", .stages = kDeepseekLlmStages},
+    {.name = "deepseek-coder", .stages = kDeepseekCoderStages},
+    {.name = "deepseek-v3", .stages = kDeepseek3Stages},
+    {.name = "hunyuan-dense", .stages = kDeepseek3Stages},
+    {.name = "hy_v4", .stages = kDeepseek3Stages},
+    {.name = "joyai-llm", .stages = kDeepseek3Stages},
+    {.name = "kimi-k2", .stages = kKimiStages},
 };
 
 // Expressions of tokenizer.json files and the stages above that cut as they do.
@@ -454,6 +484,13 @@ absl::StatusOr<const CutFamily*> FindCutFamily(std::string_view name) {
   if (name.empty()) name = "default";
   for (const CutFamily& family : kFamilies) {
     if (family.name == name) return &family;
+  }
+  for (const CutFamily& family : ExpressionFamilies()) {
+    if (family.name == name) return &family;
+  }
+  if (const std::string_view why = RefusalOfFamily(name); !why.empty()) {
+    return base::Unimplemented("tokenizer.ggml.pre: \"" + std::string(name) +
+                               "\" is not supported: " + std::string(why));
   }
   return base::Unimplemented("tokenizer.ggml.pre: unknown pre-tokeniser \"" +
                              std::string(name.substr(0, 64)) + "\"");

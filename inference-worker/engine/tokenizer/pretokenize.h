@@ -23,11 +23,12 @@ using CutStage = void (*)(const ScannedText& text, size_t begin, size_t end,
 struct CutFamily {
   std::string_view name;  // tokenizer.ggml.pre
   std::span<const CutStage> stages;
+  std::span<const std::string_view> expressions;  // instead of stages, for regex.h
   bool adds_bos = false;        // models want BOS in front when their file does not say
   bool ignores_merges = false;  // a word that is a token of its own is taken whole
 };
 
-// By tokenizer.ggml.pre; "" is "default". UNIMPLEMENTED for names that are not in the table.
+// By tokenizer.ggml.pre; "" is "default". UNIMPLEMENTED for names that are not in the tables.
 absl::StatusOr<const CutFamily*> FindCutFamily(std::string_view name);
 
 // The stage that cuts as this regular expression does (matches isolated), or nullptr: the
