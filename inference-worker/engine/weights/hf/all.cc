@@ -7,13 +7,14 @@ namespace conclave::engine {
 
 extern const HfFamily kHfLlama, kHfMistral, kHfMixtral, kHfQwen2, kHfQwen2Moe, kHfQwen3,
     kHfQwen3Moe, kHfDeepseek2, kHfDeepseek3, kHfGptOss, kHfGlm4Moe, kHfMinimaxM2, kHfGemma3,
-    kHfBloom;
+    kHfBloom, kHfBert, kHfRoberta, kHfNomicBert;
 
 namespace {
 
 constexpr const HfFamily* kFamilies[] = {
-    &kHfLlama,     &kHfMistral,   &kHfMixtral, &kHfQwen2,   &kHfQwen2Moe,  &kHfQwen3,  &kHfQwen3Moe,
-    &kHfDeepseek2, &kHfDeepseek3, &kHfGptOss,  &kHfGlm4Moe, &kHfMinimaxM2, &kHfGemma3, &kHfBloom,
+    &kHfLlama,    &kHfMistral,   &kHfMixtral,   &kHfQwen2,   &kHfQwen2Moe,  &kHfQwen3,
+    &kHfQwen3Moe, &kHfDeepseek2, &kHfDeepseek3, &kHfGptOss,  &kHfGlm4Moe,   &kHfMinimaxM2,
+    &kHfGemma3,   &kHfBloom,     &kHfBert,      &kHfRoberta, &kHfNomicBert,
 };
 
 }  // namespace
