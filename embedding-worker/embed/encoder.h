@@ -24,7 +24,6 @@ struct EncoderInfo {
   int32_t dimensions = 0;    // 1 for a reranker: its score
   int32_t tokens_max = 0;    // of one input, special tokens included
   Pooling pooling = Pooling::kMean;
-  bool normalize = false;  // the model's own habit
   int64_t parameters = 0;
   int64_t weight_bytes = 0;
 

@@ -1,7 +1,6 @@
 #include "embed/encoder_file.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -19,25 +18,21 @@ namespace {
 
 using engine::ModelSource;
 
-// {a}.pooling_type, of which 0 is "none". A file with a classifier is a reranker, though it may not
-// say so.
+// {a}.pooling_type. A file with a classifier is a reranker, though it may not say so.
 absl::StatusOr<std::optional<Pooling>> ReadPoolingType(const ModelSource& source) {
-  constexpr std::array<std::optional<Pooling>, 5> kByNumber = {
-      std::nullopt, Pooling::kMean, Pooling::kCls, Pooling::kLast, Pooling::kRank};
   ASSIGN_OR_RETURN(const std::string_view architecture, source.Architecture());
   const std::string key = absl::StrCat(base::Abs(architecture), ".pooling_type");
-  ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, kByNumber.size() - 1, 0));
+  ASSIGN_OR_RETURN(const int64_t type, source.GetInt(key, 0, 4, 0));
   if (type == 0 && source.FindTensor("cls.output.weight") != nullptr) return Pooling::kRank;
-  return kByNumber[static_cast<size_t>(type)];
+  return PoolingOfType(type);
 }
 
 absl::StatusOr<EncoderFile> OpenGgufFile(const std::string& path) {
-  EncoderFile file{.format = "gguf", .normalize = true};
+  EncoderFile file{.format = "gguf"};
   ASSIGN_OR_RETURN(file.source, engine::OpenGguf(path));
   auto tokenizer = engine::LoadTokenizer(*file.source);
   if (!tokenizer.ok()) return base::Annotate(tokenizer.status(), path);
   file.tokenizer = *std::move(tokenizer);
-  ASSIGN_OR_RETURN(file.pooling, ReadPoolingType(*file.source));
   return file;
 }
 
@@ -48,6 +43,8 @@ absl::StatusOr<EncoderFile> OpenEncoderFile(const std::string& path) {
   const bool folder = std::filesystem::is_directory(path, error);
   auto file = folder ? OpenEncoderFolder(path) : OpenGgufFile(path);
   RETURN_IF_ERROR(file.status());
+  ASSIGN_OR_RETURN(const auto pooling, ReadPoolingType(*file->source));
+  if (pooling.has_value()) file->pooling = pooling;
   auto frame = ReadTextFrame(*file->source, *file->tokenizer);
   if (!frame.ok()) return base::Annotate(frame.status(), path);
   file->frame = *std::move(frame);
@@ -68,7 +65,7 @@ absl::StatusOr<int32_t> TokensMax(const EncoderFile& file, const EncoderOptions&
 }
 
 EncoderInfo DescribeFile(const EncoderFile& file) {
-  EncoderInfo info{.format = file.format, .normalize = file.normalize};
+  EncoderInfo info{.format = file.format};
   if (const auto name = file.source->Architecture(); name.ok()) info.family = *name;
   std::map<engine::DType, int64_t> elements;
   for (const engine::TensorEntry& tensor : file.source->tensors()) {

@@ -37,8 +37,7 @@ struct EncoderFile {
   TextFrame frame;
   std::string format;              // "gguf", "safetensors"
   std::optional<Pooling> pooling;  // absent = as most of its architecture are
-  bool normalize = false;
-  int32_t tokens_max = 0;  // 0 = the model's context
+  int32_t tokens_max = 0;          // 0 = the model's context
 };
 
 // Errors as of OpenEncoder.

@@ -5,6 +5,21 @@
 
 namespace conclave::embed {
 
+std::optional<Pooling> PoolingOfType(int64_t type) {
+  switch (type) {
+    case 1:
+      return Pooling::kMean;
+    case 2:
+      return Pooling::kCls;
+    case 3:
+      return Pooling::kLast;
+    case 4:
+      return Pooling::kRank;
+    default:
+      return std::nullopt;
+  }
+}
+
 void Pool(Pooling pooling, const float* hidden, int64_t tokens, int64_t dim, float* out) {
   if (pooling == Pooling::kCls || pooling == Pooling::kRank) {
     std::copy_n(hidden, dim, out);

@@ -18,22 +18,17 @@ using Rules = std::string_view;
   R"([^\r\n\p{L}\p{N}]?)" UPPER "*" LOWER "+" CONTRACTIONS R"(?|[^\r\n\p{L}\p{N}]?)" UPPER \
   "+" LOWER "*" CONTRACTIONS R"(?|\p{N})" digits R"(| ?[^\s\p{L}\p{N}]+)" newlines         \
   R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"
-#define NOT_HAN_UPPER R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]])"
-#define NOT_HAN_LOWER R"([\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]])"
 
 constexpr Rules kQwen35[] = {
     CONTRACTIONS
     R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
-constexpr Rules kKimi[] = {R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?)" NOT_HAN_UPPER "*" NOT_HAN_LOWER
-                           "+" CONTRACTIONS R"(?|[^\r\n\p{L}\p{N}]?)" NOT_HAN_UPPER
-                           "+" NOT_HAN_LOWER "*" CONTRACTIONS
-                           R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
 constexpr Rules kSpark[] = {
     R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+",
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)",
     R"(\p{N})"};
 constexpr Rules kYoutu[] = {
-    "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-"
+    "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-"
+    "ゟ゠-"
     "ヿ]"
     "+",
     CASED("", R"([\r\n/]*)")};
@@ -70,8 +65,6 @@ constexpr Rules kMiniCpm5[] = {
 #undef UPPER
 #undef LOWER
 #undef CASED
-#undef NOT_HAN_UPPER
-#undef NOT_HAN_LOWER
 
 constexpr CutFamily kFamilies[] = {
     {.name = "bailingmoe", .expressions = kBailing},
@@ -82,7 +75,6 @@ constexpr CutFamily kFamilies[] = {
     {.name = "exaone-moe", .expressions = kExaoneMoe},
     {.name = "gpt3-finnish", .expressions = kBloom},
     {.name = "jais-2", .expressions = kJais2},
-    {.name = "kimi-k2", .expressions = kKimi},
     {.name = "laguna", .expressions = kLaguna},
     {.name = "llada-moe", .expressions = kBailing},
     {.name = "minicpm5", .expressions = kMiniCpm5, .ignores_merges = true},

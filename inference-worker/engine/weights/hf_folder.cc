@@ -67,6 +67,13 @@ absl::StatusOr<std::shared_ptr<const ModelSource>> OpenHfFolder(const std::strin
   ASSIGN_OR_RETURN(
       std::shared_ptr<HfSource> source,
       MapModel({.name = folder, .config = config.root(), .tensors = std::move(tensors)}));
+  ASSIGN_OR_RETURN(const auto pooling, ReadHfPooling(folder));
+  if (pooling.has_value()) {
+    // A reranker has said already what it is.
+    ASSIGN_OR_RETURN(const std::string_view architecture, source->Architecture());
+    DirectorySource& names = source->names();
+    names.AddMetadata(names.Keep(std::string(architecture) + ".pooling_type"), *pooling);
+  }
   RETURN_IF_ERROR(ReadHfTextFiles(folder, config.root(), &source->names()));
   return std::shared_ptr<const ModelSource>(std::move(source));
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/json.h"
@@ -26,6 +27,11 @@ struct HfCheckpoint {
   std::shared_ptr<const ModelSource> tensors;
 };
 absl::StatusOr<std::shared_ptr<const ModelSource>> MapHfCheckpoint(const HfCheckpoint& checkpoint);
+
+// GGUF's pooling_type of a folder of sentence-transformers, by modules.json and the pooling's own
+// config.json; absent where there is none. UNIMPLEMENTED for pooling other than mean, cls and last,
+// and for a layer after it (hf_pooling.cc).
+absl::StatusOr<std::optional<int64_t>> ReadHfPooling(const std::string& folder);
 
 // The metadata of the files beside config.json and the weights (hf_metadata.cc).
 absl::Status ReadHfTextFiles(const std::string& folder, const base::JsonValue& config,

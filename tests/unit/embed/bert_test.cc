@@ -108,10 +108,9 @@ TEST_CASE("a batch gives each sequence the bits it has alone, with any number of
   }
 }
 
-TEST_CASE("the folder's files decide length, pooling and normalisation") {
+TEST_CASE("the folder's files decide length and pooling") {
   const Copy copy;
   CHECK((*copy.Open())->info().tokens_max == 40);
-  CHECK_FALSE((*copy.Open())->info().normalize);
   copy.Write("1_Pooling/config.json", R"({"pooling_mode": "cls"})");
   CHECK((*copy.Open())->info().pooling == Pooling::kCls);
   copy.Write("sentence_bert_config.json", R"({"max_seq_length": 16})");
@@ -123,7 +122,6 @@ TEST_CASE("the folder's files decide length, pooling and normalisation") {
   REQUIRE(encoder.ok());
   CHECK((*encoder)->info().tokens_max == 16);
   CHECK((*encoder)->info().pooling == Pooling::kLast);
-  CHECK((*encoder)->info().normalize);
   CHECK((*encoder)->info().parameters > 10'000);
 }
 
@@ -144,7 +142,7 @@ TEST_CASE("a broken folder is refused with the file that is wrong") {
   fails([](const Copy& c) { c.Write("config.json", R"({"model_type": "t5"})"); },
         Code::kUnimplemented, "t5");
   fails([](const Copy& c) { c.Write("config.json", R"({"model_type": "bert"})"); },
-        Code::kInvalidArgument, "hidden_size");
+        Code::kInvalidArgument, "num_hidden_layers");
   fails([](const Copy& c) { c.Write("model.safetensors", "nonsense"); }, Code::kInvalidArgument,
         "safetensors");
   fails(

@@ -99,7 +99,6 @@ TEST_CASE("a folder gives the bits of the file, and sentence-transformers' pooli
   }
   engine::WriteCheckpoint(folder.path(), tensors, engine::HfConfig(spec));
   folder.Write("1_Pooling/config.json", R"({"pooling_mode_lasttoken": true})");
-  folder.Write("modules.json", R"([{"type": "sentence_transformers.models.Normalize"}])");
   // A byte-level vocabulary whose post-processor adds what is not the end of a generation.
   folder.Write("tokenizer.json", R"({
       "added_tokens": [{"id": 2, "content": "<end>", "special": true}],
@@ -115,7 +114,6 @@ TEST_CASE("a folder gives the bits of the file, and sentence-transformers' pooli
   INFO(opened.status().ToString());
   REQUIRE(opened.ok());
   CHECK((*opened)->info().format == "safetensors");
-  CHECK((*opened)->info().normalize);
   const auto from_file = Open({});
   for (const GoldenCase& one : GoldenCases("qwen3")) {
     CHECK(EncodeOne(**opened, one.tokens) == EncodeOne(*from_file, one.tokens));

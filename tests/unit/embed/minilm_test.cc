@@ -62,7 +62,6 @@ TEST_CASE("200 texts of mixed length and language agree with sentence-transforme
   REQUIRE(cases.size() == 200);
   const auto encoder = OpenEncoder(MiniLmFolder(), {});
   REQUIRE(encoder.ok());
-  CHECK((*encoder)->info().normalize);
   CHECK((*encoder)->info().tokens_max == 256);
   ServedModel model("m", {}, "", 0, *OpenEncoder(MiniLmFolder(), {}));
   double worst = 1;

@@ -7,7 +7,7 @@ namespace conclave::engine {
 
 extern const HfFamily kHfLlama, kHfMistral, kHfMixtral, kHfQwen2, kHfQwen2Moe, kHfQwen3,
     kHfQwen3Moe, kHfDeepseek2, kHfDeepseek3, kHfGptOss, kHfGlm4Moe, kHfGlm4MoeLite, kHfMinimaxM2,
-    kHfGemma3, kHfBloom;
+    kHfGemma3, kHfBloom, kHfBert, kHfRoberta, kHfNomicBert;
 
 namespace {
 
@@ -27,6 +27,9 @@ constexpr const HfFamily* kFamilies[] = {
     &kHfMinimaxM2,    // minimax_m2.cc
     &kHfGemma3,       // gemma3.cc
     &kHfBloom,        // bloom.cc
+    &kHfBert,         // bert.cc
+    &kHfRoberta,      // bert.cc
+    &kHfNomicBert,    // bert.cc
 };
 
 }  // namespace

@@ -66,6 +66,10 @@ void ConfigReader::Set(std::string_view key, MetadataValue value) {
                         std::move(value));
 }
 
+void ConfigReader::SetShared(std::string_view key, MetadataValue value) {
+  metadata_.AddMetadata(metadata_.Keep(std::string(key)), std::move(value));
+}
+
 void ConfigReader::SetFlags(std::string_view key, const std::vector<bool>& flags) {
   const std::string_view bytes = metadata_.Keep(std::string(flags.begin(), flags.end()));
   Set(key, MetadataNumbers{.type = MetadataNumbers::Type::kBool,

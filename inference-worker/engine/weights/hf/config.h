@@ -51,6 +51,8 @@ class ConfigReader final {
 
   // "<architecture>.<key>".
   void Set(std::string_view key, MetadataValue value);
+  // The key as it is, for what has no architecture's name.
+  void SetShared(std::string_view key, MetadataValue value);
   void SetFlags(std::string_view key, const std::vector<bool>& flags);
   absl::Status CopyInt(std::string_view field, std::string_view key, int64_t min, int64_t max,
                        int64_t* out = nullptr, std::optional<int64_t> fallback = std::nullopt);

@@ -45,6 +45,8 @@ struct HfModel {
   bool corrected_routing = false;          // a bias takes part in choosing experts
   bool shared_expert = false;              // Qwen 2: one of its own size, behind a gate
   int64_t nope_dim = 0, value_dim = 0;     // DeepSeek: of a head, without the part that rotates
+  bool ranks = false;                      // an encoder with a classifier
+  int64_t skipped_positions = 0;           // rows of an encoder's positions that no token has
   std::optional<Llama3Rope> llama3;
   HfStorage storage;
 };
@@ -78,6 +80,8 @@ struct HfFamily {
   std::span<const std::string_view> prefixes;
   std::string_view layer;  // "layers.", before the number of a layer
   std::span<const TensorRule> globals, layers;
+  std::span<const TensorRule> heads = {};  // names without a prefix
+  bool decodes = true;                     // there are logits: lm_head, or the embedding table
   // Prefixes of tensors that are left out knowingly: towers for images, say.
   std::span<const std::string_view> skipped = {};
   // Layers beyond the last one (they predict further tokens) are left out.

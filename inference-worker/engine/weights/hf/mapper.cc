@@ -17,7 +17,8 @@ absl::Status TensorMapper::MapAll() {
   }
   RETURN_IF_ERROR(FindPrefix());
   RETURN_IF_ERROR(MapRules(family_.globals, prefix_, "", 0));
-  RETURN_IF_ERROR(MapHead());
+  RETURN_IF_ERROR(MapRules(family_.heads, "", "", 0));
+  if (family_.decodes) RETURN_IF_ERROR(MapHead());
   if (model_.llama3.has_value()) RETURN_IF_ERROR(MapRopeFactors());
   for (int64_t i = 0; i < model_.num_layers; ++i) {
     const std::string number = std::to_string(i) + ".";
