@@ -92,9 +92,9 @@ const std::map<std::string, std::set<std::string>> kMayUse = {
 };
 
 // The engine's folders in arrow order: each uses only those before it (and the leaf headers).
-const std::vector<std::string> kEngineOrder = {"tensor",  "quant",  "weights",   "tokenizer",
-                                               "kernels", "kv",     "placement", "models",
-                                               "chat",    "sample", "schedule",  "run"};
+const std::vector<std::string> kEngineOrder = {
+    "tensor", "quant", "weights", "tokenizer", "kernels",  "kv", "placement",
+    "models", "chat",  "grammar", "sample",    "schedule", "run"};
 
 std::string Join(const std::vector<std::string>& lines) {
   std::ostringstream out;
