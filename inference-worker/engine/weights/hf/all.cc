@@ -27,9 +27,9 @@ constexpr const HfFamily* kFamilies[] = {
     &kHfMinimaxM2,    // minimax_m2.cc
     &kHfGemma3,       // gemma3.cc
     &kHfBloom,        // bloom.cc
-    &kHfBert,         // bert.cc
-    &kHfRoberta,      // bert.cc
-    &kHfNomicBert,    // bert.cc
+    &kHfBert,         // encoders.cc
+    &kHfRoberta,      // encoders.cc
+    &kHfNomicBert,    // encoders.cc
 };
 
 }  // namespace
