@@ -160,9 +160,10 @@ class StreamPump final {
     bool open = co_await exchange_.out.BeginStream(200, encoder_.content_type(), headers);
     std::string bytes;
     encoder_.Begin(&bytes);
-    while (got != StreamGot::kEnd && failure_.ok()) {
+    while (got != StreamGot::kEnd) {
       Encode(got, &bytes);
       if (open) open = co_await Send(&bytes);
+      if (!failure_.ok()) break;
       got = co_await Next();
     }
     if (exchange_.out.cancel_reason() == CancelReason::kClientGone || !open) co_return;

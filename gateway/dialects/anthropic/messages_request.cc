@@ -17,6 +17,7 @@ namespace {
 using base::JsonValue;
 
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr int64_t kThinkingBudgetMin = 1024;
 constexpr size_t kStopMax = 16;
 constexpr size_t kUserIdMax = 256;
@@ -38,12 +39,12 @@ absl::Status ReadSampling(JsonValue root, v1::SamplingParams* sampling) {
   if (top_p) sampling->set_top_p(static_cast<float>(*top_p));
   ASSIGN_OR_RETURN(const std::optional<int64_t> top_k, root.Get("top_k").OptionalInt(0, kInt32Max));
   if (top_k) sampling->set_top_k(static_cast<int32_t>(*top_k));
-  return absl::OkStatus();
+  return openai::ReadSeed(root, sampling);  // no field of Anthropic's; every dialect of ours has it
 }
 
-// Whether the model thinks is its template's to say; the budget is handed to templates that know
-// one.
-absl::Status ReadThinking(JsonValue thinking, v1::ChatPrompt* chat) {
+// Whether the model thinks is its template's to say; the budget, a part of `max_tokens`, is handed
+// to templates that know one.
+absl::Status ReadThinking(JsonValue thinking, int64_t max_tokens, v1::ChatPrompt* chat) {
   if (thinking.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(thinking.ExpectObject());
   auto& variables = *chat->mutable_template_variables();
@@ -55,8 +56,9 @@ absl::Status ReadThinking(JsonValue thinking, v1::ChatPrompt* chat) {
     return absl::OkStatus();
   }
   if (mode != "enabled") return type.Error("expected enabled, disabled or adaptive");
-  ASSIGN_OR_RETURN(const int64_t budget,
-                   thinking.Get("budget_tokens").AsInt(kThinkingBudgetMin, kInt32Max));
+  const JsonValue tokens = thinking.Get("budget_tokens");
+  ASSIGN_OR_RETURN(const int64_t budget, tokens.AsInt(kThinkingBudgetMin, kInt32Max));
+  if (budget >= max_tokens) return tokens.Error("must be less than max_tokens");
   variables["enable_thinking"] = "true";
   variables["thinking_budget"] = absl::StrCat(budget);
   const v1::ToolChoice::Mode choice = chat->tool_choice().mode();
@@ -64,13 +66,6 @@ absl::Status ReadThinking(JsonValue thinking, v1::ChatPrompt* chat) {
     return type.Error("a tool_choice that forces a call leaves no room for thinking");
   }
   return absl::OkStatus();
-}
-
-// After ReadLimits: thinking is a part of what max_tokens allows.
-absl::Status CheckBudget(JsonValue budget, const v1::StopConditions& stop) {
-  const absl::StatusOr<int64_t> tokens = budget.AsInt();
-  if (!tokens.ok() || *tokens < stop.max_tokens()) return absl::OkStatus();
-  return budget.Error("must be less than max_tokens");
 }
 
 absl::StatusOr<bool> OmitsThinking(JsonValue display) {
@@ -154,8 +149,7 @@ absl::StatusOr<MessagesRequest> DecodeMessagesRequest(std::string_view body,
   RETURN_IF_ERROR(RefusePrefill(root.Get("messages"), *chat));
   RETURN_IF_ERROR(ReadSampling(root, generate.mutable_sampling()));
   const JsonValue thinking = root.Get("thinking");
-  RETURN_IF_ERROR(ReadThinking(thinking, chat));
-  RETURN_IF_ERROR(CheckBudget(thinking.Get("budget_tokens"), generate.stop()));
+  RETURN_IF_ERROR(ReadThinking(thinking, generate.stop().max_tokens(), chat));
   ASSIGN_OR_RETURN(request.omit_thinking, OmitsThinking(thinking.Get("display")));
   v1::ResponseFormat format;
   RETURN_IF_ERROR(ReadOutputConfig(root.Get("output_config"), chat, &format));
@@ -176,7 +170,7 @@ absl::StatusOr<v1::TokenizeRequest> DecodeCountTokensRequest(
   ASSIGN_OR_RETURN(*request.mutable_model(), ReadModel(root));
   v1::ChatPrompt* chat = request.mutable_chat();
   RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, chat));
-  RETURN_IF_ERROR(ReadThinking(root.Get("thinking"), chat));
+  RETURN_IF_ERROR(ReadThinking(root.Get("thinking"), kNoLimit, chat));
   RETURN_IF_ERROR(ReadOutputConfig(root.Get("output_config"), chat, nullptr));
   return request;
 }

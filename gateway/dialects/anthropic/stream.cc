@@ -6,8 +6,6 @@ namespace conclave::gateway::anthropic {
 
 using base::JsonWriter;
 
-constexpr std::string_view kPing = R"({"type":"ping"})";
-
 void MessageStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
   if (event.has_accepted()) OnAccepted(event.accepted(), out);
   if (event.has_delta()) OnDelta(event.delta(), out);
@@ -135,7 +133,7 @@ void MessageStream::End(std::string* out) {
   AppendSse("message_stop", R"({"type":"message_stop"})", out);
 }
 
-void MessageStream::KeepAlive(std::string* out) { AppendSse("ping", kPing, out); }
+void MessageStream::KeepAlive(std::string* out) { AppendSse("ping", R"({"type":"ping"})", out); }
 
 void MessageStream::Error(const ErrorInfo& error, std::string* out) {
   AppendSse("error", ErrorJson(error), out);

@@ -70,14 +70,6 @@ absl::Status ReadStopIds(JsonValue ids, v1::StopConditions* out) {
   return absl::OkStatus();
 }
 
-absl::Status ReadSeed(JsonValue root, v1::SamplingParams* sampling) {
-  ASSIGN_OR_RETURN(const std::optional<int64_t> seed,
-                   root.Get("seed").OptionalInt(std::numeric_limits<int64_t>::min(),
-                                                std::numeric_limits<int64_t>::max()));
-  if (seed) sampling->set_seed(static_cast<uint64_t>(*seed));
-  return absl::OkStatus();
-}
-
 absl::Status ReadPenaltiesAndCutoffs(JsonValue root, v1::SamplingParams* s) {
   RETURN_IF_ERROR(ReadNumber(root, "temperature", 0, 2, [s](float v) { s->set_temperature(v); }));
   RETURN_IF_ERROR(ReadNumber(root, "top_p", 0, 1, [s](float v) { s->set_top_p(v); }));
@@ -113,6 +105,14 @@ bool IsEmptyValue(JsonValue value) {
 }
 
 }  // namespace
+
+absl::Status ReadSeed(JsonValue root, v1::SamplingParams* sampling) {
+  ASSIGN_OR_RETURN(const std::optional<int64_t> seed,
+                   root.Get("seed").OptionalInt(std::numeric_limits<int64_t>::min(),
+                                                std::numeric_limits<int64_t>::max()));
+  if (seed) sampling->set_seed(static_cast<uint64_t>(*seed));
+  return absl::OkStatus();
+}
 
 absl::Status ReadStop(JsonValue stop, size_t stop_max, v1::StopConditions* out) {
   const auto add = [out](JsonValue value) -> absl::Status {

@@ -38,7 +38,7 @@ std::string TextOf(const v1::ChatMessage& message) {
 
 TEST_CASE("anthropic: sampling and limits arrive") {
   const v1::GenerateRequest request = Decoded(
-      With(kUser + R"(,"temperature":0.5,"top_p":0.25,"top_k":3,)"
+      With(kUser + R"(,"temperature":0.5,"top_p":0.25,"top_k":3,"seed":7,)"
                    R"("stop_sequences":["END","\n\n"],"metadata":{"user_id":"u"},)"
                    R"("service_tier":"auto","cache_control":{"type":"ephemeral"},"new":1)"));
   CHECK(request.model() == "m");
@@ -48,6 +48,7 @@ TEST_CASE("anthropic: sampling and limits arrive") {
   CHECK(request.sampling().temperature() == 0.5f);
   CHECK(request.sampling().top_p() == 0.25f);
   CHECK(request.sampling().top_k() == 3);
+  CHECK(request.sampling().seed() == 7);
   CHECK(request.chat().parallel_tool_calls());
   CHECK_FALSE(Decoded(With(kUser)).sampling().has_temperature());
 }

@@ -282,9 +282,8 @@ TEST_CASE("anthropic: every error has its type") {
 
 TEST_CASE("anthropic: refusals") {
   Harness h;
-  v1::ModelStatus& plain = h.models.Add("plain");
-  v1::ModelStatus& minilm = h.models.Add("minilm");
-  minilm.set_capabilities(0, "embedding");
+  h.models.Add("plain");
+  h.models.Add("minilm").set_capabilities(0, "embedding");
   const auto refused = [&](int status, const std::string& type, const std::string& body) {
     const RecordingWriter answer = h.Call("POST", kPath, body);
     INFO(answer.response.body);
@@ -303,8 +302,8 @@ TEST_CASE("anthropic: refusals") {
   refused(400, "invalid_request_error",
           of_model("plain", R"(,"thinking":{"type":"enabled","budget_tokens":1024})"));
   refused(501, "api_error", Body(R"(,"container":"c")"));
-  plain.set_state(v1::ModelStatus::STATE_LOADING);
-  refused(529, "overloaded_error", of_model("plain", ""));
+  h.models.Add("new").set_state(v1::ModelStatus::STATE_LOADING);
+  refused(529, "overloaded_error", of_model("new", ""));
   CHECK(h.inference.requests.empty());
   CHECK(h.Call("POST", "/v1/messages/batches", "{}").response.status == 501);
   CHECK(h.Call("GET", "/v1/messages/batches/x/results").response.status == 501);
