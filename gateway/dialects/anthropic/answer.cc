@@ -105,7 +105,13 @@ std::string MessageJson(const MessageShape& shape, std::string_view content, con
 
 std::string EncodeMessage(const MessageShape& shape, const Completion& completion) {
   const Completion::Choice& choice = completion.choices.front();
-  return MessageJson(shape, ContentJson(shape, choice), completion.usage, &choice.finished);
+  v1::Finished finished = choice.finished;
+  const auto& calls = choice.tool_calls;
+  if (std::none_of(calls.begin(), calls.end(), HasObjectArguments) &&
+      finished.reason() == v1::Finished::REASON_TOOL_CALLS) {
+    finished.set_reason(v1::Finished::REASON_STOP);
+  }
+  return MessageJson(shape, ContentJson(shape, choice), completion.usage, &finished);
 }
 
 }  // namespace conclave::gateway::anthropic

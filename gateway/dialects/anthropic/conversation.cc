@@ -106,7 +106,7 @@ class TurnReader final {
   }
 
   static absl::Status Unsupported(JsonValue block, const std::string& type) {
-    return block.Get("type").Error("\"" + type + "\" blocks are not supported here by this server");
+    return block.Get("type").Error("a block of type \"" + type + "\" is not supported here");
   }
 
   absl::Status ReadToolUse(JsonValue block) {

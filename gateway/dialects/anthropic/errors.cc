@@ -38,6 +38,12 @@ std::string ErrorJson(const ErrorInfo& error) {
   json.BeginObject();
   json.Field("type", TypeOf(error.http_status));
   json.Field("message", error.message);
+  if (!error.reason.empty()) {
+    json.Key("details");
+    json.BeginObject();
+    json.Field("error_code", error.reason);
+    json.EndObject();
+  }
   json.EndObject();
   json.Field("request_id", error.request_id);
   json.EndObject();

@@ -1,4 +1,5 @@
-// Anthropic's error body: {"type":"error","error":{"type","message"},"request_id"}.
+// Anthropic's error body: {"type":"error","error":{"type","message","details"},"request_id"}, with
+// {"error_code"} for the details of an error that has a stable word.
 // https://docs.claude.com/en/api/errors
 #pragma once
 

@@ -40,8 +40,7 @@ absl::Status CheckModel(const Services& services, const v1::ChatPrompt& chat, st
   ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, name));
   const std::string missing(MissingCapability(model, chat));
   if (missing.empty()) return absl::OkStatus();
-  return base::InvalidArgument(missing + ": the model `" + model.name() +
-                               "` does not support them");
+  return base::InvalidArgument(missing + ": not supported by the model `" + model.name() + "`");
 }
 
 void AddMessageRoutes(Router& router, const Services& services) {

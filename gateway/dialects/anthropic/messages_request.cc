@@ -117,6 +117,13 @@ absl::Status CheckIgnored(JsonValue root) {
   return absl::OkStatus();
 }
 
+// The word makes Anthropic's clients send the whole conversation instead.
+absl::Status RefuseThread(JsonValue thread) {
+  if (thread.missing()) return absl::OkStatus();
+  return base::WithReason(thread.Error("this server keeps no conversation; send all of it"),
+                          "thread_unsupported_request");
+}
+
 // A template closes the turns it is given, so an answer would begin anew instead of going on.
 absl::Status RefusePrefill(JsonValue messages, const v1::ChatPrompt& chat) {
   if (chat.messages().rbegin()->role() != v1::ROLE_ASSISTANT) return absl::OkStatus();
@@ -143,6 +150,7 @@ absl::StatusOr<MessagesRequest> DecodeMessagesRequest(std::string_view body,
   MessagesRequest request;
   v1::GenerateRequest& generate = request.generate;
   ASSIGN_OR_RETURN(*generate.mutable_model(), ReadModel(root));
+  RETURN_IF_ERROR(RefuseThread(root.Get("thread")));
   RETURN_IF_ERROR(ReadLimits(root, generate.mutable_stop()));
   v1::ChatPrompt* chat = generate.mutable_chat();
   RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, chat));

@@ -103,7 +103,7 @@ TEST_CASE("anthropic: blocks that cannot be served are refused by name") {
     return Refusal(With(R"("messages":[{"role":")" + role + R"(","content":[)" + json + "]}]"));
   };
   CHECK(block("user", R"({"type":"image","source":{"type":"url","url":"http://169.254.169.254/"}})")
-            .find(R"(messages[0].content[0].type: "image")") == 0);
+            .find(R"(messages[0].content[0].type: a block of type "image")") == 0);
   CHECK(block("user", R"({"type":"document"})").find("\"document\"") != std::string::npos);
   CHECK(
       block("user", R"({"type":"tool_use","id":"a","name":"f","input":{}})").find("\"tool_use\"") !=
@@ -206,6 +206,12 @@ TEST_CASE("anthropic: bad values name their field") {
           "metadata.user_id");
   refused(With(kUser + R"(,"mcp_servers":[{"url":"http://x"}])"), "mcp_servers");
   refused(With(kUser + R"(,"stream":1)"), "stream");
+}
+
+TEST_CASE("anthropic: a conversation for the server to keep is refused with the SDK's word") {
+  const auto request = DecodeMessagesRequest(With(kUser + R"(,"thread":{"type":"create"})"), "");
+  CHECK(absl::IsInvalidArgument(request.status()));
+  CHECK(base::ReasonOf(request.status()) == "thread_unsupported_request");
 }
 
 TEST_CASE(

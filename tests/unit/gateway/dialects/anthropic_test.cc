@@ -166,7 +166,6 @@ TEST_CASE("anthropic names how an answer ended") {
   };
   CHECK(ending("reason: REASON_STOP") == R"("stop_reason":"end_turn","stop_sequence":null)");
   CHECK(ending("reason: REASON_LENGTH") == R"("stop_reason":"max_tokens","stop_sequence":null)");
-  CHECK(ending("reason: REASON_TOOL_CALLS") == R"("stop_reason":"tool_use","stop_sequence":null)");
   CHECK(ending(R"(reason: REASON_STOP matched_stop: "END")") ==
         R"("stop_reason":"stop_sequence","stop_sequence":"END")");
 }
@@ -191,12 +190,14 @@ TEST_CASE("anthropic: a call without an object for its input is never passed off
   const std::string error = Event(
       "error",
       R"(,"error":{"type":"api_error","message":"the model called a tool with an input that is )"
-      R"(no JSON object"},"request_id":"req_test")");
+      R"(no JSON object","details":{"error_code":"tool_call_malformed"}},"request_id":"req_test")");
   SECTION("in one piece it is text") {
-    h.inference.events = Script(broken, "reason: REASON_STOP");
-    CHECK(h.Call("POST", kPath, Body())
-              .response.body.find(R"("content":[{"type":"text","text":"{\"x\":"}])") !=
-          std::string::npos);
+    for (const std::string reason : {"STOP", "TOOL_CALLS"}) {
+      h.inference.events = Script(broken, "reason: REASON_" + reason);
+      CHECK(h.Call("POST", kPath, Body())
+                .response.body.find(R"("content":[{"type":"text","text":"{\"x\":"}],)"
+                                    R"("stop_reason":"end_turn")") != std::string::npos);
+    }
   }
   SECTION("a stream that ends with it fails") {
     h.inference.events = Script(broken, "reason: REASON_STOP");
@@ -229,9 +230,9 @@ TEST_CASE("anthropic: a stream that breaks ends with an error and no message_sto
   CHECK(answer.aborted);
   CHECK(answer.response.body ==
         Head() + Start(0, kTextStart) + Delta(0, TextDelta("Hel")) +
-            Event("error",
-                  R"(,"error":{"type":"overloaded_error","message":"the worker was lost"},)"
-                  R"("request_id":"req_test")"));
+            Event("error", R"(,"error":{"type":"overloaded_error","message":"the worker was lost",)"
+                           R"("details":{"error_code":"worker_lost"}},)"
+                           R"("request_id":"req_test")"));
 }
 
 TEST_CASE("anthropic: silence is kept alive by pings") {
@@ -260,7 +261,8 @@ TEST_CASE("anthropic: every error has its type") {
     const std::string before = R"({"type":"error","error":{"type":")";
     REQUIRE(body.find(before) == 0);
     const size_t end = body.find('"', before.size());
-    CHECK(body.substr(end) == R"(","message":"m"},"request_id":"req_1"})");
+    CHECK(body.substr(end) ==
+          R"(","message":"m","details":{"error_code":"r"}},"request_id":"req_1"})");
     return body.substr(before.size(), end - before.size());
   };
   CHECK(type_of(400) == "invalid_request_error");
