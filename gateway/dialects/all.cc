@@ -1,5 +1,6 @@
 #include <array>
 
+#include "gateway/dialects/anthropic/routes.h"
 #include "gateway/dialects/dialect.h"
 #include "gateway/dialects/llm_serving/routes.h"
 #include "gateway/dialects/ollama/routes.h"
@@ -10,9 +11,8 @@ namespace conclave::gateway {
 namespace {
 
 constexpr std::array kDialects = {
-    Dialect{"openai", openai::AddRoutes},
-    Dialect{"ollama", ollama::AddRoutes},
-    Dialect{"llm_serving", llm_serving::AddRoutes},
+    Dialect{"openai", openai::AddRoutes},       Dialect{"ollama", ollama::AddRoutes},
+    Dialect{"anthropic", anthropic::AddRoutes}, Dialect{"llm_serving", llm_serving::AddRoutes},
     Dialect{"utility", utility::AddRoutes},
 };
 

@@ -73,16 +73,8 @@ struct Running {
 
 Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Exchange& exchange,
                                                     v1::GenerateRequest request) {
-  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
-  if (absl::IsNotFound(model.status()) && !services.default_model.empty()) {
-    model = services.models->FindReady(services.default_model);
-    request.set_model(services.default_model);
-  }
+  const absl::StatusOr<v1::ModelStatus> model = FindGenerator(services, request.mutable_model());
   if (!model.ok()) co_return model.status();
-  if (!Can(*model, "completion")) {
-    co_return base::WithParam(
-        base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
-  }
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();
   running->model = model->name();
@@ -123,7 +115,8 @@ absl::Status EndStatus(const Exchange& exchange, const absl::Status& status) {
 }
 
 ErrorInfo NoteError(Exchange& exchange, const absl::Status& status) {
-  const ErrorInfo error = ErrorInfoOf(status);
+  ErrorInfo error = ErrorInfoOf(status);
+  error.request_id = exchange.request.request_id;
   exchange.record.error_code =
       error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
   if (error.http_status == 500) {
@@ -145,7 +138,7 @@ absl::Status CheckFinish(const v1::GenerateEvent& event) {
 class StreamPump final {
  public:
   StreamPump(const Services& services, Exchange& exchange, Running& running,
-             GenerationEncoder& encoder, ErrorBody errors)
+             GenerationEncoder& encoder, ErrorFamily errors)
       : services_(services),
         exchange_(exchange),
         running_(running),
@@ -167,9 +160,10 @@ class StreamPump final {
     bool open = co_await exchange_.out.BeginStream(200, encoder_.content_type(), headers);
     std::string bytes;
     encoder_.Begin(&bytes);
-    while (got != StreamGot::kEnd && failure_.ok()) {
+    while (got != StreamGot::kEnd) {
       Encode(got, &bytes);
       if (open) open = co_await Send(&bytes);
+      if (!failure_.ok()) break;
       got = co_await Next();
     }
     if (exchange_.out.cancel_reason() == CancelReason::kClientGone || !open) co_return;
@@ -187,6 +181,8 @@ class StreamPump final {
       if (!failure_.ok()) return;
       watcher_.OnEvent(event);
       encoder_.OnEvent(event, bytes);
+      failure_ = encoder_.status();
+      if (!failure_.ok()) return;
     }
     events_.clear();
     if (got == StreamGot::kTimeout) encoder_.KeepAlive(bytes);
@@ -221,7 +217,7 @@ class StreamPump final {
   Exchange& exchange_;
   Running& running_;
   GenerationEncoder& encoder_;
-  const ErrorBody errors_;
+  const ErrorFamily errors_;
   Watcher watcher_;
   std::vector<v1::GenerateEvent> events_;
   absl::Status failure_;
@@ -280,6 +276,29 @@ void WriteTokenFields(base::JsonWriter& json, const v1::TokenLogprob& token) {
   json.EndArray();
 }
 
+bool HasObjectArguments(const v1::ToolCall& call) {
+  const auto document = base::JsonDocument::Parse(call.arguments());
+  return document.ok() && document->root().is_object();
+}
+
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name) {
+  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
+  if (absl::IsNotFound(model.status()) && !services.default_model.empty()) {
+    model = services.models->FindReady(services.default_model);
+    *name = services.default_model;
+  }
+  if (!model.ok() || Can(*model, "completion")) return model;
+  return base::WithParam(
+      base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
+}
+
+std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatPrompt& chat) {
+  if (!chat.tools().empty() && !Can(model, "tools")) return "tools";
+  const auto think = chat.template_variables().find("enable_thinking");
+  const bool thinks = think != chat.template_variables().end() && think->second == "true";
+  return thinks && !Can(model, "thinking") ? "thinking" : "";
+}
+
 void AddUsage(const v1::Usage& one, v1::Usage* all) {
   all->set_prompt_tokens(std::max(all->prompt_tokens(), one.prompt_tokens()));
   all->set_cached_tokens(std::max(all->cached_tokens(), one.cached_tokens()));
@@ -311,7 +330,7 @@ void Completion::Add(const v1::GenerateEvent& event) {
 
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
-                            ErrorBody errors) {
+                            ErrorFamily errors) {
   absl::StatusOr<std::unique_ptr<Running>> running =
       co_await Open(services, exchange, std::move(request));
   if (!running.ok()) {
@@ -327,7 +346,8 @@ Task<void> StreamGeneration(const Services& services, Exchange& exchange,
 
 Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
                            v1::GenerateRequest request,
-                           std::function<std::string(const Completion&)> encode, ErrorBody errors) {
+                           std::function<std::string(const Completion&)> encode,
+                           ErrorFamily errors) {
   const absl::StatusOr<Completion> completion =
       co_await Collect(services, exchange, std::move(request));
   if (!completion.ok()) {
@@ -337,7 +357,7 @@ Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
   co_await ReplyJson(exchange, encode(*completion));
 }
 
-Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors) {
+Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorFamily errors) {
   const ErrorInfo error = NoteError(exchange, status);
   if (absl::IsCancelled(status)) co_return;
   Response response = MakeErrorResponse(error, errors);

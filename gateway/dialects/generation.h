@@ -29,6 +29,9 @@ class GenerationEncoder {
   virtual void KeepAlive(std::string* out) = 0;
   // Instead of End.
   virtual void Error(const ErrorInfo& error, std::string* out) = 0;
+  // Not OK after an event that the dialect has no form for: the generation is given up, and Error
+  // is told of it.
+  virtual absl::Status status() const { return absl::OkStatus(); }
 };
 
 // A whole generation, for answers in one piece.
@@ -55,18 +58,29 @@ void WriteTokenFields(base::JsonWriter& json, const v1::TokenLogprob& token);
 // Adds one choice's usage to the whole: the prompt counts once.
 void AddUsage(const v1::Usage& one, v1::Usage* all);
 
+// Whether the call is whole: its arguments are one JSON object.
+bool HasObjectArguments(const v1::ToolCall& call);
+
+// The ready model that answers a generation for `*name`; where that is unknown, the server's
+// default if there is one, whose name it then becomes. NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT.
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name);
+
+// What the conversation asks of the model and the model lacks: "tools", "thinking"; else empty.
+std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatPrompt& chat);
+
 // Answers with a stream; with an error of the family when there is none to begin.
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
-                            ErrorBody errors);
+                            ErrorFamily errors);
 
 // Answers in one piece, with what `encode` makes of the whole.
 Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
                            v1::GenerateRequest request,
-                           std::function<std::string(const Completion&)> encode, ErrorBody errors);
+                           std::function<std::string(const Completion&)> encode,
+                           ErrorFamily errors);
 
 // Answers with the error, unless nobody is there to read it.
-Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorBody errors);
+Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorFamily errors);
 
 Task<void> ReplyJson(Exchange& exchange, std::string body);
 

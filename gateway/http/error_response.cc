@@ -11,10 +11,10 @@ constexpr int64_t kRetryAfterMaxMs = 60'000;
 
 }  // namespace
 
-Response MakeErrorResponse(const ErrorInfo& error, ErrorBody body) {
+Response MakeErrorResponse(const ErrorInfo& error, const ErrorFamily& family) {
   Response response;
-  response.status = error.http_status;
-  response.body = body(error);
+  response.status = error.http_status == 503 ? family.unavailable_status : error.http_status;
+  response.body = family.body(error);
   if (error.http_status == 429 || error.http_status == 503) {
     const int64_t wait_ms =
         std::clamp<int64_t>(error.retry_after_ms > 0 ? error.retry_after_ms : kRetryAfterDefaultMs,

@@ -1,4 +1,4 @@
-// An error as a whole answer: status, the headers that go with it, and the family's body.
+// An error as a whole answer: the family's status and body, and the headers that go with them.
 #pragma once
 
 #include "gateway/http/response.h"
@@ -9,6 +9,6 @@ namespace conclave::gateway {
 
 // 429 and 503 carry Retry-After and retry-after-ms; 401 WWW-Authenticate; what a retry cannot help
 // (500, 501) carries "x-should-retry: false", which the OpenAI SDKs obey.
-Response MakeErrorResponse(const ErrorInfo& error, ErrorBody body);
+Response MakeErrorResponse(const ErrorInfo& error, const ErrorFamily& family);
 
 }  // namespace conclave::gateway

@@ -62,20 +62,24 @@ HeadVerdict FrontDoor::OnHead(const RequestHead& head) {
   const std::string_view given_id = head.Find("x-request-id");
   verdict.request_id = IsPlainId(given_id) ? std::string(given_id) : new_id_("req_");
   const Router::Match match = router_.Find(head.method, head.path);
-  verdict.refusal = RefuseHead(head, match);
+  verdict.refusal = RefuseHead(head, match, verdict.request_id);
   if (match.route != nullptr) {
     verdict.body_bytes_max = match.route->options.body_bytes_max;
     verdict.route = match.route->pattern;
   }
   const bool forbidden = verdict.refusal && verdict.refusal->status == 403;
   if (!forbidden) verdict.headers = filters_.CorsHeaders(head);
+  const std::string_view id_header = router_.error_family(head.path).request_id_header;
+  if (!id_header.empty()) verdict.headers.emplace_back(id_header, verdict.request_id);
   return verdict;
 }
 
-std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Router::Match& match) {
-  const ErrorBody family = router_.error_family(head.path);
-  const auto refuse = [&](const ErrorInfo& error) {
+std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Router::Match& match,
+                                              const std::string& request_id) {
+  const ErrorFamily& family = router_.error_family(head.path);
+  const auto refuse = [&](ErrorInfo error) {
     metrics_.CountRejected(error.reason);
+    error.request_id = request_id;
     return MakeErrorResponse(error, family);
   };
   if (const auto error = filters_.CheckHost(head)) return refuse(*error);
@@ -126,9 +130,11 @@ Response FrontDoor::Preflight(const RequestHead& head, const Router::Match& matc
   return response;
 }
 
-Response FrontDoor::OnBodyRefused(const RequestHead& head, int status, std::string_view reason) {
+Response FrontDoor::OnBodyRefused(const RequestHead& head, const std::string& request_id,
+                                  int status, std::string_view reason) {
   metrics_.CountRejected(reason);
-  const ErrorInfo error{status, std::string(BodyMessage(status)), std::string(reason), "", 0};
+  ErrorInfo error{status, std::string(BodyMessage(status)), std::string(reason), "", 0};
+  error.request_id = request_id;
   return MakeErrorResponse(error, router_.error_family(head.path));
 }
 

@@ -18,14 +18,16 @@ class FrontDoor final : public HttpHandler {
             base::IdSource new_id = base::NewId);
 
   HeadVerdict OnHead(const RequestHead& head) override;
-  Response OnBodyRefused(const RequestHead& head, int status, std::string_view reason) override;
+  Response OnBodyRefused(const RequestHead& head, const std::string& request_id, int status,
+                         std::string_view reason) override;
   Response OnHeadRefused(const HeadRefusal& refusal) override;
   Task<void> Handle(Request& request, ResponseWriter& out, AccessRecord& record) override;
   void OnFinished(const RequestHead& head, const AccessRecord& record, CancelReason cancelled,
                   std::chrono::nanoseconds took) override;
 
  private:
-  std::optional<Response> RefuseHead(const RequestHead& head, const Router::Match& match);
+  std::optional<Response> RefuseHead(const RequestHead& head, const Router::Match& match,
+                                     const std::string& request_id);
   Response Preflight(const RequestHead& head, const Router::Match& match) const;
 
   const Router& router_;

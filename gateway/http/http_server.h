@@ -47,7 +47,8 @@ class HttpHandler {
   virtual HeadVerdict OnHead(const RequestHead& head) = 0;
   // The body was too large (413), too slow (408) or malformed (400): the answer in the form of the
   // path's family. `reason` is a fixed word.
-  virtual Response OnBodyRefused(const RequestHead& head, int status, std::string_view reason) = 0;
+  virtual Response OnBodyRefused(const RequestHead& head, const std::string& request_id, int status,
+                                 std::string_view reason) = 0;
   // The gate refused the head; there may be nothing to tell a family by.
   virtual Response OnHeadRefused(const HeadRefusal& refusal) = 0;
   // Must answer through `out`. Runs on the connection's strand.

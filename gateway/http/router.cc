@@ -108,24 +108,24 @@ void Router::Add(std::string_view method, std::string_view pattern, Handler hand
   CHECK(fresh);
 }
 
-void Router::SetErrorFamily(std::string prefix, ErrorBody body) {
-  families_[std::move(prefix)] = body;
+void Router::SetErrorFamily(std::string prefix, ErrorFamily family) {
+  families_.insert_or_assign(std::move(prefix), family);
 }
 
-ErrorBody Router::error_family(std::string_view path) const {
-  ErrorBody best = nullptr;
+const ErrorFamily& Router::error_family(std::string_view path) const {
+  const ErrorFamily* best = nullptr;
   size_t best_size = 0;
-  for (const auto& [prefix, body] : families_) {
+  for (const auto& [prefix, family] : families_) {
     const bool fits =
         path.substr(0, prefix.size()) == prefix &&
         (prefix.empty() || path.size() == prefix.size() || path[prefix.size()] == '/');
     if (fits && (best == nullptr || prefix.size() >= best_size)) {
-      best = body;
+      best = &family;
       best_size = prefix.size();
     }
   }
   CHECK(best != nullptr);
-  return best;
+  return *best;
 }
 
 Router::Match Router::Find(std::string_view method, std::string_view path) const {

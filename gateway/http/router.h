@@ -16,8 +16,17 @@
 
 namespace conclave::gateway {
 
-// How a family of paths dresses its errors.
 using ErrorBody = std::string (*)(const ErrorInfo& error);
+
+// How a family of paths dresses its errors, and what its protocol calls otherwise than HTTP does.
+struct ErrorFamily {
+  // NOLINTNEXTLINE(google-explicit-constructor): a body is all that most families differ in.
+  constexpr ErrorFamily(ErrorBody error_body) : body(error_body) {}
+
+  ErrorBody body;
+  int unavailable_status = 503;             // Anthropic says 529
+  std::string_view request_id_header = {};  // a second name of x-request-id; empty = none
+};
 
 struct RouteOptions {
   size_t body_bytes_max = 32u << 20;
@@ -41,10 +50,10 @@ class Router final {
   void Add(std::string_view method, std::string_view pattern, Handler handler,
            RouteOptions options = {});
 
-  // Errors of paths under this prefix ("/api") are written by `body`. The longest prefix wins; ""
-  // is the default and must be set.
-  void SetErrorFamily(std::string prefix, ErrorBody body);
-  ErrorBody error_family(std::string_view path) const;
+  // Errors of paths under this prefix ("/api") are the family's. The longest prefix wins; "" is the
+  // default and must be set.
+  void SetErrorFamily(std::string prefix, ErrorFamily family);
+  const ErrorFamily& error_family(std::string_view path) const;
 
   struct Match {
     const Route* route = nullptr;  // borrowed from the router
@@ -62,7 +71,7 @@ class Router final {
  private:
   struct Node;
   std::unique_ptr<Node> root_;
-  std::map<std::string, ErrorBody> families_;
+  std::map<std::string, ErrorFamily> families_;
 };
 
 }  // namespace conclave::gateway

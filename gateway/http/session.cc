@@ -285,7 +285,8 @@ Task<bool> Session::ServeOne() {
   } else {
     const auto bad_body = co_await ReadBody(reader, head, verdict.body_bytes_max, &request.body);
     if (bad_body) {
-      co_await Refuse(handler_->OnBodyRefused(head, bad_body->status, bad_body->reason));
+      co_await Refuse(
+          handler_->OnBodyRefused(head, request_id_, bad_body->status, bad_body->reason));
     } else {
       go_on = co_await Handle(request, record);
     }

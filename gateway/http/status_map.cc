@@ -65,9 +65,11 @@ ErrorInfo ErrorInfoOf(const absl::Status& status) {
   if (info.param.empty() && info.http_status == 400) {
     info.param = base::Utf8Prefix(FieldPathOf(info.message), kParamBytesMax);
   }
+  // Without a reason it was not meant for clients, or comes from the transport and names our
+  // addresses.
+  if (!info.reason.empty()) return info;
   if (info.http_status == 500) info.message = "internal error; the request id finds it in the log";
-  // Without a reason it comes from the transport and names our addresses.
-  if (info.http_status == 503 && info.reason.empty()) {
+  if (info.http_status == 503) {
     info.message = "a service behind this server is not available at the moment";
   }
   return info;

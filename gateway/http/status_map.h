@@ -16,15 +16,16 @@ int HttpStatusOf(absl::StatusCode code);
 struct ErrorInfo {
   int http_status = 500;
   std::string message;
-  std::string reason;          // "model_not_found", "queue_full", …; "" = none
-  std::string param;           // the request field at fault; "" = none
-  int64_t retry_after_ms = 0;  // 0 = no hint
+  std::string reason;           // "model_not_found", "queue_full", …; "" = none
+  std::string param;            // the request field at fault; "" = none
+  int64_t retry_after_ms = 0;   // 0 = no hint
+  std::string request_id = {};  // for dialects that repeat it in the body
 };
 
 // Reads code, message, reason, param and retry-after (base/status.h). An INVALID_ARGUMENT whose
 // message reads "<field path>: <what>" (base/json.h) needs no param: the path is taken from there.
-// The message of INTERNAL, of UNKNOWN, and of UNAVAILABLE without a reason is replaced: it may tell
-// of our insides.
+// The message of INTERNAL, UNKNOWN and UNAVAILABLE without a reason is replaced: it may tell of our
+// insides.
 ErrorInfo ErrorInfoOf(const absl::Status& status);
 
 }  // namespace conclave::gateway

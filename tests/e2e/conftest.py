@@ -33,6 +33,13 @@ def ollama_client(mesh):
 
 
 @pytest.fixture(scope="session")
+def anthropic_client(mesh):
+    import anthropic
+
+    return anthropic.Anthropic(base_url=mesh.url, api_key="none", max_retries=0, timeout=60)
+
+
+@pytest.fixture(scope="session")
 def teacher(openai_client):
     """The name under which the default model is served."""
     names = [model.id for model in openai_client.models.list()]

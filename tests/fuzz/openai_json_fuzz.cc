@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "gateway/dialects/anthropic/messages_request.h"
 #include "gateway/dialects/ollama/chat_request.h"
 #include "gateway/dialects/ollama/generate_request.h"
 #include "gateway/dialects/openai/assistants_decode.h"
@@ -20,6 +21,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (chat->generate.stop().strings_size() > 4) std::abort();
     if (chat->generate.logprobs().top() > 20) std::abort();
   }
+  const auto messages = anthropic::DecodeMessagesRequest(body, "be kind");
+  if (messages.ok()) {
+    const auto& generate = messages->generate;
+    if (generate.chat().messages().empty() || generate.stop().max_tokens() < 1) std::abort();
+    if (generate.stop().strings_size() > 16 || generate.sampling().temperature() > 1) std::abort();
+  }
+  (void)anthropic::DecodeCountTokensRequest(body, "");
   (void)openai::DecodeEmbeddingsRequest(body);
   (void)ollama::DecodeChatRequest(body);
   (void)ollama::DecodeGenerateRequest(body);

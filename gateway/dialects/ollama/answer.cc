@@ -13,11 +13,6 @@ absl::Status Unsupported(const std::string& name, std::string_view what) {
   return base::InvalidArgument("\"" + name + "\" does not support " + std::string(what));
 }
 
-bool AsksForThinking(const v1::ChatPrompt& chat) {
-  const auto think = chat.template_variables().find("enable_thinking");
-  return think != chat.template_variables().end() && think->second == "true";
-}
-
 }  // namespace
 
 absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
@@ -26,10 +21,9 @@ absl::Status SetModel(const ModelDirectory& models, const std::string& name, std
   ASSIGN_OR_RETURN(const v1::ModelStatus model, models.Find(own_name));
   // What is still loading has not said what it can.
   if (model.state() == v1::ModelStatus::STATE_READY) {
-    const v1::ChatPrompt& chat = request->chat();
     if (!Can(model, "completion")) return Unsupported(name, verb);
-    if (!chat.tools().empty() && !Can(model, "tools")) return Unsupported(name, "tools");
-    if (AsksForThinking(chat) && !Can(model, "thinking")) return Unsupported(name, "thinking");
+    const std::string_view missing = MissingCapability(model, request->chat());
+    if (!missing.empty()) return Unsupported(name, missing);
   }
   request->set_model(own_name);
   return absl::OkStatus();

@@ -10,12 +10,6 @@ namespace {
 
 using base::JsonWriter;
 
-// Whether the text is one JSON object: what a call's arguments must be on this wire.
-bool IsJsonObject(const std::string& text) {
-  const auto document = base::JsonDocument::Parse(text);
-  return document.ok() && document->root().is_object();
-}
-
 void WriteToolCalls(JsonWriter& json, const Piece& piece) {
   if (piece.tool_calls.empty()) return;
   json.Key("tool_calls");
@@ -28,7 +22,7 @@ void WriteToolCalls(JsonWriter& json, const Piece& piece) {
     json.BeginObject();
     json.Field("index", piece.tool_indexes[i]);
     json.Field("name", call.name());
-    json.RawField("arguments", IsJsonObject(call.arguments()) ? call.arguments() : "{}");
+    json.RawField("arguments", HasObjectArguments(call) ? call.arguments() : "{}");
     json.EndObject();
     json.EndObject();
   }
@@ -132,7 +126,7 @@ Piece PieceOf(const Completion& completion) {
   piece.thinking = choice.reasoning;
   for (size_t i = 0; i < choice.tool_calls.size(); ++i) {
     const v1::ToolCall& call = choice.tool_calls[i];
-    if (IsJsonObject(call.arguments())) {
+    if (HasObjectArguments(call)) {
       piece.tool_calls.push_back(call);
       piece.tool_indexes.push_back(static_cast<int>(i));
     } else {

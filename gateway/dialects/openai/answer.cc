@@ -92,12 +92,6 @@ void WriteToolCall(JsonWriter& json, const v1::ToolCall& call) {
   json.EndObject();
 }
 
-void AppendSse(std::string_view data, std::string* out) {
-  *out += "data: ";
-  *out += data;
-  *out += "\n\n";
-}
-
 void AnswerStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
   switch (event.event_case()) {
     case v1::GenerateEvent::kAccepted:

@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
+#include "gateway/dialects/sse.h"
 
 namespace conclave::gateway::openai {
 
@@ -36,14 +37,11 @@ void WriteUsage(base::JsonWriter& json, const v1::Usage& usage);
 // {"id","type":"function","function":{"name","arguments"}}
 void WriteToolCall(base::JsonWriter& json, const v1::ToolCall& call);
 
-// An SSE event of one data line.
-void AppendSse(std::string_view data, std::string* out);
-
 // A streamed answer: chunks of one choice each, then usage when asked for, then [DONE]. The encoder
 // of a surface brings what stands in a choice.
 class AnswerStream : public GenerationEncoder {
  public:
-  std::string_view content_type() const final { return "text/event-stream; charset=utf-8"; }
+  std::string_view content_type() const final { return kSseType; }
   void Begin(std::string*) final {}
   void OnEvent(const v1::GenerateEvent& event, std::string* out) final;
   void End(std::string* out) final;

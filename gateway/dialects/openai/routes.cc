@@ -25,20 +25,22 @@ void AddBoth(Router& router, std::string_view method, std::string_view path, Han
   router.Add(method, path, std::move(handler), options);
 }
 
-void AddUnservedRoutes(Router& router) {
-  const Handler refuse = [](Exchange& exchange) -> Task<void> {
+void AddUnserved(Router& router, std::string_view path, ErrorFamily errors) {
+  const Handler refuse = [errors](Exchange& exchange) -> Task<void> {
     const absl::Status status =
         base::Unimplemented(exchange.request.head.path + " is not served by this server");
-    return ReplyError(exchange, status, ErrorJson);
+    return ReplyError(exchange, status, errors);
   };
   RouteOptions options;
   options.any_content_type = true;  // multipart uploads deserve the true reason
-  for (const std::string_view path : kUnserved) {
-    for (const std::string_view method : kMethods) {
-      AddBoth(router, method, path, refuse, options);
-      AddBoth(router, method, std::string(path) + "/{rest...}", refuse, options);
-    }
+  for (const std::string_view method : kMethods) {
+    AddBoth(router, method, path, refuse, options);
+    AddBoth(router, method, std::string(path) + "/{rest...}", refuse, options);
   }
+}
+
+void AddUnservedRoutes(Router& router) {
+  for (const std::string_view path : kUnserved) AddUnserved(router, path, ErrorJson);
 }
 
 void AddRoutes(Router& router, const Services& services) {

@@ -16,6 +16,9 @@ void AddEmbeddingRoutes(Router& router, const Services& services);
 // path.
 void AddUnservedRoutes(Router& router);
 
+// 501 in the family's form for every method of the path and of all below it, with and without /v1.
+void AddUnserved(Router& router, std::string_view path, ErrorFamily errors);
+
 // Adds "/v1<path>" and "<path>".
 void AddBoth(Router& router, std::string_view method, std::string_view path, Handler handler,
              RouteOptions options = {});

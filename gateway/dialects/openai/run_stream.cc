@@ -6,19 +6,12 @@
 
 #include "gateway/dialects/openai/assistants_encode.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/sse.h"
 
 namespace conclave::gateway::openai {
 namespace {
 
 using std::chrono::steady_clock;
-
-void AppendNamed(std::string_view name, std::string_view data, std::string* out) {
-  *out += "event: ";
-  *out += name;
-  *out += "\ndata: ";
-  *out += data;
-  *out += "\n\n";
-}
 
 void NoteUsage(const v1::RunEvent& event, AccessRecord* record) {
   if (!event.has_run() || !event.run().has_usage()) return;
@@ -36,13 +29,13 @@ std::string LastWords(Exchange& exchange, const absl::Status& ended) {
                               "server_draining");
   }
   if (status.ok()) {
-    AppendNamed("done", "[DONE]", &bytes);
+    AppendSse("done", "[DONE]", &bytes);
     return bytes;
   }
   const ErrorInfo error = ErrorInfoOf(status);
   exchange.record.error_code =
       error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
-  AppendNamed("error", ErrorJson(error), &bytes);
+  AppendSse("error", ErrorJson(error), &bytes);
   exchange.out.Abort();
   return bytes;
 }
@@ -60,7 +53,7 @@ Task<void> StreamRun(const Services& services, Exchange& exchange, const v1::Run
   // Only the listening ends when the client goes; the run itself is the store's.
   exchange.out.OnCancel([stream = call.get()] { stream->Cancel(); });
   HeaderList headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-  bool open = co_await exchange.out.BeginStream(200, "text/event-stream; charset=utf-8", headers);
+  bool open = co_await exchange.out.BeginStream(200, kSseType, headers);
   base::SteadyTime last_write = steady_clock::now();
   std::vector<v1::RunEvent> events;
   std::string bytes;
@@ -71,7 +64,7 @@ Task<void> StreamRun(const Services& services, Exchange& exchange, const v1::Run
     for (const v1::RunEvent& event : events) {
       NoteUsage(event, &exchange.record);
       told_error = told_error || event.has_error();
-      AppendNamed(event.event(), EncodeRunEventData(event), &bytes);
+      AppendSse(event.event(), EncodeRunEventData(event), &bytes);
     }
     events.clear();
     if (got == StreamGot::kTimeout) bytes += ": ping\n";

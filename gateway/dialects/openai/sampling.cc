@@ -59,24 +59,6 @@ absl::Status ReadLogitBias(JsonValue bias, v1::SamplingParams* sampling) {
   return status;
 }
 
-absl::Status ReadStop(JsonValue stop, size_t stop_max, v1::StopConditions* out) {
-  const auto add = [out](JsonValue value) -> absl::Status {
-    ASSIGN_OR_RETURN(std::string text, value.AsString());
-    if (text.empty()) return value.Error("a stop sequence must not be empty");
-    if (text.size() > kStopBytesMax) {
-      return value.Error(absl::StrCat("at most ", kStopBytesMax, " bytes"));
-    }
-    out->add_strings(std::move(text));
-    return absl::OkStatus();
-  };
-  if (stop.missing()) return absl::OkStatus();
-  if (stop.is_string()) return add(stop);
-  if (!stop.is_array()) return stop.Error("expected string or array of strings");
-  if (stop.size() > stop_max) return stop.Error(absl::StrCat("at most ", stop_max, " sequences"));
-  for (size_t i = 0; i < stop.size(); ++i) RETURN_IF_ERROR(add(stop.At(i)));
-  return absl::OkStatus();
-}
-
 absl::Status ReadStopIds(JsonValue ids, v1::StopConditions* out) {
   if (ids.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(ids.ExpectArray());
@@ -85,14 +67,6 @@ absl::Status ReadStopIds(JsonValue ids, v1::StopConditions* out) {
     ASSIGN_OR_RETURN(const int64_t id, ids.At(i).AsInt(0, kInt32Max));
     out->add_token_ids(static_cast<int32_t>(id));
   }
-  return absl::OkStatus();
-}
-
-absl::Status ReadSeed(JsonValue root, v1::SamplingParams* sampling) {
-  ASSIGN_OR_RETURN(const std::optional<int64_t> seed,
-                   root.Get("seed").OptionalInt(std::numeric_limits<int64_t>::min(),
-                                                std::numeric_limits<int64_t>::max()));
-  if (seed) sampling->set_seed(static_cast<uint64_t>(*seed));
   return absl::OkStatus();
 }
 
@@ -132,13 +106,41 @@ bool IsEmptyValue(JsonValue value) {
 
 }  // namespace
 
+absl::Status ReadSeed(JsonValue root, v1::SamplingParams* sampling) {
+  ASSIGN_OR_RETURN(const std::optional<int64_t> seed,
+                   root.Get("seed").OptionalInt(std::numeric_limits<int64_t>::min(),
+                                                std::numeric_limits<int64_t>::max()));
+  if (seed) sampling->set_seed(static_cast<uint64_t>(*seed));
+  return absl::OkStatus();
+}
+
+absl::Status ReadStop(JsonValue stop, size_t stop_max, v1::StopConditions* out) {
+  const auto add = [out](JsonValue value) -> absl::Status {
+    ASSIGN_OR_RETURN(std::string text, value.AsString());
+    if (text.empty()) return value.Error("a stop sequence must not be empty");
+    if (text.size() > kStopBytesMax) {
+      return value.Error(absl::StrCat("at most ", kStopBytesMax, " bytes"));
+    }
+    out->add_strings(std::move(text));
+    return absl::OkStatus();
+  };
+  if (stop.missing()) return absl::OkStatus();
+  if (stop.is_string()) return add(stop);
+  if (!stop.is_array()) return stop.Error("expected string or array of strings");
+  if (stop.size() > stop_max) return stop.Error(absl::StrCat("at most ", stop_max, " sequences"));
+  for (size_t i = 0; i < stop.size(); ++i) RETURN_IF_ERROR(add(stop.At(i)));
+  return absl::OkStatus();
+}
+
 absl::Status RefuseFields(JsonValue root, std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) {
-    if (IsEmptyValue(root.Get(name))) continue;
+    const JsonValue value = root.Get(name);
+    if (IsEmptyValue(value)) continue;
+    const std::string path = value.path();
     return base::WithParam(
-        base::WithReason(base::Unimplemented(std::string(name) + ": not supported by this server"),
+        base::WithReason(base::Unimplemented(path + ": not supported by this server"),
                          "unsupported_parameter"),
-        name);
+        path);
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,11 @@ namespace conclave::gateway::openai {
 //   stop_max: stop strings allowed: 4 of chat, more of completions (lm-eval sends all it has).
 absl::Status ReadSampling(base::JsonValue root, size_t stop_max, v1::GenerateRequest* request);
 
+// seed: any integer of 64 bits.
+absl::Status ReadSeed(base::JsonValue root, v1::SamplingParams* sampling);
+// A list of stop strings, or a single one, each of 1 to 1,024 bytes.
+absl::Status ReadStop(base::JsonValue stop, size_t stop_max, v1::StopConditions* out);
+
 // stream, and stream_options.include_usage.
 struct StreamOptions {
   bool stream = false;

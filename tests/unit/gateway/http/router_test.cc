@@ -71,10 +71,10 @@ TEST_CASE("the longest prefix names the error family") {
   Router router;
   router.SetErrorFamily("", Default);
   router.SetErrorFamily("/api", Api);
-  CHECK(router.error_family("/v1/x")({}) == "default");
-  CHECK(router.error_family("/api/x")({}) == "api");
-  CHECK(router.error_family("/api")({}) == "api");
-  CHECK(router.error_family("/apix")({}) == "default");
+  CHECK(router.error_family("/v1/x").body({}) == "default");
+  CHECK(router.error_family("/api/x").body({}) == "api");
+  CHECK(router.error_family("/api").body({}) == "api");
+  CHECK(router.error_family("/apix").body({}) == "default");
 }
 
 }  // namespace conclave::gateway

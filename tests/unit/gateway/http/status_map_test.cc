@@ -26,8 +26,8 @@ TEST_CASE("the field path of a message becomes the param") {
 
 TEST_CASE("who might do it twice by trying again is told not to") {
   const auto retry_word = [](const absl::Status& status) {
-    const Response response =
-        MakeErrorResponse(ErrorInfoOf(status), [](const ErrorInfo&) { return std::string(); });
+    const Response response = MakeErrorResponse(
+        ErrorInfoOf(status), ErrorFamily([](const ErrorInfo&) { return std::string(); }));
     for (const auto& [name, value] : response.headers) {
       if (name == "x-should-retry") return value;
     }
@@ -54,6 +54,8 @@ TEST_CASE("internal messages stay inside") {
         std::string::npos);
   CHECK(ErrorInfoOf(base::WithReason(base::Unavailable("loading"), "model_loading")).message ==
         "loading");
+  CHECK(ErrorInfoOf(base::WithReason(base::Internal("the call is broken"), "call")).message ==
+        "the call is broken");
 }
 
 }  // namespace conclave::gateway
