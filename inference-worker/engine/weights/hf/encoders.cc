@@ -34,35 +34,35 @@ constexpr TensorRule kBertGlobals[] = {
     {"embeddings.word_embeddings", "token_embd", MapModule},
     {"embeddings.position_embeddings", "position_embd", MapPositions},
     {"embeddings.token_type_embeddings", "token_types", MapModule},
-    {"embeddings.LayerNorm", "token_embd_norm", MapModule},
+    {"embeddings.LayerNorm", "token_embd_norm", MapBiased},
     {"embeddings.position_ids", "", MapNothing, Presence::kOptional},
-    {"pooler.dense", "cls", MapModule, Presence::kRequired, Ranks},
+    {"pooler.dense", "cls", MapBiased, Presence::kRequired, Ranks},
 };
 constexpr TensorRule kBertHeads[] = {
-    {"classifier", "cls.output", MapModule, Presence::kRequired, Ranks},
+    {"classifier", "cls.output", MapBiased, Presence::kRequired, Ranks},
 };
 
 constexpr TensorRule kRobertaGlobals[] = {
     {"embeddings.word_embeddings", "token_embd", MapModule},
     {"embeddings.position_embeddings", "position_embd", MapPositions},
     {"embeddings.token_type_embeddings", "token_types", MapModule},
-    {"embeddings.LayerNorm", "token_embd_norm", MapModule},
+    {"embeddings.LayerNorm", "token_embd_norm", MapBiased},
     {"embeddings.position_ids", "", MapNothing, Presence::kOptional},
 };
 constexpr TensorRule kRobertaHeads[] = {
-    {"classifier.dense", "cls", MapModule, Presence::kRequired, Ranks},
-    {"classifier.out_proj", "cls.output", MapModule, Presence::kRequired, Ranks},
+    {"classifier.dense", "cls", MapBiased, Presence::kRequired, Ranks},
+    {"classifier.out_proj", "cls.output", MapBiased, Presence::kRequired, Ranks},
 };
 
 constexpr TensorRule kBertLayers[] = {
-    {"attention.self.query", "attn_q", MapModule},
-    {"attention.self.key", "attn_k", MapModule},
-    {"attention.self.value", "attn_v", MapModule},
-    {"attention.output.dense", "attn_output", MapModule},
-    {"attention.output.LayerNorm", "attn_output_norm", MapModule},
-    {"intermediate.dense", "ffn_up", MapModule},
-    {"output.dense", "ffn_down", MapModule},
-    {"output.LayerNorm", "layer_output_norm", MapModule},
+    {"attention.self.query", "attn_q", MapBiased},
+    {"attention.self.key", "attn_k", MapBiased},
+    {"attention.self.value", "attn_v", MapBiased},
+    {"attention.output.dense", "attn_output", MapBiased},
+    {"attention.output.LayerNorm", "attn_output_norm", MapBiased},
+    {"intermediate.dense", "ffn_up", MapBiased},
+    {"output.dense", "ffn_down", MapBiased},
+    {"output.LayerNorm", "layer_output_norm", MapBiased},
 };
 
 // What was trained beside the model and is of no use to a vector.
@@ -128,14 +128,14 @@ constexpr std::string_view kNomicPrefixes[] = {"", "nomic_bert."};
 constexpr TensorRule kNomicGlobals[] = {
     {"embeddings.word_embeddings", "token_embd", MapModule},
     {"embeddings.token_type_embeddings", "token_types", MapModule, Presence::kOptional},
-    {"emb_ln", "token_embd_norm", MapModule},
+    {"emb_ln", "token_embd_norm", MapBiased},
 };
 
 constexpr TensorRule kNomicLayers[] = {
     {"attn.Wqkv", "attn_qkv", MapModule},     {"attn.out_proj", "attn_output", MapModule},
-    {"norm1", "attn_output_norm", MapModule}, {"mlp.fc11", "ffn_up", MapModule},
+    {"norm1", "attn_output_norm", MapBiased}, {"mlp.fc11", "ffn_up", MapModule},
     {"mlp.fc12", "ffn_gate", MapModule},      {"mlp.fc2", "ffn_down", MapModule},
-    {"norm2", "layer_output_norm", MapModule}};
+    {"norm2", "layer_output_norm", MapBiased}};
 
 constexpr std::string_view kNomicSkipped[] = {"pooler.", "cls.predictions."};
 
