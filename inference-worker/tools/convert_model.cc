@@ -198,8 +198,10 @@ absl::Status ConvertModel(const ModelSource& source, DType type, const std::stri
                           const std::function<void(std::string_view)>& note) {
   GgufWriter writer;
   for (const MetadataEntry& entry : source.metadata()) {
-    const bool vocabulary =
-        entry.key.starts_with("tokenizer.") && !entry.key.starts_with("tokenizer.chat_template");
+    // The number of segments is the model's, though it goes by the tokenizer's name.
+    const bool vocabulary = entry.key.starts_with("tokenizer.") &&
+                            !entry.key.starts_with("tokenizer.chat_template") &&
+                            entry.key != "tokenizer.ggml.token_type_count";
     if (!vocabulary) AddMetadata(entry, source, &writer);
   }
   writer.SetUint32("general.file_type", FileType(MostlyOf(source, type)));
