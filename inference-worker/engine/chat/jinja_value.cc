@@ -12,15 +12,6 @@
 namespace conclave::engine::jinja {
 namespace {
 
-// An integer-valued key counts as its number, as in Python: d[1], d[1.0] and d[True] are one.
-bool SameKey(const Value& a, const Value& b) {
-  if (a.is_string() || b.is_string()) {
-    return a.is_string() && b.is_string() && a.as_string() == b.as_string();
-  }
-  if (a.is_number() && b.is_number()) return a.as_float() == b.as_float();
-  return a.is_none() && b.is_none();
-}
-
 // What repr() shows as it is: all but separators other than the space, controls and what is not
 // assigned. Bytes that are not UTF-8 pass.
 bool IsPrintable(uint32_t scalar) {
@@ -275,6 +266,7 @@ void Dict::Set(Value key, Value value) {
     return;
   }
   if (key.is_string()) index_.try_emplace(std::string(key.as_string()), items.size());
+  if (key.is_number()) numbers_.try_emplace(key.as_float(), items.size());
   items.emplace_back(std::move(key), std::move(value));
 }
 
@@ -285,10 +277,14 @@ const Value* Dict::Find(std::string_view key) const {
 
 const Value* Dict::Find(const Value& key) const {
   if (key.is_string()) return Find(key.as_string());
-  for (const auto& [held, value] : items) {
-    if (SameKey(held, key)) return &value;
+  if (key.is_number()) {
+    const auto found = numbers_.find(key.as_float());
+    return found == numbers_.end() ? nullptr : &items[found->second].second;
   }
-  return nullptr;
+  const auto found = std::find_if(items.begin(), items.end(), [&](const auto& item) {
+    return key.is_none() && item.first.is_none();
+  });
+  return found == items.end() ? nullptr : &found->second;
 }
 
 const Value* Namespace::Find(std::string_view name) const {

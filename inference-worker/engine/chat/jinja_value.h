@@ -175,6 +175,7 @@ struct Dict {
 
  private:
   absl::flat_hash_map<std::string, size_t> index_;  // of string keys
+  absl::flat_hash_map<double, size_t> numbers_;     // of numbers: 1, 1.0 and True are one key
 };
 
 // {% set ns.x = … %}: the one thing that changes. Holds no namespaces and no functions, so that
