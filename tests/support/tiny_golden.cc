@@ -11,7 +11,9 @@ namespace conclave::engine {
 
 TinyGolden ReadTinyGolden(const std::string& name) {
   // The same model in another layout has the same logits.
-  const std::string file = name == "mixtral_apart" ? "mixtral" : name;
+  const std::string file = name == "mixtral_apart"       ? "mixtral"
+                           : name == "deepseek2_gate_up" ? "deepseek2"
+                                                         : name;
   auto rows = ReadGolden("models/" + file + ".txt");
   CHECK(rows["prompt"].size() == 1 && rows["greedy"].size() == 1);
   const std::vector<double>&prompt = rows["prompt"][0], &greedy = rows["greedy"][0];
