@@ -134,13 +134,11 @@ absl::Status ReadStop(JsonValue stop, size_t stop_max, v1::StopConditions* out) 
 
 absl::Status RefuseFields(JsonValue root, std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) {
-    const JsonValue value = root.Get(name);
-    if (IsEmptyValue(value)) continue;
-    const std::string path = value.path();
+    if (IsEmptyValue(root.Get(name))) continue;
     return base::WithParam(
-        base::WithReason(base::Unimplemented(path + ": not supported by this server"),
+        base::WithReason(base::Unimplemented(std::string(name) + ": not supported by this server"),
                          "unsupported_parameter"),
-        path);
+        name);
   }
   return absl::OkStatus();
 }
