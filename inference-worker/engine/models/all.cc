@@ -1,4 +1,5 @@
 // The array of architectures. A file in this folder exports one Open function; its row is here.
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,26 @@ constexpr Architecture kArchitectures[] = {
     {"qwen3", OpenQwen3},          {"qwen3moe", OpenQwen3Moe},
 };
 
+// Tensors that change nothing here: tables of rotations, which keys say as well, and the heads of
+// classifiers, which whoever scores by them binds.
+bool IsIdle(std::string_view name) {
+  return name.starts_with("rope_f") || name.starts_with("cls.") ||
+         name.find(".attn_rot_embd.") != std::string_view::npos;
+}
+
+// A weight that nobody asked for (a bias, most often) would have changed what the model computes.
+absl::Status CheckLeftovers(const Binder& binder, int32_t num_layers) {
+  for (const std::string& name : binder.Leftovers()) {
+    int32_t layer = -1;
+    const bool runs =
+        std::sscanf(name.c_str(), "blk.%d.", &layer) != 1 || (layer >= 0 && layer < num_layers);
+    if (!runs || IsIdle(name)) continue;
+    return base::Unimplemented(absl::StrCat(base::Abs(binder.source().path()), ": ", name,
+                                            ": a tensor this architecture does not have"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::span<const Architecture> AllArchitectures() { return kArchitectures; }
@@ -39,7 +60,11 @@ absl::StatusOr<std::unique_ptr<Model>> OpenModel(const ModelSource& source, Kern
   for (const Architecture& architecture : kArchitectures) {
     if (architecture.name != name) continue;
     Binder binder(source);
-    return architecture.open({.binder = binder, .kernels = kernels, .numerics = numerics});
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<Model> model,
+        architecture.open({.binder = binder, .kernels = kernels, .numerics = numerics}));
+    RETURN_IF_ERROR(CheckLeftovers(binder, model->hparams().num_layers));
+    return model;
   }
   std::string known;
   for (const Architecture& architecture : kArchitectures) {

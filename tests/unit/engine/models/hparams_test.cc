@@ -264,4 +264,25 @@ TEST_CASE("a mixture of experts without experts is refused") {
   CHECK(std::string(status.message()).find("expert_count") != std::string::npos);
 }
 
+TEST_CASE("a weight that the architecture has no place for is refused by name") {
+  for (const std::string name : {"blk.1.attn_q.bias", "output.bias", "blk.0.ffn_up.scale"}) {
+    CAPTURE(name);
+    GgufWriter writer = *MakeSynthModel(*TinySpec("qwen3"));
+    writer.AddTensor(name, DType::kF32, Shape({64}), std::vector<float>(64, 0.5f));
+    const std::vector<std::byte> bytes = writer.Serialize();
+    const absl::Status status =
+        OpenModel(**OpenGgufBytes(bytes, "tiny.gguf"), **CreateKernels({.num_threads = 1}))
+            .status();
+    CHECK(status.code() == absl::StatusCode::kUnimplemented);
+    CHECK(std::string(status.message()).find(name) != std::string::npos);
+  }
+  // Of layers that are not run, and tables that keys say as well.
+  for (const std::string name : {"blk.2.nextn.enorm.weight", "blk.0.attn_rot_embd.weight"}) {
+    GgufWriter writer = *MakeSynthModel(*TinySpec("qwen3"));
+    writer.AddTensor(name, DType::kF32, Shape({64}), std::vector<float>(64, 0.5f));
+    const std::vector<std::byte> bytes = writer.Serialize();
+    CHECK(OpenModel(**OpenGgufBytes(bytes, "tiny.gguf"), **CreateKernels({.num_threads = 1})).ok());
+  }
+}
+
 }  // namespace conclave::engine
