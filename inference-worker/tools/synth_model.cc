@@ -2,7 +2,9 @@
 #include "tools/synth_model.h"
 
 #include <cmath>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
@@ -75,16 +77,27 @@ class Author {
     const int64_t cols = shape[shape.rank() - 1];
     Add(name, TypeFor(name, dtype, cols), shape, 0, MatrixScale(cols));
   }
-  // Matrix `which` of the stack `whole`, as a tensor of its own with the same values.
-  void MatrixOfStack(const std::string& name, const std::string& whole, DType dtype, int64_t which,
-                     const Shape& shape) {
-    const int64_t rows = shape[0], cols = shape[1];
-    const DType type = TypeFor(name, dtype, cols);
+  // A tensor that holds matrices of the `stacks`, by turns, from the one numbered `first` on, with
+  // the values they have there. Those matrices are [rows][cols].
+  struct Excerpt {
+    std::vector<std::string> stacks;
+    int64_t first, rows, cols;
+  };
+  void FromStacks(const std::string& name, DType dtype, const Shape& shape, const Excerpt& part) {
+    const DType type = TypeFor(name, dtype, part.cols);
     if (!status_.ok()) return;
-    const auto filler = MakeFiller(TensorSeed(spec_.seed, whole), type, cols, 0, MatrixScale(cols));
+    std::vector<GgufWriter::RowFiller> fillers;
+    for (const std::string& stack : part.stacks) {
+      fillers.push_back(
+          MakeFiller(TensorSeed(spec_.seed, stack), type, part.cols, 0, MatrixScale(part.cols)));
+    }
+    const auto num_stacks = static_cast<int64_t>(fillers.size());
     writer.AddTensor(name, type, shape,
                      GgufWriter::RowFiller([=](int64_t row, std::span<std::byte> bytes) {
-                       filler(which * rows + row, bytes);
+                       const int64_t matrix = row / part.rows;
+                       const auto stack = static_cast<size_t>(matrix % num_stacks);
+                       const int64_t which = part.first + matrix / num_stacks;
+                       fillers[stack](which * part.rows + row % part.rows, bytes);
                      }));
   }
   void Norm(const std::string& name, int64_t n) {
@@ -290,24 +303,34 @@ void WriteFeedForward(const SynthSpec& spec, const std::string& prefix, const st
   author.Matrix(prefix + "ffn_down" + suffix + ".weight", spec.weights, {spec.hidden, ffn});
 }
 
+void WriteExpertMatrices(const SynthSpec& spec, const std::string& prefix, Author& author) {
+  const int64_t hidden = spec.hidden, experts = spec.num_experts, ffn = spec.expert_ffn;
+  const SynthExperts layout = spec.routing.layout;
+  const auto stack = [&](const std::string& part) { return prefix + part + "_exps.weight"; };
+  if (layout == SynthExperts::kGateUp) {
+    author.FromStacks(stack("ffn_gate_up"), spec.experts, {experts, 2 * ffn, hidden},
+                      {{stack("ffn_gate"), stack("ffn_up")}, 0, ffn, hidden});
+  }
+  for (const std::string part : {"ffn_gate", "ffn_up", "ffn_down"}) {
+    const bool down = part == "ffn_down";
+    const int64_t rows = down ? hidden : ffn, cols = down ? ffn : hidden;
+    if (layout == SynthExperts::kApart) {
+      for (int64_t e = 0; e < experts; ++e) {
+        author.FromStacks(absl::StrCat(prefix, part, ".", e, ".weight"), spec.experts, {rows, cols},
+                          {{stack(part)}, e, rows, cols});
+      }
+    } else if (down || layout == SynthExperts::kStacks) {
+      author.Matrix(stack(part), spec.experts, {experts, rows, cols});
+    }
+  }
+}
+
 void WriteExperts(const SynthSpec& spec, const Family& family, const std::string& prefix,
                   Author& author) {
   const int64_t hidden = spec.hidden, experts = spec.num_experts, ffn = spec.expert_ffn;
   const SynthRouting& routing = spec.routing;
   author.Matrix(prefix + "ffn_gate_inp.weight", DType::kF32, {experts, hidden});
-  for (const std::string part : {"ffn_gate", "ffn_up", "ffn_down"}) {
-    const int64_t rows = part == "ffn_down" ? hidden : ffn;
-    const int64_t cols = part == "ffn_down" ? ffn : hidden;
-    const std::string stack = prefix + part + "_exps.weight";
-    if (!routing.apart) {
-      author.Matrix(stack, spec.experts, {experts, rows, cols});
-      continue;
-    }
-    for (int64_t e = 0; e < experts; ++e) {
-      author.MatrixOfStack(absl::StrCat(prefix, part, ".", e, ".weight"), stack, spec.experts, e,
-                           {rows, cols});
-    }
-  }
+  WriteExpertMatrices(spec, prefix, author);
   if (family.expert_bias) {
     author.Bias(prefix + "ffn_gate_inp.bias", {experts});
     // Wide enough that some of what they shift is clamped at 7.

@@ -27,6 +27,10 @@ struct SynthLatent {
   bool whole_kv_b = false;  // attn_kv_b as in older files, instead of attn_k_b and attn_v_b
 };
 
+// How the matrices of a layer's experts lie in a file: one stack for each of gate, up and down; a
+// tensor for each expert, as in the first Mixtral files; or gate and up of an expert in one.
+enum class SynthExperts { kStacks, kApart, kGateUp };
+
 // What there is to experts besides their number; 0 and false are not written.
 struct SynthRouting {
   int32_t gating = 0;  // expert_gating_func: 1 softmax, 2 sigmoid
@@ -38,7 +42,7 @@ struct SynthRouting {
   int32_t leading_dense = 0;  // layers without experts before those with
   int32_t num_shared = 0;     // expert_shared_count
   int32_t shared_ffn = 0;     // of all shared experts together
-  bool apart = false;         // a tensor per expert, as in the first Mixtral files
+  SynthExperts layout = SynthExperts::kStacks;
 };
 
 struct SynthSpec {

@@ -38,6 +38,32 @@ SynthSpec Deepseek(SynthSpec spec) {
   return spec;
 }
 
+// V3 and R1.
+SynthSpec DeepseekV3(SynthExperts layout) {
+  return Deepseek({.latent = {.q_rank = 32},
+                   .routing = {.gating = 2,
+                               .weights_norm = true,
+                               .weights_scale = 2.5f,
+                               .correction_bias = true,
+                               .num_groups = 4,
+                               .num_groups_used = 2,
+                               .layout = layout},
+                   .yarn_log_multiplier = 0.1f});
+}
+
+// Every sixth layer sees all.
+SynthSpec Gemma3(int32_t num_layers) {
+  return {.architecture = "gemma3",
+          .num_layers = num_layers,
+          .head_dim = 32,
+          .rope_base = 1000000,
+          .rms_eps = 1e-6f,
+          .tied = true,
+          .rope_linear_factor = 8,
+          .local_rope_base = 10000,
+          .sliding_window = 10};
+}
+
 // tests/golden/models/tiny_models.py has the same numbers. Windows are shorter than the prompts of
 // tests, original contexts of YaRN so short that both ends of its ramp matter.
 const NamedSpec kTiny[] = {
@@ -51,7 +77,7 @@ const NamedSpec kTiny[] = {
       .num_experts = 8,
       .num_experts_used = 2,
       .expert_ffn = 96,
-      .routing = {.apart = true}}},
+      .routing = {.layout = SynthExperts::kApart}}},
     {"qwen2", {.architecture = "qwen2"}},
     {"qwen3", {.architecture = "qwen3", .head_dim = 32}},
     {"yarn",
@@ -68,15 +94,8 @@ const NamedSpec kTiny[] = {
       .num_experts = 8,
       .num_experts_used = 2,
       .expert_ffn = 32}},
-    {"deepseek2",  // V3 and R1
-     Deepseek({.latent = {.q_rank = 32},
-               .routing = {.gating = 2,
-                           .weights_norm = true,
-                           .weights_scale = 2.5f,
-                           .correction_bias = true,
-                           .num_groups = 4,
-                           .num_groups_used = 2},
-               .yarn_log_multiplier = 0.1f})},
+    {"deepseek2", DeepseekV3(SynthExperts::kStacks)},
+    {"deepseek2_gate_up", DeepseekV3(SynthExperts::kGateUp)},
     {"deepseek2_kimi",  // Kimi K2: one group
      Deepseek({.rope_base = 50000,
                .yarn_factor = 32,
@@ -168,16 +187,8 @@ const NamedSpec kTiny[] = {
       .num_kv_heads = 6,
       .ffn = 384,
       .tied = true}},
-    {"gemma3",  // every sixth layer sees all
-     {.architecture = "gemma3",
-      .num_layers = 7,
-      .head_dim = 32,
-      .rope_base = 1000000,
-      .rms_eps = 1e-6f,
-      .tied = true,
-      .rope_linear_factor = 8,
-      .local_rope_base = 10000,
-      .sliding_window = 10}},
+    {"gemma3", Gemma3(7)},
+    {"gemma3_27b", Gemma3(62)},  // known by its layers: scores are scaled otherwise
 };
 
 // The published shapes; types are set by the caller.

@@ -44,10 +44,13 @@ double GoldenDistance(const TinyGolden& golden, std::shared_ptr<const ModelSourc
   return distance;
 }
 
-// Names of tiny models that a folder can be made of: one is the same model in an older GGUF layout.
+// Names of tiny models that a folder can be made of; some are the same model in another GGUF
+// layout.
 std::vector<std::string> FolderNames() {
   std::vector<std::string> names = RunnableTinyNames();
-  std::erase(names, "mixtral_apart");
+  std::erase_if(names, [](const std::string& name) {
+    return TinySpec(name)->routing.layout != SynthExperts::kStacks;
+  });
   return names;
 }
 

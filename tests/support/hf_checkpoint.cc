@@ -84,7 +84,8 @@ void AddFamilyMembers(const SynthSpec& spec, Members* config) {
   if (type == "minimax_m2") config->Add("rotary_dim", spec.rope_dim);
   if (type == "gpt_oss") config->Add("swiglu_limit", 7.0);
   if (type == "gemma3_text") {
-    config->Add("query_pre_attn_scalar", spec.head_dim);
+    const bool is_27b = spec.num_layers == 62;
+    config->Add("query_pre_attn_scalar", is_27b ? spec.hidden / spec.num_heads : spec.head_dim);
     config->Add("rope_local_base_freq", static_cast<double>(spec.local_rope_base));
     config->Add("sliding_window_pattern", 6);
   }

@@ -100,6 +100,16 @@ def bloom(heads):
                 ffn=64 * heads, tied=True)
 
 
+def gemma3(layers, scalar):
+    """Scores are divided by the root of `scalar`: of a head, of hidden / heads in the 27B alone."""
+    return Tiny(
+        transformers.Gemma3TextConfig, dict(sliding_window=10, query_pre_attn_scalar=scalar),
+        layers=layers, head_dim=32, eps=1e-6, tied=True, qk_norm="head", norms=GEMMA3_NORMS,
+        norm_shift=1.0,
+        rope={"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+              "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0}})
+
+
 LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
                "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 QWEN3_MOE = dict(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
@@ -150,12 +160,8 @@ MODELS = {
         rope={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}),
     "bloom": bloom(4),
     "bloom_6_heads": bloom(6),
-    "gemma3": Tiny(
-        transformers.Gemma3TextConfig, dict(sliding_window=10, query_pre_attn_scalar=32),
-        layers=7, head_dim=32, eps=1e-6, tied=True, qk_norm="head", norms=GEMMA3_NORMS,
-        norm_shift=1.0,
-        rope={"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-              "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0}}),
+    "gemma3": gemma3(7, 32),
+    "gemma3_27b": gemma3(62, 16),
 }
 
 
