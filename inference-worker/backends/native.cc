@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/backend.h"
+#include "backends/grammar_cache.h"
 #include "backends/native_prompt.h"
 #include "backends/output_assembler.h"
 #include "backends/script.h"
@@ -186,6 +187,7 @@ class Native final : public Backend {
         defaults_(std::move(defaults)),
         details_(std::move(details)),
         source_(std::move(source)),
+        grammars_(text_.trie),
         engine_(std::move(engine)) {}
 
   absl::StatusOr<Accepted> Generate(GenerateRequest request,
@@ -209,19 +211,22 @@ class Native final : public Backend {
   const engine::SamplingParams defaults_;
   const ModelDetails details_;
   const std::shared_ptr<const engine::ModelSource> source_;
+  GrammarCache grammars_;
   const std::unique_ptr<engine::Engine> engine_;  // last: its thread uses all the above
 };
 
 absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                                           std::shared_ptr<EventSink> sink) {
-  if (request.response_format.kind != ResponseFormat::Kind::kText) {
+  const base::SteadyTime start = base::Clock::System().Now();
+  ASSIGN_OR_RETURN(GrammarCache::Grammar grammar, grammars_.Get(request.response_format));
+  ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
+  if (grammar != nullptr && prompt.tools) {
     return base::WithParam(
-        base::Unimplemented("response_format: only text is supported by this worker"),
+        base::Unimplemented("response_format: not supported together with tools"),
         "response_format");
   }
-  const base::SteadyTime start = base::Clock::System().Now();
-  ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
   engine::GenerateRequest to;
+  to.grammar = std::move(grammar);
   to.id = request.id;
   to.sampling = Sampling(request);
   ASSIGN_OR_RETURN(AssemblerOptions assembler, Assembler(request, prompt, to.sampling.seed));
@@ -289,7 +294,9 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   auto stops = engine::StopMatcher::Make(request.stop.strings);
   if (!stops.ok()) return base::WithParam(stops.status(), "stop");
   options.stops = *std::move(stops);
-  if (!prompt.is_chat) return options;
+  // What keeps to a format is the answer as it is, whatever tags its strings may hold.
+  const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;
+  if (!prompt.is_chat || formatted) return options;
   engine::ParserOptions parser;
   parser.tools = prompt.tools;
   if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt);
@@ -397,6 +404,8 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
     text.token_bytes_max =
         std::max(text.token_bytes_max, text.tokenizer->TokenBytes(id, true).size());
   }
+  text.trie =
+      std::make_shared<engine::grammar::TokenTrie>(engine::grammar::TokenTrie::Of(*text.tokenizer));
   ASSIGN_OR_RETURN(const std::string_view written,
                    source.GetString("tokenizer.chat_template", std::string_view()));
   const std::string_view used = written.empty() ? engine::FallbackChatTemplate() : written;

@@ -60,7 +60,8 @@ absl::StatusOr<std::string> ForcedPrefix(const TextModel& model, const ChatPromp
 
 }  // namespace
 
-absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat) {
+absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
+                                             bool answers_at_once) {
   if (model.chat_template == nullptr) {
     return base::Annotate(model.template_error, "the chat template of this model cannot be used");
   }
@@ -95,6 +96,12 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
     rendered->text += prompt.prefix.substr(kCallOpening.size());
     prompt.reasoning_open = false;
   }
+  if (answers_at_once && prompt.reasoning_open) {
+    const size_t begin = rendered->text.size();
+    rendered->text += kReasoningClosing;
+    rendered->trusted.push_back({begin, rendered->text.size()});
+    prompt.reasoning_open = false;
+  }
   prompt.ids = engine::EncodePrompt(*model.tokenizer, *rendered);
   prompt.text = std::move(rendered->text);
   RETURN_IF_ERROR(CheckIds(model, prompt.ids));
@@ -103,7 +110,8 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
 
 absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateRequest& request) {
   if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt)) {
-    return BuildChatPrompt(model, *chat);
+    return BuildChatPrompt(model, *chat,
+                           request.response_format.kind != ResponseFormat::Kind::kText);
   }
   NativePrompt prompt;
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {

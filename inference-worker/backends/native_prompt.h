@@ -9,6 +9,7 @@
 #include "backends/backend.h"
 #include "engine/chat/parsers/parser.h"
 #include "engine/chat/template.h"
+#include "engine/grammar/token_trie.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace conclave::backends {
@@ -21,6 +22,7 @@ struct TextModel {
   const engine::ChatFamily* family = nullptr;
   size_t token_bytes_max = 1;  // of the longest token: a floor for the ids a text needs
   int32_t context_length = 0;
+  std::shared_ptr<const engine::grammar::TokenTrie> trie;  // of the tokenizer
 };
 
 struct NativePrompt {
@@ -37,6 +39,9 @@ struct NativePrompt {
 // than the context, with both numbers; long texts are refused before they are tokenised.
 // UNIMPLEMENTED: a forced tool call with a family that cannot be made to begin one.
 absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateRequest& request);
-absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat);
+// `answers_at_once`: the output is the answer from its first token on, so reasoning that the
+// template opens is closed again.
+absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
+                                             bool answers_at_once = false);
 
 }  // namespace conclave::backends

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,10 @@
 namespace conclave::engine {
 
 using TokenId = int32_t;
+
+namespace grammar {
+class TokenGrammar;  // grammar/token_grammar.h
+}
 
 // Ranges are checked by Validate in sample/sampler.h; the defaults change nothing.
 struct SamplingParams {
@@ -41,7 +46,10 @@ struct GenerateRequest {
   int32_t max_tokens = 0;         // of output, resumed ones included; 0 = up to the context
   std::vector<TokenId> stop_ids;  // besides the model's end-of-generation ids
   int32_t num_logprobs = -1;      // -1 = none, 0 = the chosen token, n = and n alternatives
-  std::string cache_salt;         // prefix cache entries are shared within one salt only
+  // What the output must be a text of; null = anything. Stop ids end it only where it is whole, and
+  // it ends by itself where nothing can follow.
+  std::shared_ptr<const grammar::TokenGrammar> grammar;
+  std::string cache_salt;  // prefix cache entries are shared within one salt only
 };
 
 struct TokenLogprob {

@@ -77,10 +77,19 @@ absl::Status ReadLogprobs(JsonValue root, v1::GenerateRequest* request) {
   return absl::OkStatus();
 }
 
-absl::Status RefuseFormat(JsonValue format) {
-  const bool empty_text = format.is_string() && format.AsString().value_or("") == "";
-  if (format.missing() || empty_text) return absl::OkStatus();
-  return base::Unimplemented("format: constrained output is not supported yet");
+// "json", or a schema.
+absl::Status ReadFormat(JsonValue format, v1::GenerateRequest* request) {
+  const std::string text = format.is_string() ? format.AsString().value_or("") : "";
+  if (format.missing() || (format.is_string() && text.empty())) return absl::OkStatus();
+  if (text == "json") {
+    request->mutable_response_format()->set_json_object(true);
+    return absl::OkStatus();
+  }
+  if (!format.is_object()) {
+    return base::InvalidArgument("invalid format: expected \"json\" or a JSON schema");
+  }
+  request->mutable_response_format()->mutable_json_schema()->set_schema_json(format.ToJson());
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -141,7 +150,7 @@ absl::StatusOr<CommonFields> ReadCommon(JsonValue root, v1::GenerateRequest* req
   ASSIGN_OR_RETURN(const std::optional<bool> stream, root.Get("stream").OptionalBool());
   fields.stream = stream.value_or(true);
   fields.unload = AsksToUnload(root.Get("keep_alive"));
-  RETURN_IF_ERROR(RefuseFormat(root.Get("format")));
+  RETURN_IF_ERROR(ReadFormat(root.Get("format"), request));
   RETURN_IF_ERROR(ReadOptions(root.Get("options"), request));
   RETURN_IF_ERROR(ReadLogprobs(root, request));
   fields.with_logprobs = request->has_logprobs();

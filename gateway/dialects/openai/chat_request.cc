@@ -214,24 +214,6 @@ absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
   return absl::OkStatus();
 }
 
-absl::Status ReadResponseFormat(JsonValue format, v1::GenerateRequest* request) {
-  if (format.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(format.ExpectObject());
-  ASSIGN_OR_RETURN(const std::string type, format.Get("type").AsString());
-  if (type == "text") {
-    request->mutable_response_format()->set_text(true);
-    return absl::OkStatus();
-  }
-  if (type != "json_object" && type != "json_schema") {
-    return format.Get("type").Error("expected text, json_object or json_schema");
-  }
-  // Unconstrained output would pass for constrained: refused until the worker can enforce it.
-  return base::WithParam(base::WithReason(base::Unimplemented("response_format: \"" + type +
-                                                              "\" is not supported yet"),
-                                          "unsupported_parameter"),
-                         "response_format");
-}
-
 absl::Status ReadLogprobs(JsonValue root, v1::GenerateRequest* request) {
   ASSIGN_OR_RETURN(const std::optional<bool> logprobs, root.Get("logprobs").OptionalBool());
   const JsonValue top = root.Get("top_logprobs");
@@ -353,7 +335,7 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
                    root.Get("parallel_tool_calls").OptionalBool());
   chat->set_parallel_tool_calls(parallel.value_or(true));
   RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
-  RETURN_IF_ERROR(ReadResponseFormat(root.Get("response_format"), &generate));
+  RETURN_IF_ERROR(ReadFormat(root, &generate));
   RETURN_IF_ERROR(ReadLogprobs(root, &generate));
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
   RETURN_IF_ERROR(ReadReasoningFormat(root, &generate));

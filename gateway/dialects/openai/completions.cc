@@ -4,6 +4,7 @@
 
 #include "gateway/dialects/openai/answer.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/format.h"
 #include "gateway/dialects/openai/routes.h"
 #include "gateway/dialects/openai/sampling.h"
 
@@ -60,6 +61,7 @@ absl::StatusOr<CompletionsRequest> Decode(std::string_view body) {
   request.generate.set_model(std::move(model));
   RETURN_IF_ERROR(ReadPrompt(root.Get("prompt"), &request.generate));
   RETURN_IF_ERROR(ReadSampling(root, kStopMax, &request.generate));
+  RETURN_IF_ERROR(ReadFormat(root, &request.generate));
   ASSIGN_OR_RETURN(const std::optional<int64_t> limit,
                    root.Get("max_tokens").OptionalInt(1, std::numeric_limits<int32_t>::max()));
   request.generate.mutable_stop()->set_max_tokens(
@@ -69,7 +71,7 @@ absl::StatusOr<CompletionsRequest> Decode(std::string_view body) {
     return root.Get("best_of").Error("this server makes 1 choice per request");
   }
   // The legacy arrays need the prompt's own logprobs, which no worker gives yet.
-  RETURN_IF_ERROR(RefuseFields(root, {"suffix", "echo", "logprobs", "response_format"}));
+  RETURN_IF_ERROR(RefuseFields(root, {"suffix", "echo", "logprobs"}));
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
   return request;
 }

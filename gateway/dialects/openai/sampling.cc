@@ -161,9 +161,7 @@ absl::Status ReadSampling(JsonValue root, size_t stop_max, v1::GenerateRequest* 
   // 0 is its "off", and llama-server's clients send it.
   const absl::StatusOr<int64_t> mirostat = root.Get("mirostat").AsInt();
   if (!mirostat.ok() || *mirostat != 0) RETURN_IF_ERROR(RefuseFields(root, {"mirostat"}));
-  return RefuseFields(root,
-                      {"grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
-                       "guided_grammar", "structured_outputs", "prompt_logprobs", "lora"});
+  return RefuseFields(root, {"prompt_logprobs", "lora"});
 }
 
 absl::StatusOr<StreamOptions> ReadStreamOptions(JsonValue root) {

@@ -39,6 +39,17 @@ absl::Status CheckTokens(const char* field, const std::vector<TokenId>& tokens,
   return absl::OkStatus();
 }
 
+// On the caller's thread: a resumed output is followed again from its beginning.
+absl::Status StartGrammar(Sequence& sequence) {
+  if (sequence.request.grammar == nullptr) return absl::OkStatus();
+  sequence.matcher = std::make_unique<grammar::Matcher>(sequence.request.grammar);
+  for (const TokenId token : sequence.request.resumed) {
+    if (sequence.matcher->Accept(token)) continue;
+    return base::InvalidArgument("resumed: is no beginning of what the format asks for");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 StepLoop::StepLoop(StepLoopConfig config, std::unique_ptr<Executor> executor,
@@ -105,6 +116,7 @@ absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink
   StoppingCriteria stopping =
       MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
   auto sequence = std::make_unique<Sequence>(std::move(request), std::move(stopping));
+  RETURN_IF_ERROR(StartGrammar(*sequence));
   sequence->sink = std::move(sink);
   sequence->submitted_at = clock_.Now();
   {
@@ -200,7 +212,9 @@ void StepLoop::Handle(Message& message) {
   if (message.kind == Message::Kind::kSubmit) {
     Sequence& sequence = *scheduler_.Add(std::move(message.sequence));
     // A resumed request may have had all its output already.
-    if (sequence.num_output() >= sequence.stopping.max_output) {
+    if (sequence.matcher != nullptr && sequence.matcher->must_end()) {
+      Finish(sequence, FinishReason::kStop);
+    } else if (sequence.num_output() >= sequence.stopping.max_output) {
       Finish(sequence, FinishReason::kLength);
     }
     return;
@@ -290,11 +304,7 @@ void StepLoop::Emit(const Batch& batch, const std::vector<Choice>& choices) {
 }
 
 void StepLoop::EmitToken(Sequence& sequence, const Choice& choice) {
-  if (choice.token < 0) {
-    Finish(sequence, FinishReason::kError,
-           base::Internal("the model gave no finite logits; its weights may be damaged"));
-    return;
-  }
+  if (choice.token < 0) return EndWithoutToken(sequence);
   if (!std::exchange(sequence.has_emitted, true)) sequence.first_token_at = clock_.Now();
   const std::optional<FinishReason> over =
       sequence.stopping.Check(choice.token, sequence.num_output() + 1);
@@ -302,13 +312,36 @@ void StepLoop::EmitToken(Sequence& sequence, const Choice& choice) {
     Finish(sequence, *over, absl::OkStatus(), choice.token);
     return;
   }
+  if (sequence.matcher != nullptr && !sequence.matcher->Accept(choice.token)) {
+    return EndWithoutToken(sequence);
+  }
   sequence.tokens.push_back(choice.token);
   ++keeper_.totals.output_tokens_total;
   const bool alive = Tell(sequence, {.kind = Event::Kind::kToken,
                                      .token = choice.token,
                                      .logprob = choice.logprob,
                                      .alternatives = choice.alternatives});
-  if (alive && over.has_value()) Finish(sequence, *over);
+  if (!alive) return;
+  // A whole text that nothing can follow is over, whether or not it was the last token allowed.
+  if (sequence.matcher != nullptr && sequence.matcher->must_end()) {
+    Finish(sequence, FinishReason::kStop);
+  } else if (over.has_value()) {
+    Finish(sequence, *over);
+  }
+}
+
+// A grammar that allows nothing more is the end of a whole text, and never passes for one of
+// another.
+void StepLoop::EndWithoutToken(Sequence& sequence) {
+  const grammar::Matcher* const matcher = sequence.matcher.get();
+  if (matcher == nullptr) {
+    return Finish(sequence, FinishReason::kError,
+                  base::Internal("the model gave no finite logits; its weights may be damaged"));
+  }
+  if (!matcher->status().ok()) return Finish(sequence, FinishReason::kError, matcher->status());
+  if (matcher->may_end()) return Finish(sequence, FinishReason::kStop);
+  Finish(sequence, FinishReason::kError,
+         base::Internal("no token of this model's vocabulary can continue the asked-for format"));
 }
 
 bool StepLoop::Tell(Sequence& sequence, const Event& event) {

@@ -75,6 +75,7 @@ class StepLoop final {
   void Announce(const Batch& batch);
   void Emit(const Batch& batch, const std::vector<Choice>& choices);
   void EmitToken(Sequence& sequence, const Choice& choice);
+  void EndWithoutToken(Sequence& sequence);
   // Tells the sink and does what it asks. False when that ended the sequence.
   bool Tell(Sequence& sequence, const Event& event);
   void Finish(Sequence& sequence, FinishReason reason, absl::Status status = absl::OkStatus(),

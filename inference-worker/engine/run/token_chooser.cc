@@ -35,6 +35,12 @@ const std::vector<Choice>& TokenChooser::Choose(const Batch& batch, std::span<fl
 void TokenChooser::ChooseOne(const Sequence& sequence, std::span<float> logits, Worker& worker,
                              Choice& choice) {
   const GenerateRequest& request = sequence.request;
+  if (grammar::Matcher* const matcher = sequence.matcher.get(); matcher != nullptr) {
+    MaskLogits({.words = matcher->Mask().words(),
+                .may_end = matcher->may_end(),
+                .stop_ids = sequence.stopping.stop_ids},
+               logits);
+  }
   worker.processor.Apply(request.sampling,
                          {.prompt = sequence.prompt(),
                           .output = sequence.output(),

@@ -16,7 +16,7 @@
 namespace conclave::engine {
 
 struct Choice {
-  TokenId token = -1;  // -1: the row held no number to choose by
+  TokenId token = -1;  // -1: the row held no number to choose by, or a grammar allows none
   TokenLogprob logprob;
   std::vector<TokenLogprob> alternatives;
 };

@@ -18,6 +18,25 @@ bool HasPenalties(const SamplingParams& params) {
 
 }  // namespace
 
+void MaskLogits(const AllowedTokens& allowed, std::span<float> logits) {
+  constexpr size_t kBits = 64;
+  std::vector<std::pair<TokenId, float>> stops;
+  for (const TokenId id : allowed.stop_ids) {
+    if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
+    stops.emplace_back(id, allowed.may_end ? logits[static_cast<size_t>(id)] : kMasked);
+  }
+  for (size_t begin = 0; begin < logits.size(); begin += kBits) {
+    const size_t word = begin / kBits;
+    const uint64_t bits = word < allowed.words.size() ? allowed.words[word] : 0;
+    if (bits == ~uint64_t{0}) continue;
+    const size_t end = std::min(begin + kBits, logits.size());
+    for (size_t i = begin; i < end; ++i) {
+      if ((bits >> (i - begin) & 1) == 0) logits[i] = kMasked;
+    }
+  }
+  for (const auto& [id, logit] : stops) logits[static_cast<size_t>(id)] = logit;
+}
+
 LogitsProcessor::LogitsProcessor(int32_t vocab_size) : counts_(vocab_size) {}
 
 void LogitsProcessor::Apply(const SamplingParams& params, const LogitsContext& context,

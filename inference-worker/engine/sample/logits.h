@@ -16,6 +16,15 @@ struct LogitsContext {
   std::span<const TokenId> stop_ids;  // every id that would end the generation
 };
 
+// Masks what a grammar does not allow. A stop id is allowed where the output may end, and only
+// there. Ids beyond the mask are not allowed.
+struct AllowedTokens {
+  std::span<const uint64_t> words;  // a bit per id
+  bool may_end = false;
+  std::span<const TokenId> stop_ids;
+};
+void MaskLogits(const AllowedTokens& allowed, std::span<float> logits);
+
 // Applies penalties, then logit_bias, then the masks, in place. Keeps only scratch between calls.
 class LogitsProcessor final {
  public:

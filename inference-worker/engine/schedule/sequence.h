@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/grammar/matcher.h"
 #include "engine/kv/block.h"
 #include "engine/kv/prefix_cache.h"
 #include "engine/request.h"
@@ -35,6 +36,7 @@ struct Sequence {
 
   GenerateRequest request;
   StoppingCriteria stopping;
+  std::unique_ptr<grammar::Matcher> matcher;  // follows the output; null = no grammar
   std::shared_ptr<EventSink> sink;
   std::vector<TokenId> tokens;  // prompt, resumed output, new output
 

@@ -272,11 +272,38 @@ TEST_CASE("empty prompts, foreign ids and promises that cannot be kept are refus
   ids.prompt = TextPrompt{""};
   CHECK(Refusal(*backend, ids).code() == absl::StatusCode::kInvalidArgument);
   GenerateRequest json = Ask("x");
-  json.response_format.kind = ResponseFormat::Kind::kJsonSchema;
+  json.response_format = {.kind = ResponseFormat::Kind::kJsonSchema, .definition = R"({"not":{}})"};
   CHECK(Refusal(*backend, json).code() == absl::StatusCode::kUnimplemented);
+  CHECK(base::ParamOf(Refusal(*backend, json)) == "response_format");
+  json.response_format = {.kind = ResponseFormat::Kind::kRegex, .definition = "("};
+  CHECK(Refusal(*backend, json).code() == absl::StatusCode::kInvalidArgument);
   GenerateRequest bias = Ask("x");
   bias.sampling.logit_bias = {{99'999, 1.0f}};
   CHECK(Refusal(*backend, bias).code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("a format holds for random weights, greedy and drawn, and through resumes") {
+  const auto backend = File().Open();
+  for (const float temperature : {0.0f, 1.0f}) {
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      GenerateRequest request = Ask("format", 300);
+      request.sampling.temperature = temperature;
+      request.sampling.seed = seed;
+      request.response_format = {.kind = ResponseFormat::Kind::kRegex,
+                                 .definition = "(yes|no), [a-f]{3,8} \\d{2}\xF0\x9F\xA6\x99"};
+      const Outcome outcome = Run(*backend, request);
+      std::string text;
+      for (const Delta& delta : outcome.sink->deltas()) text += delta.text;
+      INFO(text);
+      CHECK(outcome.finished.reason == Finished::Reason::kStop);
+      CHECK((text.starts_with("yes, ") || text.starts_with("no, ")));
+      CHECK(text.ends_with("\xF0\x9F\xA6\x99"));
+      if (seed == 0) {
+        request.id += "again";
+        CheckResumes(*backend, request);
+      }
+    }
+  }
 }
 
 TEST_CASE("cancelling frees the slot; pausing stops one sequence only") {

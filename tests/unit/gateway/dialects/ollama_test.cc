@@ -99,7 +99,7 @@ TEST_CASE("ollama refusals") {
   CHECK(unknown.response.status == 404);
   CHECK(unknown.response.body == R"({"error":"model 'no' not found"})");
   CHECK(StatusOf(h, "/api/chat", "{}") == 400);
-  CHECK(StatusOf(h, "/api/chat", Chat(R"(,"format":"json")")) == 501);
+  CHECK(StatusOf(h, "/api/chat", Chat(R"(,"format":"yaml")")) == 400);
   CHECK(StatusOf(h, "/api/chat", Chat(R"(,"think":"very")")) == 400);
   CHECK(StatusOf(h, "/api/chat", Chat(R"(,"logprobs":true,"top_logprobs":21)")) == 400);
   CHECK(StatusOf(h, "/api/chat",

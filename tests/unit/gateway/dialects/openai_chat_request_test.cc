@@ -154,9 +154,11 @@ TEST_CASE("refusals name the field") {
       {With(R"("reasoning_effort":"extreme")"), 400, "reasoning_effort"},
       {With(R"("modalities":["text","audio"])"), 400, "modalities[1]"},
       {With(R"("stream_options":{"include_usage":true})"), 400, "stream_options"},
-      {With(R"("response_format":{"type":"json_object"})"), 501, "response_format"},
+      {With(R"("response_format":{"type":"json_schema"})"), 400, "response_format.json_schema"},
+      {With(R"("guided_json":{},"guided_regex":"a")"), 400, "guided_regex"},
+      {With(R"("guided_choice":[])"), 400, "guided_choice"},
+      {With(R"("structured_outputs":{"structural_tag":{"a":1}})"), 501, "structural_tag"},
       {With(R"("response_format":{"type":"yaml"})"), 400, "response_format.type"},
-      {With(R"("guided_json":{"type":"object"})"), 501, "guided_json"},
       {With(R"("functions":[{"name":"f"}])"), 501, "functions"},
   };
   for (const Case& c : cases) {
@@ -165,6 +167,23 @@ TEST_CASE("refusals name the field") {
     CHECK(error.http_status == c.status);
     CHECK(error.param == c.param);
   }
+}
+
+TEST_CASE("every spelling of a format becomes one") {
+  const auto format = [](const std::string& field) {
+    return Decoded(With(field)).response_format();
+  };
+  CHECK(format(R"("response_format":{"type":"json_object"})").json_object());
+  const v1::ResponseFormat strict = format(
+      R"("response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"null"}}})");
+  CHECK(strict.json_schema().schema_json() == R"({"type":"null"})");
+  CHECK(strict.json_schema().strict());
+  CHECK(format(R"("guided_json":{"type":"null"})").json_schema().schema_json() ==
+        R"({"type":"null"})");
+  CHECK(format(R"("guided_regex":"a+")").regex() == "a+");
+  CHECK(format(R"("guided_grammar":"root ::= \"a\"")").gbnf() == "root ::= \"a\"");
+  CHECK(format(R"("guided_choice":["a","b\"c"])").gbnf() == R"(root ::= "a" | "b\"c")");
+  CHECK(format(R"("structured_outputs":{"regex":"b"})").regex() == "b");
 }
 
 TEST_CASE("too many of anything is refused") {

@@ -1,0 +1,137 @@
+#include "gateway/dialects/openai/format.h"
+
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "gateway/dialects/openai/sampling.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+using base::JsonValue;
+
+constexpr size_t kChoicesMax = 4'096;
+
+// A schema may be given as text, as vLLM's clients do.
+absl::Status ReadSchema(JsonValue schema, v1::JsonSchema* to) {
+  if (schema.is_string()) {
+    ASSIGN_OR_RETURN(std::string text, schema.AsString());
+    to->set_schema_json(std::move(text));
+    return absl::OkStatus();
+  }
+  if (!schema.is_object() && !schema.is_bool()) return schema.Error("expected a JSON schema");
+  to->set_schema_json(schema.ToJson());
+  return absl::OkStatus();
+}
+
+absl::Status ReadJson(JsonValue value, v1::ResponseFormat* format) {
+  return ReadSchema(value, format->mutable_json_schema());
+}
+
+absl::Status ReadRegex(JsonValue value, v1::ResponseFormat* format) {
+  ASSIGN_OR_RETURN(std::string text, value.AsString());
+  format->set_regex(std::move(text));
+  return absl::OkStatus();
+}
+
+absl::Status ReadGrammar(JsonValue value, v1::ResponseFormat* format) {
+  ASSIGN_OR_RETURN(std::string text, value.AsString());
+  format->set_gbnf(std::move(text));
+  return absl::OkStatus();
+}
+
+// As a grammar of one rule.
+absl::Status ReadChoice(JsonValue value, v1::ResponseFormat* format) {
+  RETURN_IF_ERROR(value.ExpectArray());
+  if (value.size() == 0 || value.size() > kChoicesMax) {
+    return value.Error(absl::StrCat("expected 1 to ", kChoicesMax, " texts"));
+  }
+  std::string rule = "root ::=";
+  for (size_t i = 0; i < value.size(); ++i) {
+    ASSIGN_OR_RETURN(const std::string text, value.At(i).AsString());
+    absl::StrAppend(&rule, i == 0 ? " \"" : " | \"",
+                    absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+  }
+  format->set_gbnf(rule);
+  return absl::OkStatus();
+}
+
+absl::Status ReadResponseFormat(JsonValue value, v1::ResponseFormat* format) {
+  RETURN_IF_ERROR(value.ExpectObject());
+  ASSIGN_OR_RETURN(const std::string type, value.Get("type").AsString());
+  if (type == "text") {
+    format->set_text(true);
+    return absl::OkStatus();
+  }
+  if (type == "json_object") {
+    // llama-server's spelling of a schema.
+    const JsonValue schema = value.Get("schema");
+    if (!schema.missing()) return ReadJson(schema, format);
+    format->set_json_object(true);
+    return absl::OkStatus();
+  }
+  if (type != "json_schema") {
+    return value.Get("type").Error("expected text, json_object or json_schema");
+  }
+  const JsonValue given = value.Get("json_schema");
+  RETURN_IF_ERROR(given.ExpectObject());
+  v1::JsonSchema* const to = format->mutable_json_schema();
+  ASSIGN_OR_RETURN(std::string name, given.Get("name").AsString());
+  to->set_name(std::move(name));
+  ASSIGN_OR_RETURN(const std::optional<bool> strict, given.Get("strict").OptionalBool());
+  to->set_strict(strict.value_or(false));
+  const JsonValue schema = given.Get("schema");
+  if (!schema.missing()) return ReadSchema(schema, to);
+  format->set_json_object(true);
+  return absl::OkStatus();
+}
+
+struct Field {
+  std::string_view name;
+  absl::Status (*read)(JsonValue value, v1::ResponseFormat* format);
+};
+
+constexpr Field kFields[] = {{"response_format", ReadResponseFormat},
+                             {"json_schema", ReadJson},
+                             {"grammar", ReadGrammar},
+                             {"guided_json", ReadJson},
+                             {"guided_regex", ReadRegex},
+                             {"guided_choice", ReadChoice},
+                             {"guided_grammar", ReadGrammar}};
+
+constexpr Field kStructuredOutputs[] = {
+    {"json", ReadJson}, {"regex", ReadRegex}, {"choice", ReadChoice}, {"grammar", ReadGrammar}};
+
+bool IsGiven(JsonValue value) {
+  return !value.missing() && !(value.is_string() && value.AsString().value_or("").empty());
+}
+
+}  // namespace
+
+absl::Status ReadFormat(JsonValue root, v1::GenerateRequest* request) {
+  v1::ResponseFormat format;
+  const auto read = [&](const Field& field, JsonValue value) {
+    if (!IsGiven(value)) return absl::OkStatus();
+    // A second field, "text" aside, would have to be ignored.
+    const bool taken = format.format_case() != v1::ResponseFormat::FORMAT_NOT_SET && !format.text();
+    if (taken) return value.Error("the answer's format is given twice");
+    return field.read(value, &format);
+  };
+  for (const Field& field : kFields) RETURN_IF_ERROR(read(field, root.Get(field.name)));
+  const JsonValue structured = root.Get("structured_outputs");
+  if (!structured.missing()) {
+    RETURN_IF_ERROR(structured.ExpectObject());
+    RETURN_IF_ERROR(RefuseFields(structured, {"structural_tag"}));
+    for (const Field& field : kStructuredOutputs) {
+      RETURN_IF_ERROR(read(field, structured.Get(field.name)));
+    }
+  }
+  if (format.format_case() != v1::ResponseFormat::FORMAT_NOT_SET) {
+    *request->mutable_response_format() = std::move(format);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace conclave::gateway::openai

@@ -1,0 +1,18 @@
+// The door: from what a caller wrote to an automaton, within bounds of size and work, or a refusal
+// that names the place.
+#pragma once
+
+#include <string_view>
+
+#include "base/status.h"
+#include "engine/grammar/automaton.h"
+
+namespace conclave::engine::grammar {
+
+enum class Language { kJsonObject, kJsonSchema, kGbnf, kRegex };
+
+// INVALID_ARGUMENT: ill-formed, too large, or nothing satisfies it. UNIMPLEMENTED: something that
+// cannot be promised. `definition` is not read for kJsonObject.
+absl::StatusOr<Automaton> Compile(Language language, std::string_view definition);
+
+}  // namespace conclave::engine::grammar

@@ -1,0 +1,14 @@
+// The formats of JSON strings that can be promised, as regular expressions. Each is a part of what
+// its RFC allows that every checker takes.
+#pragma once
+
+#include <string_view>
+
+namespace conclave::engine::grammar {
+
+// Empty when the format is not known.
+std::string_view PatternOfFormat(std::string_view format);
+// Their names, for a message.
+std::string_view KnownFormats();
+
+}  // namespace conclave::engine::grammar

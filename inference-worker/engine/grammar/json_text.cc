@@ -1,0 +1,207 @@
+#include "engine/grammar/json_text.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/grammar/json_numbers.h"
+#include "engine/tokenizer/unicode.h"
+
+namespace conclave::engine::grammar {
+namespace {
+
+constexpr int32_t kIndentMax = 20;
+
+// What a string may hold as it is.
+std::vector<CodeRange> Plain() { return Complement({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}); }
+
+std::string EscapeOf(uint32_t scalar) {
+  constexpr std::string_view kFrom = "\"\\\b\f\n\r\t", kTo = "\"\\bfnrt";
+  const size_t at = kFrom.find(static_cast<char>(scalar));
+  if (at != std::string_view::npos) return {'\\', kTo[at]};
+  return absl::StrFormat("\\u%04x", scalar);
+}
+
+}  // namespace
+
+ExprId JsonText::Space() {
+  if (!space_) {
+    const RuleId rule = rules_.AddRule("space");
+    space_ = rules_.Call(rule);
+    rules_.Define(
+        rule, rules_.Choice({rules_.Text(""), rules_.Text(" "),
+                             rules_.Sequence({rules_.Text("\n"),
+                                              rules_.Repeat(rules_.Text(" "), 0, kIndentMax)})}));
+  }
+  return *space_;
+}
+
+ExprId JsonText::Comma() {
+  if (!comma_) comma_ = rules_.Sequence({Space(), rules_.Text(","), Space()});
+  return *comma_;
+}
+
+ExprId JsonText::Char() {
+  if (!char_) {
+    const auto digits = [&](std::string_view first, std::string_view last) {
+      return CodeRange{static_cast<uint32_t>(first[0]), static_cast<uint32_t>(last[0])};
+    };
+    const ExprId hex = rules_.Set({digits("0", "9"), digits("a", "f"), digits("A", "F")});
+    const ExprId hex2 = rules_.Repeat(hex, 2, 2), hex3 = rules_.Repeat(hex, 3, 3);
+    const ExprId nonzero = rules_.Set({digits("1", "9"), digits("a", "f"), digits("A", "F")});
+    const ExprId d = rules_.Set({{'d', 'd'}, {'D', 'D'}});
+    const ExprId below_8 = rules_.Set({digits("0", "7")});
+    const ExprId high = rules_.Set({{'8', '9'}, {'a', 'b'}, {'A', 'B'}});
+    const ExprId low = rules_.Set({{'c', 'f'}, {'C', 'F'}});
+    const ExprId zero = rules_.Text("0");
+    // Four digits that are neither NUL nor a surrogate.
+    const ExprId unit = rules_.Choice(
+        {rules_.Sequence(
+             {rules_.Set({{'1', '9'}, {'a', 'c'}, {'A', 'C'}, {'e', 'f'}, {'E', 'F'}}), hex3}),
+         rules_.Sequence({d, below_8, hex2}), rules_.Sequence({zero, nonzero, hex2}),
+         rules_.Sequence({zero, zero, nonzero, hex}),
+         rules_.Sequence({zero, zero, zero, nonzero})});
+    const ExprId pair = rules_.Sequence({d, high, hex2, rules_.Text("\\u"), d, low, hex2});
+    const ExprId letter = rules_.Set({{'"', '"'},
+                                      {'\\', '\\'},
+                                      {'/', '/'},
+                                      {'b', 'b'},
+                                      {'f', 'f'},
+                                      {'n', 'n'},
+                                      {'r', 'r'},
+                                      {'t', 't'}});
+    char_ = rules_.Choice(
+        {rules_.Set(Plain()),
+         rules_.Sequence(
+             {rules_.Text("\\"),
+              rules_.Choice(
+                  {letter, rules_.Sequence({rules_.Text("u"), rules_.Choice({unit, pair})})})})});
+  }
+  return *char_;
+}
+
+ExprId JsonText::String() {
+  if (!string_) {
+    const RuleId rule = rules_.AddRule("string");
+    string_ = rules_.Call(rule);
+    rules_.Define(rule,
+                  rules_.Sequence({rules_.Text("\""), rules_.Repeat(Char(), 0, Rules::kUnbounded),
+                                   rules_.Text("\"")}));
+  }
+  return *string_;
+}
+
+ExprId JsonText::String(int32_t min, int32_t max) {
+  if (min == 0 && max == Rules::kUnbounded) return String();
+  return rules_.Sequence({rules_.Text("\""), rules_.Repeat(Char(), min, max), rules_.Text("\"")});
+}
+
+ExprId JsonText::OneOf(const std::vector<CodeRange>& ranges) {
+  const std::vector<CodeRange> plain = Plain();
+  std::vector<ExprId> choices = {rules_.Set(Intersection(ranges, plain))};
+  for (const CodeRange& range : Intersection(ranges, Complement(plain))) {
+    for (uint32_t c = range.first; c <= range.last; ++c) {
+      choices.push_back(rules_.Text(EscapeOf(c)));
+    }
+  }
+  return rules_.Choice(std::move(choices));
+}
+
+ExprId JsonText::Anything() {
+  if (!anything_) anything_ = rules_.Repeat(Char(), 0, Rules::kUnbounded);
+  return *anything_;
+}
+
+ExprId JsonText::KeyBesides(std::vector<std::string> names) {
+  if (!key_tail_) {
+    const RuleId rule = rules_.AddRule("key");
+    key_tail_ = rules_.Call(rule);
+    rules_.Define(rule, rules_.Sequence({rules_.Repeat(rules_.Set(Plain()), 0, Rules::kUnbounded),
+                                         rules_.Text("\"")}));
+  }
+  std::vector<std::u32string> scalars;
+  for (const std::string& name : names) {
+    std::u32string text;
+    bool plain = true;
+    for (size_t at = 0; at < name.size();) {
+      const DecodedScalar scalar = DecodeUtf8(name, at);
+      plain = plain && scalar.value >= 0x20 && scalar.value != '"' && scalar.value != '\\';
+      text.push_back(scalar.value);
+      at += scalar.length;
+    }
+    // What needs an escape is no danger: these keys have none.
+    if (plain) scalars.push_back(std::move(text));
+  }
+  return rules_.Sequence({rules_.Text("\""), KeyFrom(scalars, 0)});
+}
+
+// The rest of a key that agrees with all `names` in the scalars before `at`.
+ExprId JsonText::KeyFrom(const std::vector<std::u32string>& names, size_t at) {
+  std::map<uint32_t, std::vector<std::u32string>> by_next;
+  std::vector<CodeRange> taken;
+  std::vector<ExprId> choices;
+  bool ends = false;
+  for (const std::u32string& name : names) {
+    if (name.size() == at) {
+      ends = true;
+    } else {
+      by_next[name[at]].push_back(name);
+    }
+  }
+  if (!ends) choices.push_back(rules_.Text("\""));
+  for (const auto& [next, some] : by_next) {
+    if (rules_.full()) break;
+    taken.push_back({next, next});
+    choices.push_back(rules_.Sequence({rules_.Set({{next, next}}), KeyFrom(some, at + 1)}));
+  }
+  choices.push_back(
+      rules_.Sequence({rules_.Set(Intersection(Plain(), Complement(taken))), *key_tail_}));
+  return rules_.Choice(std::move(choices));
+}
+
+ExprId JsonText::Member(ExprId key, ExprId value) {
+  return rules_.Sequence({key, Space(), rules_.Text(":"), Space(), value});
+}
+
+ExprId JsonText::Braces(char open, ExprId inside, char close) {
+  return rules_.Sequence({rules_.Text(std::string(1, open)), Space(), inside, Space(),
+                          rules_.Text(std::string(1, close))});
+}
+
+ExprId JsonText::Value() {
+  if (!value_) {
+    const RuleId rule = rules_.AddRule("value");
+    value_ = rules_.Call(rule);
+    const RuleId number = rules_.AddRule("number");
+    rules_.Define(number, AddNumber({}, &rules_).value_or(0));
+    rules_.Define(
+        rule, rules_.Choice({Object(), Array(), String(), rules_.Call(number), rules_.Text("true"),
+                             rules_.Text("false"), rules_.Text("null")}));
+  }
+  return *value_;
+}
+
+ExprId JsonText::Object() {
+  if (!object_) {
+    const RuleId rule = rules_.AddRule("object");
+    object_ = rules_.Call(rule);
+    const ExprId member = Member(String(), Value());
+    const ExprId more = rules_.Repeat(rules_.Sequence({Comma(), member}), 0, Rules::kUnbounded);
+    rules_.Define(rule, Braces('{', rules_.Optional(rules_.Sequence({member, more})), '}'));
+  }
+  return *object_;
+}
+
+ExprId JsonText::Array() {
+  if (!array_) {
+    const RuleId rule = rules_.AddRule("array");
+    array_ = rules_.Call(rule);
+    const ExprId more = rules_.Repeat(rules_.Sequence({Comma(), Value()}), 0, Rules::kUnbounded);
+    rules_.Define(rule, Braces('[', rules_.Optional(rules_.Sequence({Value(), more})), ']'));
+  }
+  return *array_;
+}
+
+}  // namespace conclave::engine::grammar

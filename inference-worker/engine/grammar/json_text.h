@@ -1,0 +1,45 @@
+// The pieces of JSON that every schema is made of: whitespace, strings, keys, any value. Each is
+// added to the rules once, when it is first asked for. What is written is a part of JSON that any
+// reader takes: no lone surrogates, no NUL, whitespace in short runs only.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/grammar/pattern.h"
+#include "engine/grammar/rules.h"
+
+namespace conclave::engine::grammar {
+
+class JsonText final : public TextStyle {
+ public:
+  explicit JsonText(Rules* rules) : rules_(*rules) {}
+
+  ExprId Space();                           // none, a blank, or a new line and up to 20 blanks
+  ExprId Comma();                           // with space around it
+  ExprId String();                          // any
+  ExprId String(int32_t min, int32_t max);  // scalars; max may be Rules::kUnbounded
+  // A key that is none of `names`, written without escapes.
+  ExprId KeyBesides(std::vector<std::string> names);
+  ExprId Member(ExprId key, ExprId value);  // key : value
+  ExprId Value();                           // any
+  ExprId Object();                          // any
+  ExprId Array();                           // any
+  ExprId Braces(char open, ExprId inside, char close);
+
+  // Of the text within a string.
+  ExprId OneOf(const std::vector<CodeRange>& ranges) override;
+  ExprId Anything() override;
+
+ private:
+  ExprId Char();
+  ExprId KeyFrom(const std::vector<std::u32string>& names, size_t at);
+
+  Rules& rules_;
+  std::optional<ExprId> space_, comma_, string_, char_, anything_, key_tail_, value_, object_,
+      array_;
+};
+
+}  // namespace conclave::engine::grammar
