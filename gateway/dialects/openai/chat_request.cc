@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "gateway/dialects/openai/format.h"
 
 namespace conclave::gateway::openai {
 namespace {
