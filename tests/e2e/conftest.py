@@ -5,6 +5,7 @@ from mesh import REPO, Mesh
 
 def pytest_addoption(parser):
     parser.addoption("--build-dir", default=str(REPO / "build/dev"))
+    parser.addoption("--schemas", type=int, default=60, help="random JSON schemas to try")
 
 
 @pytest.fixture(scope="session")
