@@ -58,14 +58,13 @@ class EventStream final {
    private:
     friend class EventStream;
 
+    // All under the lock, which the stream's end takes as well: whoever brings events has let go of
+    // the timer and its executor before the reader's context can be gone.
     void Wake() {
-      std::shared_ptr<boost::asio::steady_timer> waiting;
-      {
-        const std::lock_guard lock(mutex_);
-        waiting = std::exchange(waiting_, nullptr);
-      }
-      if (!waiting) return;
-      boost::asio::post(waiting->get_executor(), [waiting] { waiting->cancel(); });
+      const std::lock_guard lock(mutex_);
+      if (!waiting_) return;
+      const boost::asio::any_io_executor executor = waiting_->get_executor();
+      boost::asio::post(executor, [timer = std::exchange(waiting_, nullptr)] { timer->cancel(); });
     }
 
     std::mutex mutex_;
@@ -84,6 +83,8 @@ class EventStream final {
   EventStream& operator=(const EventStream&) = delete;
   ~EventStream() {
     if (!ended_) cancel_();
+    const std::lock_guard lock(feed_->mutex_);
+    feed_->waiting_ = nullptr;
   }
 
   // Moves what is waiting to the end of `out`. Waits until `until` when there is nothing.
