@@ -109,6 +109,7 @@ void App::Impl::Wire() {
   services.embedding = clients->embedding();
   services.store = clients->store();
   services.models = &clients->models();
+  services.workers = &clients->workers();
   services.admission = &admission;
   services.metrics = &front_metrics;
   services.times = options.times;

@@ -95,6 +95,9 @@ struct LoadSpec {
   std::string path;
   std::string backend;  // empty = native
   std::vector<std::string> aliases;
+  std::string provider_id;  // set: of this provider, and neither path nor backend
+  std::string provider_model_id;
+  std::string config_json;
   std::optional<DerivedSpec> derived;  // set: no path and no backend
   std::string registration;            // see HostedModel
   bool trusted = false;                // from the command line: any regular file

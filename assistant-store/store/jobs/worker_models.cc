@@ -44,6 +44,9 @@ pb::LoadModelRequest LoadRequestOf(const pb::ModelRegistration& registration) {
   *request.mutable_aliases() = registration.aliases();
   request.set_backend(registration.backend());
   request.set_path(registration.path());
+  request.set_provider_id(registration.provider_id());
+  request.set_provider_model_id(registration.provider_model_id());
+  request.set_config_json(registration.config_json());
   if (registration.has_derived()) *request.mutable_derived() = registration.derived();
   request.set_registration(registration.digest());
   return request;
