@@ -110,6 +110,7 @@ void App::Impl::Wire() {
   services.store = clients->store();
   services.models = &clients->models();
   services.workers = &clients->workers();
+  services.files = &clients->files();
   services.admission = &admission;
   services.metrics = &front_metrics;
   services.times = options.times;

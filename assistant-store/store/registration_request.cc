@@ -78,7 +78,6 @@ absl::Status CheckExample(const std::string& field, const pb::ChatMessage& messa
 }
 
 absl::Status CheckDerived(const pb::DerivedModel& derived) {
-  RETURN_IF_ERROR(CheckName("derived.base", derived.base()));
   RETURN_IF_ERROR(CheckText("derived.system", derived.system(), kSystemMax));
   RETURN_IF_ERROR(CheckText("derived.template", derived.template_(), kTemplateMax));
   RETURN_IF_ERROR(CheckText("derived.license", derived.license(), kLicenseMax));
@@ -130,11 +129,12 @@ absl::Status CheckRegistration(const pb::ModelRegistration& registration) {
   }
   RETURN_IF_ERROR(CheckMetadata(registration.metadata()));
   if (!registration.has_derived()) return absl::OkStatus();
-  if (!registration.backend().empty() || !registration.path().empty() ||
-      !registration.provider_id().empty()) {
-    return InvalidField("derived", "invalid_value",
-                        "a derived model has no backend, path or provider of its own.");
+  const bool own_weights = !registration.path().empty() || !registration.provider_id().empty();
+  if (own_weights && !registration.derived().base().empty()) {
+    return InvalidField("derived.base", "invalid_value",
+                        "a model has a base, or a path or provider of its own.");
   }
+  if (!own_weights) RETURN_IF_ERROR(CheckName("derived.base", registration.derived().base()));
   return CheckDerived(registration.derived());
 }
 
@@ -155,8 +155,9 @@ std::string DigestOf(const pb::ModelRegistration& registration) {
       .substr(0, 32);
 }
 
-void Inherit(const pb::DerivedModel& from, pb::DerivedModel* derived) {
-  derived->set_base(from.base());
+void Inherit(const pb::ModelRegistration& registration, pb::DerivedModel* derived) {
+  const pb::DerivedModel& from = registration.derived();
+  derived->set_base(from.base().empty() ? registration.name() : from.base());
   if (!derived->has_system() && from.has_system()) derived->set_system(from.system());
   if (!derived->has_template_() && from.has_template_()) derived->set_template_(from.template_());
   if (derived->parameters_json().empty()) derived->set_parameters_json(from.parameters_json());

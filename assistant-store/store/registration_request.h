@@ -14,8 +14,8 @@ absl::Status CheckRegistration(const conclave::v1::ModelRegistration& registrati
 // Of everything the caller said: equal for equal registrations.
 std::string DigestOf(const conclave::v1::ModelRegistration& registration);
 
-// A model derived from a derived one is derived from that one's base: what it says itself comes
-// first, what it leaves open is inherited, so the model in the middle may go.
-void Inherit(const conclave::v1::DerivedModel& from, conclave::v1::DerivedModel* derived);
+// What a derived model leaves open it takes from the one it is made from. One that is derived
+// itself gives its base as well, so that the model in the middle may go.
+void Inherit(const conclave::v1::ModelRegistration& from, conclave::v1::DerivedModel* derived);
 
 }  // namespace conclave::store

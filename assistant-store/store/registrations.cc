@@ -137,11 +137,18 @@ absl::StatusOr<std::vector<Registrations::Desired>> Registrations::All() {
 }
 
 absl::StatusOr<pb::ListRegistrationsReply> Registrations::List(
-    const pb::ListRegistrationsRequest&) {
+    const pb::ListRegistrationsRequest& request) {
   ASSIGN_OR_RETURN(std::vector<Desired> all, All());
   pb::ListRegistrationsReply reply;
   for (Desired& desired : all) {
-    if (desired.accepted) *reply.add_registrations() = std::move(desired.registration);
+    if (!desired.accepted) continue;
+    pb::ModelRegistration* listed = reply.add_registrations();
+    if (request.names_only()) {
+      listed->set_name(desired.registration.name());
+      *listed->mutable_aliases() = desired.registration.aliases();
+    } else {
+      *listed = std::move(desired.registration);
+    }
   }
   return reply;
 }

@@ -8,6 +8,7 @@
 
 #include "conclave/v1/embedding.grpc.pb.h"
 #include "conclave/v1/inference.grpc.pb.h"
+#include "conclave/v1/model_files.grpc.pb.h"
 #include "conclave/v1/models.grpc.pb.h"
 
 namespace conclave::mesh {
@@ -18,17 +19,20 @@ class WorkerLink final {
       : channel_(std::move(channel)),
         inference_(conclave::v1::Inference::NewStub(channel_)),
         embedding_(conclave::v1::Embedding::NewStub(channel_)),
-        worker_(conclave::v1::Worker::NewStub(channel_)) {}
+        worker_(conclave::v1::Worker::NewStub(channel_)),
+        files_(conclave::v1::ModelFiles::NewStub(channel_)) {}
 
   conclave::v1::Inference::Stub& inference() { return *inference_; }
   conclave::v1::Embedding::Stub& embedding() { return *embedding_; }
   conclave::v1::Worker::Stub& worker() { return *worker_; }
+  conclave::v1::ModelFiles::Stub& files() { return *files_; }
 
  private:
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<conclave::v1::Inference::Stub> inference_;
   std::unique_ptr<conclave::v1::Embedding::Stub> embedding_;
   std::unique_ptr<conclave::v1::Worker::Stub> worker_;
+  std::unique_ptr<conclave::v1::ModelFiles::Stub> files_;
 };
 
 }  // namespace conclave::mesh

@@ -150,6 +150,7 @@ start postgres "${drop_privileges[@]}" "$bin/postgres" -D "$data/postgres/cluste
 # shellcheck disable=SC2086  # CONCLAVE_WORKER_ARGS is a list of words
 start worker "$build_dir/bin/conclave-worker" --listen "127.0.0.1:$worker_port" \
   --probe-listen "127.0.0.1:$worker_probe" --model "$model_name=$model" \
+  --model-dir "$data/models" --blob-dir "$data/models/blobs" \
   ${threads:+--threads "$threads"} ${CONCLAVE_WORKER_ARGS:-}
 embedding_worker=
 if [ -f "$embedding_dir/config.json" ]; then
@@ -162,10 +163,14 @@ start store "$build_dir/bin/conclave-store" --listen "127.0.0.1:$store_port" \
   --probe-listen "127.0.0.1:$store_probe" \
   --database "host=$socket_dir user=conclave dbname=postgres" \
   --inference-workers "127.0.0.1:$worker_port" ${CONCLAVE_STORE_ARGS:-}
+# Who can reach a loopback listener owns this mesh, and may add and remove models.
+admin=
+[ "$listen" != 127.0.0.1 ] || admin=--admin-open
 # shellcheck disable=SC2086
 start gateway "$build_dir/bin/conclave-gateway" --listen "$listen:$port" \
   --inference-workers "127.0.0.1:$worker_port" ${embedding_worker:+--embedding-workers "$embedding_worker"} \
-  --store "127.0.0.1:$store_port" ${api_keys:+--api-keys-file "$api_keys"} ${CONCLAVE_GATEWAY_ARGS:-}
+  --store "127.0.0.1:$store_port" ${api_keys:+--api-keys-file "$api_keys"} $admin \
+  ${CONCLAVE_GATEWAY_ARGS:-}
 
 wait_postgres
 wait_ready worker "http://127.0.0.1:$worker_probe/readyz" 600

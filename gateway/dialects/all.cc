@@ -1,5 +1,6 @@
 #include <array>
 
+#include "gateway/dialects/admin/routes.h"
 #include "gateway/dialects/anthropic/routes.h"
 #include "gateway/dialects/dialect.h"
 #include "gateway/dialects/llm_serving/routes.h"
@@ -13,7 +14,7 @@ namespace {
 constexpr std::array kDialects = {
     Dialect{"openai", openai::AddRoutes},       Dialect{"ollama", ollama::AddRoutes},
     Dialect{"anthropic", anthropic::AddRoutes}, Dialect{"llm_serving", llm_serving::AddRoutes},
-    Dialect{"utility", utility::AddRoutes},
+    Dialect{"utility", utility::AddRoutes},     Dialect{"admin", admin::AddRoutes},
 };
 
 }  // namespace

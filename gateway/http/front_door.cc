@@ -65,6 +65,7 @@ HeadVerdict FrontDoor::OnHead(const RequestHead& head) {
   verdict.refusal = RefuseHead(head, match, verdict.request_id);
   if (match.route != nullptr) {
     verdict.body_bytes_max = match.route->options.body_bytes_max;
+    verdict.stream_body = match.route->options.stream_body;
     verdict.route = match.route->pattern;
   }
   const bool forbidden = verdict.refusal && verdict.refusal->status == 403;

@@ -35,6 +35,7 @@ struct HeadVerdict {
   // Set: answer this and do not read the body.
   std::optional<Response> refusal;
   size_t body_bytes_max = 0;
+  bool stream_body = false;  // left to the handler
   std::string request_id;
   std::string_view route = "unmatched";  // the pattern, for log and metrics; lives for ever
   HeaderList headers;                    // to be added to the answer

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/status.h"
 #include "gateway/http/request.h"
 #include "gateway/http/task.h"
 
@@ -31,6 +32,11 @@ enum class CancelReason { kNone, kClientGone, kStalled, kDrain };
 class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
+
+  // Of a route that streams its body: appends what has come, at least a byte. False at the end of
+  // the body. INVALID_ARGUMENT: malformed; RESOURCE_EXHAUSTED (body_too_large); DEADLINE_EXCEEDED
+  // (slow_body); CANCELLED: the client has gone.
+  virtual Task<absl::StatusOr<bool>> ReadBody(std::string* piece) = 0;
 
   virtual Task<void> Reply(Response response) = 0;
 

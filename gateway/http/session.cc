@@ -205,34 +205,72 @@ Task<Session::Got> Session::ReadHead(RequestReader& reader, RequestHead* head,
   }
 }
 
-Task<std::optional<Session::BodyRefusal>> Session::ReadBody(RequestReader& reader,
-                                                            const RequestHead& head,
-                                                            size_t bytes_max, std::string* body) {
-  using State = RequestReader::State;
-  if (!head.has_body()) co_return std::nullopt;
+Task<std::optional<Session::BodyRefusal>> Session::BeginBody(RequestReader& reader,
+                                                             const RequestHead& head,
+                                                             size_t bytes_max) {
   reader.LimitBody(bytes_max);
-  if (head.expect_continue && input_.empty() && reader.state() == State::kMore) {
+  body_waited_ = {};
+  body_brought_ = 0;
+  if (head.expect_continue && input_.empty() && reader.state() == RequestReader::State::kMore) {
     const bool sent = co_await WriteAll(kContinue);
     if (!sent) co_return BodyRefusal{400, "client_gone"};
   }
-  SteadyTime window_until = steady_clock::now() + limits_.body_window;
-  size_t window_from = 0;
+  co_return std::nullopt;
+}
+
+Task<std::optional<Session::BodyRefusal>> Session::ReadSome(RequestReader& reader,
+                                                            std::string* body) {
+  using State = RequestReader::State;
+  const size_t before = body->size();
   while (true) {
     const uint64_t seen = input_generation_;
     input_.erase(0, reader.ReadBody(input_, body));
-    if (reader.state() == State::kDone) co_return std::nullopt;
     if (reader.state() == State::kTooLarge) co_return BodyRefusal{413, "body_too_large"};
     if (reader.state() == State::kMalformed) co_return BodyRefusal{400, reader.reason()};
+    body_brought_ += body->size() - before;
+    if (reader.state() == State::kDone || body->size() > before) co_return std::nullopt;
     if (eof_) co_return BodyRefusal{400, "client_gone"};
-    if (steady_clock::now() >= window_until) {
-      if (body->size() - window_from < limits_.body_bytes_min) {
-        co_return BodyRefusal{408, "slow_body"};
-      }
-      window_from = body->size();
-      window_until = steady_clock::now() + limits_.body_window;
-    }
-    co_await AwaitInput(seen, window_until);
+    const SteadyTime began = steady_clock::now();
+    co_await AwaitInput(seen, began + limits_.body_window - body_waited_);
+    body_waited_ += steady_clock::now() - began;
+    if (body_waited_ < limits_.body_window) continue;
+    if (body_brought_ < limits_.body_bytes_min) co_return BodyRefusal{408, "slow_body"};
+    body_waited_ = {};
+    body_brought_ = 0;
   }
+}
+
+Task<std::optional<Session::BodyRefusal>> Session::ReadWholeBody(RequestReader& reader,
+                                                                 const RequestHead& head,
+                                                                 size_t bytes_max,
+                                                                 std::string* body) {
+  if (!head.has_body()) co_return std::nullopt;
+  auto refusal = co_await BeginBody(reader, head, bytes_max);
+  while (!refusal && reader.state() != RequestReader::State::kDone) {
+    refusal = co_await ReadSome(reader, body);
+  }
+  co_return refusal;
+}
+
+Task<absl::StatusOr<bool>> Session::ReadBody(std::string* piece) {
+  if (!body_) co_return false;
+  std::optional<BodyRefusal> refusal;
+  if (!std::exchange(body_->begun, true)) {
+    refusal = co_await BeginBody(*body_->reader, *body_->head, body_->bytes_max);
+  }
+  const size_t before = piece->size();
+  if (!refusal && body_->reader->state() != RequestReader::State::kDone) {
+    refusal = co_await ReadSome(*body_->reader, piece);
+  }
+  if (refusal) {
+    const std::string what = "the request body: " + std::string(refusal->reason);
+    absl::Status status = refusal->status == 413             ? base::ResourceExhausted(what)
+                          : refusal->reason == "client_gone" ? absl::CancelledError(what)
+                                                             : base::InvalidArgument(what);
+    co_return base::WithReason(std::move(status), refusal->reason);
+  }
+  if (body_->reader->state() == RequestReader::State::kDone) body_.reset();
+  co_return piece->size() > before;
 }
 
 Task<bool> Session::ServeOne() {
@@ -240,6 +278,7 @@ Task<bool> Session::ServeOne() {
   RequestReader reader;
   HeadRefusal head_refusal;
   answer_started_ = answer_ended_ = chunked_ = no_body_ = false;
+  body_.reset();
   cancel_reason_ = CancelReason::kNone;
   request_id_.clear();
   extra_headers_.clear();
@@ -277,13 +316,21 @@ Task<bool> Session::ServeOne() {
     if (head.expect_continue || head.content_length.value_or(0) > kDiscardBytesMax) {
       keep_alive_ = keep_alive_ && !head.has_body();
     } else if (head.has_body()) {
-      const auto bad = co_await ReadBody(reader, head, kDiscardBytesMax, &discarded);
+      const auto bad = co_await ReadWholeBody(reader, head, kDiscardBytesMax, &discarded);
       if (bad) keep_alive_ = false;
     }
     co_await Reply(*std::move(verdict.refusal));
     go_on = keep_alive_;
+  } else if (verdict.stream_body) {
+    if (head.has_body()) {
+      body_ = StreamedBody{
+          .reader = &reader, .head = &head, .bytes_max = verdict.body_bytes_max, .begun = false};
+    }
+    go_on = co_await Handle(request, record);
+    body_.reset();
   } else {
-    const auto bad_body = co_await ReadBody(reader, head, verdict.body_bytes_max, &request.body);
+    const auto bad_body =
+        co_await ReadWholeBody(reader, head, verdict.body_bytes_max, &request.body);
     if (bad_body) {
       co_await Refuse(
           handler_->OnBodyRefused(head, request_id_, bad_body->status, bad_body->reason));
@@ -343,7 +390,8 @@ std::string Session::BeginAnswer(int status, std::string_view content_type,
   if (record_ != nullptr) record_->status = status;
   chunked_ = !content_length && minor_version_ == 1;
   const bool ends_with_connection = !content_length && minor_version_ == 0;
-  if (draining_ || ends_with_connection) keep_alive_ = false;
+  // What is left of a body would be read as the next request.
+  if (draining_ || ends_with_connection || body_) keep_alive_ = false;
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - request_began_);
   const std::string took_ms = std::to_string(took.count());

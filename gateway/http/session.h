@@ -35,6 +35,7 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   // From any thread: cut off.
   void Close();
 
+  Task<absl::StatusOr<bool>> ReadBody(std::string* piece) override;
   Task<void> Reply(Response response) override;
   Task<bool> BeginStream(int status, std::string_view content_type, HeaderList headers) override;
   Task<bool> Write(std::string_view bytes) override;
@@ -54,8 +55,13 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   Task<void> Run();
   Task<bool> ServeOne();  // false: no further request on this connection
   Task<Got> ReadHead(RequestReader& reader, RequestHead* head, HeadRefusal* refusal);
-  Task<std::optional<BodyRefusal>> ReadBody(RequestReader& reader, const RequestHead& head,
-                                            size_t bytes_max, std::string* body);
+  Task<std::optional<BodyRefusal>> ReadWholeBody(RequestReader& reader, const RequestHead& head,
+                                                 size_t bytes_max, std::string* body);
+  Task<std::optional<BodyRefusal>> BeginBody(RequestReader& reader, const RequestHead& head,
+                                             size_t bytes_max);
+  // Appends what there is, waiting until there is something. Only time spent waiting counts towards
+  // the least a body must bring.
+  Task<std::optional<BodyRefusal>> ReadSome(RequestReader& reader, std::string* body);
   Task<bool> Handle(Request& request, AccessRecord& record);
   Task<void> Refuse(Response response);
   Task<void> Linger();
@@ -96,6 +102,17 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   std::function<void()> cancel_listener_;
   CancelReason cancel_reason_ = CancelReason::kNone;
   bool handling_ = false;
+
+  // A body that the handler reads; null when there is none, or none is left.
+  struct StreamedBody {
+    RequestReader* reader = nullptr;
+    const RequestHead* head = nullptr;
+    size_t bytes_max = 0;
+    bool begun = false;
+  };
+  std::optional<StreamedBody> body_;
+  std::chrono::nanoseconds body_waited_{0};  // for the window at hand …
+  size_t body_brought_ = 0;                  // … and what it brought
   bool answer_started_ = false;
   bool answer_ended_ = false;
   bool chunked_ = false;

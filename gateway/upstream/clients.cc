@@ -4,6 +4,8 @@
 
 #include "gateway/upstream/mesh_calls.h"
 #include "gateway/upstream/model_directory.h"
+#include "gateway/upstream/model_files.h"
+#include "gateway/upstream/registered_models.h"
 #include "gateway/upstream/worker_admin.h"
 
 namespace conclave::gateway {
@@ -82,10 +84,23 @@ class MeshStore final : public StoreUpstream {
   }
 
   bool Connected() override { return client_->Connected(); }
+  mesh::StoreClient& client() { return *client_; }
 
  private:
   const std::unique_ptr<mesh::StoreClient> client_;
 };
+
+constexpr std::chrono::seconds kNamesDeadline{5};
+
+std::function<void(RegisteredModels::Done)> AskFor(mesh::StoreClient& client) {
+  return [&client](RegisteredModels::Done done) {
+    v1::ListRegistrationsRequest request;
+    request.set_names_only(true);
+    client.ListRegistrations(std::move(request),
+                             {.deadline = std::chrono::steady_clock::now() + kNamesDeadline},
+                             std::move(done));
+  };
+}
 
 }  // namespace
 
@@ -93,11 +108,13 @@ class MeshStore final : public StoreUpstream {
 struct Clients::Impl {
   std::unique_ptr<mesh::Discovery> inference_workers;
   std::unique_ptr<mesh::Discovery> embedding_workers;
+  std::unique_ptr<MeshStore> store;
+  std::unique_ptr<RegisteredModels> registered;  // over store
   std::unique_ptr<FleetDirectory> models;
   std::unique_ptr<FleetAdmin> workers;
+  std::unique_ptr<FleetFiles> files;
   std::unique_ptr<MeshInference> inference;
   std::unique_ptr<MeshEmbedding> embedding;
-  std::unique_ptr<MeshStore> store;
 };
 
 absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& options,
@@ -115,13 +132,15 @@ absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& op
     ASSIGN_OR_RETURN(impl->embedding_workers, mesh::Discovery::Start(workers));
     impl->embedding = std::make_unique<MeshEmbedding>(impl->embedding_workers.get(), metrics);
   }
-  impl->models = std::make_unique<FleetDirectory>(impl->inference_workers.get(),
-                                                  impl->embedding_workers.get());
-  impl->workers = std::make_unique<FleetAdmin>(impl->inference_workers.get());
   if (!options.store.empty()) {
     ASSIGN_OR_RETURN(auto store, mesh::StoreClient::Open(options.store, options.tls));
     impl->store = std::make_unique<MeshStore>(std::move(store));
+    impl->registered = std::make_unique<RegisteredModels>(AskFor(impl->store->client()));
   }
+  impl->models = std::make_unique<FleetDirectory>(
+      impl->inference_workers.get(), impl->embedding_workers.get(), impl->registered.get());
+  impl->workers = std::make_unique<FleetAdmin>(impl->inference_workers.get());
+  impl->files = std::make_unique<FleetFiles>(impl->inference_workers.get());
   return std::unique_ptr<Clients>(new Clients(std::move(impl)));
 }
 
@@ -133,5 +152,6 @@ EmbeddingUpstream* Clients::embedding() { return impl_->embedding.get(); }
 StoreUpstream* Clients::store() { return impl_->store.get(); }
 ModelDirectory& Clients::models() { return *impl_->models; }
 WorkerAdmin& Clients::workers() { return *impl_->workers; }
+ModelFiles& Clients::files() { return *impl_->files; }
 
 }  // namespace conclave::gateway

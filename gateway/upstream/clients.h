@@ -38,6 +38,7 @@ class Clients final {
   StoreUpstream* store();          // null: none configured
   ModelDirectory& models();
   WorkerAdmin& workers();
+  ModelFiles& files();
 
  private:
   struct Impl;

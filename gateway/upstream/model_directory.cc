@@ -7,8 +7,12 @@
 
 namespace conclave::gateway {
 
-FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding)
-    : inference_(inference), embedding_(embedding), inference_models_(inference) {
+FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding,
+                               const RegisteredModels* registered)
+    : inference_(inference),
+      embedding_(embedding),
+      registered_(registered),
+      inference_models_(inference) {
   if (embedding != nullptr) embedding_models_.emplace(embedding);
 }
 
@@ -40,7 +44,7 @@ std::optional<v1::ModelStatus> FleetDirectory::FindLost(std::string_view name) c
     const auto fleet = workers->fleet();
     if (const auto* model = fleet->FindLostModel(name); model != nullptr) return *model;
   }
-  return std::nullopt;
+  return registered_ == nullptr ? std::nullopt : registered_->Find(name);
 }
 
 std::vector<v1::ModelStatus> JoinModels(std::vector<v1::ModelStatus> inference,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/upstream/registered_models.h"
 #include "gateway/upstream/services.h"
 #include "mesh/discovery.h"
 #include "mesh/models_client.h"
@@ -13,8 +14,9 @@ namespace conclave::gateway {
 
 class FleetDirectory final : public ModelDirectory {
  public:
-  // Both must outlive the directory; `embedding` may be null.
-  FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding);
+  // All must outlive the directory; `embedding` and `registered` may be null.
+  FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding,
+                 const RegisteredModels* registered = nullptr);
 
   std::vector<v1::ModelStatus> List() const override;
   Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
@@ -24,6 +26,7 @@ class FleetDirectory final : public ModelDirectory {
 
   mesh::Discovery* const inference_;
   mesh::Discovery* const embedding_;
+  const RegisteredModels* const registered_;
   mesh::ModelsClient inference_models_;
   std::optional<mesh::ModelsClient> embedding_models_;
 };

@@ -14,6 +14,7 @@
 #include "conclave/v1/assistants.pb.h"
 #include "conclave/v1/embedding.pb.h"
 #include "conclave/v1/inference.pb.h"
+#include "conclave/v1/model_files.pb.h"
 #include "conclave/v1/models.pb.h"
 #include "conclave/v1/registrations.pb.h"
 #include "conclave/v1/runs.pb.h"
@@ -53,6 +54,36 @@ class WorkerAdmin {
   // On all workers that have the model, the sum; an error when one of them did not.
   virtual Call<v1::ClearModelLogsReply> ClearModelLogs(v1::ClearModelLogsRequest request,
                                                        base::SteadyTime deadline) = 0;
+};
+
+// A model file on its way to one worker.
+class BlobUpload {
+ public:
+  struct Sent {};
+  virtual ~BlobUpload() = default;  // gives up unless closed
+
+  // One at a time: the next after an event of `progress`, which tells nothing but that. Its end is
+  // the worker's answer, which may come before all is sent.
+  virtual void Send(std::string bytes) = 0;
+  virtual void Close() = 0;
+  virtual EventStream<Sent>& progress() = 0;
+};
+
+// Model files on the workers' disks, each asked by itself.
+class ModelFiles {
+ public:
+  virtual ~ModelFiles() = default;
+  // Those that may get work now.
+  virtual std::vector<std::string> Workers() = 0;
+  // FAILED_PRECONDITION (no_blob_folder): the worker takes no files.
+  virtual Call<v1::HasBlobReply> HasBlob(const std::string& worker, v1::HasBlobRequest request,
+                                         base::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<std::unique_ptr<BlobUpload>> PutBlob(const std::string& worker,
+                                                              const std::string& digest,
+                                                              base::SteadyTime deadline) = 0;
+  virtual Call<v1::PullModelProgress> PullModel(const std::string& worker,
+                                                v1::PullModelRequest request,
+                                                base::SteadyTime deadline) = 0;
 };
 
 // The vectors of one request, in the order of its inputs.
@@ -139,9 +170,12 @@ bool Can(const v1::ModelStatus& model, std::string_view capability);
 struct ServiceTimes {
   std::chrono::milliseconds generate{30 * 60'000};  // a whole answer
   std::chrono::milliseconds embed{5 * 60'000};
-  std::chrono::milliseconds store{30'000};       // one call
-  std::chrono::milliseconds run{15 * 60'000};    // a streamed run
-  std::chrono::milliseconds keep_alive{15'000};  // silence towards a streaming client
+  std::chrono::milliseconds store{30'000};            // one call
+  std::chrono::milliseconds transfer{6 * 3'600'000};  // of a model file
+  std::chrono::milliseconds registering{120'000};     // a worker takes a model up, or lets go of it
+  std::chrono::milliseconds directory{3'000};         // until the workers' next word, after that
+  std::chrono::milliseconds run{15 * 60'000};         // a streamed run
+  std::chrono::milliseconds keep_alive{15'000};       // silence towards a streaming client
 };
 
 // Borrowed by the routes; outlives the server.
@@ -151,6 +185,7 @@ struct Services {
   StoreUpstream* store = nullptr;  // null: no store configured
   ModelDirectory* models = nullptr;
   WorkerAdmin* workers = nullptr;
+  ModelFiles* files = nullptr;
   Admission* admission = nullptr;
   FrontMetrics* metrics = nullptr;
   const base::Clock* clock = &base::Clock::System();

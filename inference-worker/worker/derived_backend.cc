@@ -1,17 +1,14 @@
 #include "worker/derived_backend.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
-#include <array>
 #include <condition_variable>
 #include <mutex>
 #include <set>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "worker/sha256.h"
 
 namespace conclave::worker {
 namespace {
@@ -21,7 +18,7 @@ using engine::Message;
 
 // Everything that a derived model adds to what decides an output. Lengths in front, so that no two
 // models read the same.
-std::string RevisionOf(const std::string& base_revision, const DerivedSpec& spec) {
+std::string DigestOf(const std::string& base_revision, const DerivedSpec& spec) {
   std::string text;
   const auto add = [&text](std::string_view part) {
     absl::StrAppend(&text, part.size(), ":", base::Abs(part));
@@ -35,9 +32,9 @@ std::string RevisionOf(const std::string& base_revision, const DerivedSpec& spec
     add(message.content);
     add(message.reasoning);
   }
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  return absl::BytesToHexString(base::Abs({reinterpret_cast<const char*>(digest.data()), 8}));
+  Sha256 hash;
+  hash.Add(text.data(), text.size());
+  return hash.Hex();
 }
 
 template <typename T>
@@ -102,27 +99,29 @@ void FillIn(const backends::Sampling& defaults, backends::Sampling* to) {
   Default(defaults.seed, &to->seed);
 }
 
-DerivedBackend::DerivedBackend(backends::Backend& base, std::shared_ptr<void> hold,
+DerivedBackend::DerivedBackend(backends::Backend& base_backend, std::shared_ptr<void> hold,
                                DerivedSpec spec)
-    : base_(base),
+    : base_(base_backend),
       hold_(std::move(hold)),
       spec_(std::move(spec)),
-      details_(base.details()),
+      details_(base_backend.details()),
       live_(std::make_shared<Live>()) {}
 
 DerivedBackend::~DerivedBackend() = default;
 
 absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Open(
-    backends::Backend& base, const std::string& base_revision, std::shared_ptr<void> hold,
+    backends::Backend& base_backend, const std::string& base_revision, std::shared_ptr<void> hold,
     DerivedSpec spec) {
-  auto derived =
-      std::unique_ptr<DerivedBackend>(new DerivedBackend(base, std::move(hold), std::move(spec)));
+  auto derived = std::unique_ptr<DerivedBackend>(
+      new DerivedBackend(base_backend, std::move(hold), std::move(spec)));
   const DerivedSpec& said = derived->spec_;
   backends::ModelDetails& details = derived->details_;
-  details.revision = RevisionOf(base_revision, said);
+  const std::string hex = DigestOf(base_revision, said);
+  derived->digest_ = "sha256:" + hex;
+  details.revision = hex.substr(0, 16);
   details.aliases.clear();
   if (said.chat_template) {
-    ASSIGN_OR_RETURN(derived->template_, base.ParseTemplate(*said.chat_template));
+    ASSIGN_OR_RETURN(derived->template_, base_backend.ParseTemplate(*said.chat_template));
     details.chat_template = *said.chat_template;
   }
   if (!said.license.empty()) details.license = said.license;
@@ -130,6 +129,13 @@ absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Open(
     details.context_length = std::min(details.context_length, *said.context_length);
   }
   return derived;
+}
+
+absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Over(
+    std::unique_ptr<backends::Backend> base_backend, const std::string& base_revision,
+    DerivedSpec spec) {
+  const std::shared_ptr<backends::Backend> own = std::move(base_backend);
+  return Open(*own, base_revision, own, std::move(spec));
 }
 
 void DerivedBackend::ApplyTo(ChatPrompt* chat) const {

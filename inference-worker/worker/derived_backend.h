@@ -12,7 +12,7 @@
 namespace conclave::worker {
 
 struct DerivedSpec {
-  std::string base;  // name or alias
+  std::string base;  // name or alias; empty: of weights of its own, which nobody else names
   // In front of conversations that bring no system message.
   std::optional<std::string> system;
   std::optional<std::string> chat_template;  // Jinja, instead of the base's
@@ -31,10 +31,14 @@ class DerivedBackend final : public backends::Backend {
  public:
   // `hold` keeps `base` alive. The backend's revision is one of both together. INVALID_ARGUMENT:
   // the template does not parse. UNIMPLEMENTED: the base has no template to replace.
-  static absl::StatusOr<std::unique_ptr<DerivedBackend>> Open(backends::Backend& base,
+  static absl::StatusOr<std::unique_ptr<DerivedBackend>> Open(backends::Backend& base_backend,
                                                               const std::string& base_revision,
                                                               std::shared_ptr<void> hold,
                                                               DerivedSpec spec);
+  // Over weights of its own.
+  static absl::StatusOr<std::unique_ptr<DerivedBackend>> Over(
+      std::unique_ptr<backends::Backend> base_backend, const std::string& base_revision,
+      DerivedSpec spec);
   ~DerivedBackend() override;
 
   absl::StatusOr<backends::Accepted> Generate(backends::GenerateRequest request,
@@ -47,19 +51,24 @@ class DerivedBackend final : public backends::Backend {
   absl::StatusOr<std::string> Detokenize(std::span<const backends::TokenId> ids) const override {
     return base_.Detokenize(ids);
   }
-  // The work is the base's and counted there.
-  backends::Load load() const override { return {}; }
+  // Of a shared base the work is counted there.
+  backends::Load load() const override {
+    return spec_.base.empty() ? base_.load() : backends::Load();
+  }
   absl::Status health() const override { return base_.health(); }
   const backends::ModelDetails& details() const override { return details_; }
   void Drain(std::chrono::milliseconds timeout) override;
 
-  const DerivedSpec& spec() const { return spec_; }
+  // What it is made from.
+  backends::Backend& under() const { return base_; }
+  // "sha256:…" of what it is made from and says.
+  const std::string& digest() const { return digest_; }
 
  private:
   struct Live;
   class Sink;
 
-  DerivedBackend(backends::Backend& base, std::shared_ptr<void> hold, DerivedSpec spec);
+  DerivedBackend(backends::Backend& base_backend, std::shared_ptr<void> hold, DerivedSpec spec);
   void ApplyTo(backends::ChatPrompt* chat) const;
   absl::Status CheckLength(backends::GenerateRequest* request) const;
 
@@ -68,6 +77,7 @@ class DerivedBackend final : public backends::Backend {
   const DerivedSpec spec_;
   std::shared_ptr<const engine::ChatTemplate> template_;
   backends::ModelDetails details_;
+  std::string digest_;
   const std::shared_ptr<Live> live_;  // shared with the sinks of running requests
 };
 

@@ -112,7 +112,6 @@ pb::Role RoleOf(const std::string& name) {
 absl::StatusOr<DerivedSpec> FromProto(const pb::DerivedModel& from) {
   DerivedSpec spec;
   spec.base = from.base();
-  if (spec.base.empty()) return Bad("base", "required");
   for (const auto& [field, text] : {std::pair{"system", &from.system()},
                                     {"template", &from.template_()},
                                     {"license", &from.license()}}) {

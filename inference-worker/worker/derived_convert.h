@@ -7,7 +7,7 @@
 
 namespace conclave::worker {
 
-// INVALID_ARGUMENT naming the field: no base, a parameter of a wrong type or out of range, a
+// INVALID_ARGUMENT naming the field: a parameter of a wrong type or out of range, a
 // template in Go's language.
 absl::StatusOr<DerivedSpec> FromProto(const conclave::v1::DerivedModel& from);
 

@@ -24,6 +24,11 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("script", &s->scripts,
               "a script to serve through the scripted backend, [name=]path; for tests");
   options.Add("model-dir", &s->worker.host.folders, "folders that LoadModel may open files from");
+  options.Add("blob-dir", &s->worker.blob_dir,
+              "folder for model files that are uploaded or pulled; also a model-dir; empty = none");
+  options.AddBytes("blob-bytes-max", &s->worker.blob_bytes_max, "room in blob-dir");
+  options.Add("pull-from", &s->worker.pull_from,
+              "where models may be pulled from: folders of GGUF files or of an Ollama's models");
   options.Add("models-max", &s->worker.host.models_max, "models held at once", 1, 256);
   options.Add("digests", &s->worker.host.digests, "compute each file's sha256 in the background");
   options.Add("worker-id", &s->worker.worker_id, "this worker's name; empty = host name and port");

@@ -1,18 +1,15 @@
 #include "worker/model_file.h"
 
-#include <openssl/evp.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "base/strings.h"
 #include "engine/weights/gguf_split.h"
+#include "worker/sha256.h"
 
 namespace conclave::worker {
 namespace {
@@ -23,26 +20,6 @@ constexpr int64_t kHeadBytes = 4 << 20;
 constexpr int64_t kSampleBytes = 4 << 10;
 constexpr int64_t kSamples = 256;
 constexpr size_t kReadBytes = 1 << 20;
-
-class Sha256 final {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
-  }
-  void Add(const void* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context_.get(), digest, &size);
-    return absl::BytesToHexString(base::Abs({reinterpret_cast<const char*>(digest), size}));
-  }
-
- private:
-  struct Free {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> context_;
-};
 
 bool IsInside(const fs::path& path, const fs::path& folder) {
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLoadingRetryAfter{2'000};
 constexpr milliseconds kDigestPoll{500};
 constexpr size_t kAliasesMax = 32;
+constexpr int kDerivedMax = 1'024;
 
 absl::Status CheckNames(const std::string& name, const std::vector<std::string>& aliases) {
   if (!IsModelName(name)) {
@@ -36,6 +37,11 @@ bool Answers(const HostedModel& model, std::string_view name) {
 }
 
 }  // namespace
+
+const std::string& HostedModel::base() const {
+  static const std::string none;
+  return derived ? derived->base : none;
+}
 
 HostedModel::Status HostedModel::status() const {
   const std::lock_guard lock(mutex_);
@@ -72,7 +78,7 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
     if (same && there->status().state != HostedModel::State::kFailed) return there;
   }
   ModelFile file{.modified_unix = options_.clock->UnixSeconds()};
-  if (!spec.derived) {
+  if (!spec.derived || spec.derived->base.empty()) {
     ASSIGN_OR_RETURN(file, spec.trusted ? CheckModelFile(spec.path)
                                         : CheckModelFile(spec.path, options_.folders));
   }
@@ -82,7 +88,7 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
     return loader.model->status().state != HostedModel::State::kLoading;
   });
   loaders_.push_back({model, std::jthread([this, model] {
-                        if (model->derived) {
+                        if (!model->base().empty()) {
                           Derive(model);
                         } else {
                           Open(model);
@@ -118,7 +124,6 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
   model->name = spec.name.empty() ? ModelNameOf(file.path) : spec.name;
   model->aliases = spec.aliases;
   model->backend_kind = spec.backend.empty() ? "native" : spec.backend;
-  if (spec.derived) model->backend_kind = "derived";
   model->registration = spec.registration;
   model->derived = spec.derived;
   model->file = std::move(file);
@@ -126,19 +131,20 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
 
   const std::lock_guard lock(mutex_);
   if (closed_) return base::Unavailable("draining");
-  if (spec.derived) {
-    const std::shared_ptr<HostedModel> base_model = FindLocked(spec.derived->base);
+  if (!model->base().empty()) {
+    const std::shared_ptr<HostedModel> base_model = FindLocked(model->base());
     if (base_model == nullptr) {
       return base::WithParam(base::NotFound(absl::StrCat("derived.base: there is no model \"",
                                                          spec.derived->base, "\"")),
                              "derived.base");
     }
-    if (base_model->derived) {
+    if (!base_model->base().empty()) {
       return base::InvalidArgument(absl::StrCat("derived.base: \"", base_model->name,
-                                                "\" is derived itself, from \"",
-                                                base_model->derived->base, "\""));
+                                                "\" is derived itself, from \"", base_model->base(),
+                                                "\""));
     }
     model->derived->base = base_model->name;
+    model->backend_kind = base_model->backend_kind;
   }
   std::erase_if(models_, [&](const auto& other) {
     return other->name == model->name && other->status().state == HostedModel::State::kFailed;
@@ -149,9 +155,14 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
     if (FindLocked(name) == nullptr) continue;
     return absl::AlreadyExistsError(absl::StrCat("name: a model \"", name, "\" is there already"));
   }
-  if (static_cast<int>(models_.size()) >= options_.models_max) {
+  // Derived models hold no memory to speak of.
+  const bool derives = !model->base().empty();
+  const auto count = std::count_if(models_.begin(), models_.end(), [derives](const auto& other) {
+    return other->base().empty() != derives;
+  });
+  if (count >= (derives ? kDerivedMax : options_.models_max)) {
     return base::ResourceExhausted(
-        absl::StrCat("this worker holds ", models_.size(), " models, the limit"));
+        absl::StrCat("this worker holds ", count, derives ? " derived" : "", " models, the limit"));
   }
   models_.push_back(model);
   ++version_;
@@ -180,7 +191,14 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
     // Other numerics, other outputs: no stream goes on from one to the other.
     if (spec.engine.numerics == "fast") model->status_.revision += "+fast";
   }
-  Settle(*model, backends::OpenBackend(model->backend_kind, spec));
+  auto opened = backends::OpenBackend(model->backend_kind, spec);
+  if (opened.ok() && model->derived) {
+    const std::string revision = opened.value()->details().revision.empty()
+                                     ? model->status().revision
+                                     : opened.value()->details().revision;
+    opened = DerivedBackend::Over(*std::move(opened), revision, *model->derived);
+  }
+  Settle(*model, std::move(opened));
   const HostedModel::Status status = model->status();
   const double ms = base::MillisBetween(start, base::Clock::System().Now());
   if (!status.error.ok()) {
@@ -218,16 +236,23 @@ absl::StatusOr<ModelLease> ModelHost::AcquireBase(const std::string& name) {
 }
 
 void ModelHost::Derive(const std::shared_ptr<HostedModel>& model) {
-  absl::StatusOr<ModelLease> base_lease = AcquireBase(model->derived->base);
+  absl::StatusOr<ModelLease> base_lease = AcquireBase(model->base());
   if (!base_lease.ok()) return Settle(*model, base_lease.status());
-  backends::Backend& base_backend = base_lease->backend();
+  // What the base itself says in advance is in our spec already: the store has seen to it.
+  auto* said_more = dynamic_cast<DerivedBackend*>(&base_lease->backend());
+  backends::Backend& base_backend = said_more ? said_more->under() : base_lease->backend();
   const std::string base_revision = base_lease->model().status().revision;
   auto hold = std::make_shared<ModelLease>(*std::move(base_lease));
-  Settle(*model,
-         DerivedBackend::Open(base_backend, base_revision, std::move(hold), *model->derived));
+  absl::StatusOr<std::unique_ptr<DerivedBackend>> opened =
+      DerivedBackend::Open(base_backend, base_revision, std::move(hold), *model->derived);
+  if (opened.ok()) {
+    const std::lock_guard lock(model->mutex_);
+    model->status_.digest = (*opened)->digest();
+  }
+  Settle(*model, std::move(opened));
   const HostedModel::Status status = model->status();
   if (status.error.ok()) {
-    base::LogInfo("model derived", {{"model", model->name}, {"base", model->derived->base}});
+    base::LogInfo("model derived", {{"model", model->name}, {"base", model->base()}});
   } else {
     base::LogError("model could not be derived",
                    {{"model", model->name}, {"error", status.error.ToString()}});
@@ -297,7 +322,7 @@ absl::Status ModelHost::CheckUnloadLocked(const HostedModel& model, bool registe
     return base::FailedPrecondition("name: the model is this worker's own");
   }
   for (const auto& other : models_) {
-    if (!other->derived || other->derived->base != model.name) continue;
+    if (other->base() != model.name) continue;
     if (other->status().state == HostedModel::State::kFailed) continue;
     return base::WithReason(
         base::FailedPrecondition(absl::StrCat("name: \"", other->name, "\" is derived from it")),
@@ -425,7 +450,7 @@ void ModelHost::Close(milliseconds drain) {
   }
   // What holds another model goes before it.
   std::stable_partition(models.begin(), models.end(),
-                        [](const auto& model) { return model->derived.has_value(); });
+                        [](const auto& model) { return !model->base().empty(); });
   for (const auto& model : models) {
     const auto left =
         std::chrono::duration_cast<milliseconds>(deadline - base::Clock::System().Now());

@@ -40,7 +40,9 @@ class HostedModel final {
   std::vector<std::string> aliases;
   std::string backend_kind;
   std::string registration;            // digest of what it was loaded for; empty = our own
-  std::optional<DerivedSpec> derived;  // made from another model
+  std::optional<DerivedSpec> derived;  // made from another model, or more than its file says
+  // The other model's name; empty = it has weights of its own.
+  const std::string& base() const;
   ModelFile file;
 
   struct Status {
@@ -98,7 +100,7 @@ struct LoadSpec {
   std::string provider_id;  // set: of this provider, and neither path nor backend
   std::string provider_model_id;
   std::string config_json;
-  std::optional<DerivedSpec> derived;  // set: no path and no backend
+  std::optional<DerivedSpec> derived;  // with a base: no path and no backend
   std::string registration;            // see HostedModel
   bool trusted = false;                // from the command line: any regular file
 };

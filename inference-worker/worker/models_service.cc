@@ -1,9 +1,8 @@
 #include "worker/models_service.h"
 
-#include <condition_variable>
-
 #include "base/status.h"
 #include "mesh/grpc_status.h"
+#include "worker/blocking_writer.h"
 #include "worker/convert.h"
 #include "worker/derived_convert.h"
 
@@ -53,46 +52,7 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
     ToProto(*model.derived, with_details, to->mutable_details()->mutable_derived());
 }
 
-// One LoadModel call. The thread that waits for the model writes; it blocks until each write is out
-// or the caller has gone.
-class LoadStream final : public grpc::ServerWriteReactor<pb::LoadModelProgress>,
-                         public std::enable_shared_from_this<LoadStream> {
- public:
-  void Start() { self_ = shared_from_this(); }
-
-  // False once the caller has gone.
-  bool Write(const pb::LoadModelProgress& progress) {
-    std::unique_lock lock(mutex_);
-    if (cancelled_) return false;
-    current_ = progress;
-    writing_ = true;
-    lock.unlock();  // OnWriteDone may come on this very thread
-    StartWrite(&current_);
-    lock.lock();
-    return written_.wait_for(lock, std::chrono::seconds(60), [&] { return !writing_; }) &&
-           !cancelled_;
-  }
-
- private:
-  void OnWriteDone(bool ok) override {
-    const std::lock_guard lock(mutex_);
-    writing_ = false;
-    if (!ok) cancelled_ = true;
-    written_.notify_all();
-  }
-  void OnCancel() override {
-    const std::lock_guard lock(mutex_);
-    cancelled_ = true;
-  }
-  void OnDone() override { const std::shared_ptr<LoadStream> self = std::move(self_); }
-
-  std::shared_ptr<LoadStream> self_;
-  std::mutex mutex_;
-  std::condition_variable written_;
-  pb::LoadModelProgress current_;
-  bool writing_ = false;
-  bool cancelled_ = false;
-};
+using LoadStream = BlockingWriter<pb::LoadModelProgress>;
 
 // Reports until the model is ready or failed, or the caller has gone (loading goes on).
 absl::Status FollowLoad(ModelHost& host, const LoadSpec& spec, LoadStream& stream) {

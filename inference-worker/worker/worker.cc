@@ -11,6 +11,12 @@
 namespace conclave::worker {
 namespace {
 
+// What is uploaded or pulled can be loaded.
+WorkerOptions WithBlobFolder(WorkerOptions options) {
+  if (!options.blob_dir.empty()) options.host.folders.push_back(options.blob_dir);
+  return options;
+}
+
 WorkerIdentity MakeIdentity(const WorkerOptions& options) {
   std::random_device random;
   const uint64_t epoch = (uint64_t{random()} << 32) | random();
@@ -24,7 +30,7 @@ WorkerIdentity MakeIdentity(const WorkerOptions& options) {
 }  // namespace
 
 Worker::Worker(WorkerOptions options)
-    : options_(std::move(options)),
+    : options_(WithBlobFolder(std::move(options))),
       identity_(MakeIdentity(options_)),
       host_(options_.host),
       worker_metrics_(&metrics_, &host_),
@@ -35,9 +41,25 @@ Worker::Worker(WorkerOptions options)
 
 Worker::~Worker() { Stop(); }
 
+absl::Status Worker::OpenFiles() {
+  if (!options_.blob_dir.empty()) {
+    ASSIGN_OR_RETURN(blobs_, BlobStore::Open(options_.blob_dir, options_.blob_bytes_max));
+    std::vector<std::unique_ptr<PullSource>> sources;
+    for (const std::string& text : options_.pull_from) {
+      ASSIGN_OR_RETURN(std::unique_ptr<PullSource> source, OpenFolderSource(text));
+      sources.push_back(std::move(source));
+    }
+    puller_ = std::make_unique<Puller>(blobs_.get(), std::move(sources));
+  }
+  files_ = std::make_unique<FilesService>(blobs_.get(), puller_.get());
+  return absl::OkStatus();
+}
+
 absl::Status Worker::Start() {
+  RETURN_IF_ERROR(OpenFiles());
   server_.AddService(inference_.get());
   server_.AddService(models_.get());
+  server_.AddService(files_.get());
   RETURN_IF_ERROR(server_.Start());
   server_.SetReady(true);
   models_->SetState(true, false);

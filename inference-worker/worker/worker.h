@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "mesh/server.h"
+#include "worker/blob_store.h"
+#include "worker/files_service.h"
 #include "worker/generate_stream.h"
 #include "worker/inference_service.h"
 #include "worker/model_host.h"
@@ -26,6 +28,9 @@ struct WorkerOptions {
   mesh::ServerOptions server;
   HostOptions host;
   StreamOptions stream;
+  std::string blob_dir;  // of uploaded and pulled files; a model folder too. Empty = takes none
+  int64_t blob_bytes_max = int64_t{256} << 30;
+  std::vector<std::string> pull_from;  // folders
 };
 
 // Start to Stop from one thread; the rest is thread-safe.
@@ -36,6 +41,7 @@ class Worker final {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  // NOT_FOUND, PERMISSION_DENIED: the blob folder or a source cannot be used.
   absl::Status Start();
   int port() const { return server_.port(); }
   const std::string& worker_id() const { return identity_.worker_id; }
@@ -52,6 +58,8 @@ class Worker final {
   void Stop();
 
  private:
+  absl::Status OpenFiles();
+
   WorkerOptions options_;
   WorkerIdentity identity_;
   base::Metrics metrics_;
@@ -60,6 +68,9 @@ class Worker final {
   mesh::Server server_;
   std::unique_ptr<InferenceService> inference_;
   std::unique_ptr<ModelsService> models_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<Puller> puller_;  // over blobs_
+  std::unique_ptr<FilesService> files_;
 };
 
 }  // namespace conclave::worker

@@ -146,6 +146,17 @@ void ReadStore(JsonValue store, FakeStore* out) {
   });
 }
 
+void ReadFiles(JsonValue files, FakeFiles* out, FakeAdmin* admin) {
+  files.Get("blobs").ForEachMember([out](std::string_view digest, JsonValue bytes) {
+    out->blobs[std::string(digest)] = Must(bytes.AsString());
+  });
+  out->pull = Strings(files.Get("pull"));
+  if (!files.Get("error").missing()) out->refusal = ReadError(files.Get("error"));
+  files.Get("logs").ForEachMember([admin](std::string_view model, JsonValue text) {
+    admin->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(text.AsString()));
+  });
+}
+
 }  // namespace
 
 // In the order of need, so that what is used is destroyed after its user.
@@ -161,6 +172,8 @@ struct DialectGateway::Impl {
   std::unique_ptr<MeshInference> inference;
   MadeUpVectors embedding;
   FakeStore store;
+  FakeFiles files;
+  FakeAdmin admin;
   Admission admission{AdmissionOptions{}};
   FrontMetrics metrics{nullptr};
   std::atomic<int> ids{0};
@@ -206,6 +219,9 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   const bool with_store = Must(options.Get("store").OptionalBool()).value_or(true);
   services.store = with_store ? &store : nullptr;
   services.models = models.get();
+  services.files = &files;
+  services.times.directory = std::chrono::milliseconds(0);  // nobody's workers change here
+  services.workers = &admin;
   services.admission = &admission;
   services.metrics = &metrics;
   services.clock = &clock;
@@ -218,6 +234,8 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
   FilterOptions filter_options;
   filter_options.api_keys = Strings(options.Get("api_keys"));
+  filter_options.admin_keys = Strings(options.Get("admin_keys"));
+  filter_options.admin_open = Must(options.Get("admin_open").OptionalBool()).value_or(false);
   filter_options.allowed_origins = Strings(options.Get("allowed_origins"));
   filters = Must(Filters::Make(filter_options));
   door.emplace(&router, &*filters, &metrics, next_id);
@@ -229,6 +247,7 @@ DialectGateway::Impl::Impl(JsonValue setup) {
   base::SetLogLevel(base::LogLevel::kError);  // a line for each request would drown the report
   StartWorker(setup.Get("models"));
   ReadStore(setup.Get("store"), &store);
+  ReadFiles(setup.Get("files"), &files, &admin);
   Wire(setup.Get("server"));
 }
 

@@ -49,8 +49,9 @@ def wait_until(condition, seconds, what):
 
 
 class Mesh:
-    def __init__(self, build_dir):
+    def __init__(self, build_dir, worker_args=""):
         self.build_dir = pathlib.Path(build_dir).resolve()
+        self.worker_args = worker_args
         # Short, because a unix socket lies below it.
         self.data = pathlib.Path(tempfile.mkdtemp(prefix="cve", dir="/tmp"))
         self.data.chmod(0o755)
@@ -64,7 +65,8 @@ class Mesh:
     def up(self):
         environment = dict(
             os.environ,
-            CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'}",
+            CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'} "
+            + self.worker_args,
             CONCLAVE_STORE_ARGS="--lease 2s",
         )
         result = subprocess.run(

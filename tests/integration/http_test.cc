@@ -65,6 +65,12 @@ class Server final {
         "GET", "/stream", [this](Exchange& e) { return Stream(e); }, options);
     router_.Add(
         "GET", "/big", [this](Exchange& e) { return Big(e); }, options);
+    options.body_bytes_max = size_t{1} << 30;
+    options.stream_body = true;
+    router_.Add(
+        "POST", "/count", [this](Exchange& e) { return Count(e); }, options);
+    router_.Add(
+        "POST", "/ignore", [this](Exchange& e) { return Echo(e); }, options);
     filters_ = *Filters::Make(filter_options);
     door_.emplace(&router_, &*filters_, &metrics_);
     server_.emplace(&*door_, limits, 2);
@@ -80,6 +86,7 @@ class Server final {
   Event cancelled;
   std::atomic<bool> end_stream{false};
   std::atomic<int> handled{0};
+  std::atomic<size_t> largest_piece{0};
   std::atomic<CancelReason> reason{CancelReason::kNone};
 
  private:
@@ -88,6 +95,24 @@ class Server final {
     Response response;
     response.content_type = "text/plain";
     response.body = "<" + exchange.request.body + ">";
+    co_await exchange.out.Reply(std::move(response));
+  }
+
+  // How many bytes the body had, or what was wrong with it.
+  Task<void> Count(Exchange& exchange) {
+    ++handled;
+    size_t bytes = 0;
+    absl::StatusOr<bool> more = true;
+    while (more.ok() && *more) {
+      std::string piece;
+      more = co_await exchange.out.ReadBody(&piece);
+      bytes += piece.size();
+      largest_piece = std::max(largest_piece.load(), piece.size());
+    }
+    Response response;
+    response.content_type = "text/plain";
+    response.body = more.ok() ? "<" + std::to_string(bytes) + ">" : base::ReasonOf(more.status());
+    response.status = more.ok() ? 200 : 400;
     co_await exchange.out.Reply(std::move(response));
   }
 
@@ -339,6 +364,50 @@ TEST_CASE("100-continue comes when the body is wanted, else the final status") {
   }
 }
 
+TEST_CASE("a body that its handler reads comes in pieces, and the connection goes on after it") {
+  Server server;
+  Client client(server);
+  const auto post = [](const std::string& path, const std::string& fields) {
+    return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n";
+  };
+  SECTION("a length") {
+    const std::string body(8 << 20, 'x');
+    REQUIRE(client.Send(post("/count", "Content-Length: 8388608\r\n")));
+    REQUIRE(client.Send(body));
+    REQUIRE(client.Send(post("/echo", "Content-Length: 3\r\n") + "abc"));
+    client.ReadUntil([](const std::string& t) { return t.find("<abc>") != std::string::npos; });
+    CHECK(client.received().find("<8388608>") != std::string::npos);
+    CHECK(client.received().find("<abc>") != std::string::npos);
+    CHECK(server.largest_piece <= 256 * 1024);
+  }
+  SECTION("chunks, and none") {
+    REQUIRE(client.Send(post("/count", "Transfer-Encoding: chunked\r\n") +
+                        "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n" + post("/count", "")));
+    client.ReadUntil([](const std::string& t) { return t.find("<0>") != std::string::npos; });
+    CHECK(client.received().find("<5>") != std::string::npos);
+  }
+  SECTION("broken chunks") {
+    REQUIRE(client.Send(post("/count", "Transfer-Encoding: chunked\r\n") + "3\r\nabcde\r\n"));
+    client.ReadToEnd();
+    CHECK(StatusOf(client.received()) == 400);
+    CHECK(client.closed());
+  }
+  SECTION("what nobody reads ends the connection") {
+    REQUIRE(client.Send(post("/ignore", "Content-Length: 100000\r\n") + "abc"));
+    client.ReadUntil([](const std::string& t) { return t.find("<>") != std::string::npos; });
+    CHECK(StatusOf(client.received()) == 200);
+    CHECK(client.received().find("Connection: close") != std::string::npos);
+  }
+  SECTION("100-continue comes when it is read") {
+    REQUIRE(client.Send(post("/count", "Expect: 100-continue\r\nContent-Length: 3\r\n")));
+    client.ReadUntil([](const std::string& t) { return t.find("\r\n\r\n") != std::string::npos; });
+    CHECK(client.received() == "HTTP/1.1 100 Continue\r\n\r\n");
+    REQUIRE(client.Send("abc"));
+    client.ReadUntil([](const std::string& t) { return t.find("<3>") != std::string::npos; });
+    CHECK(client.received().find("<3>") != std::string::npos);
+  }
+}
+
 TEST_CASE("keys are asked for before the body") {
   Server server({}, {.api_keys = {"secret"}});
   Client client(server);
@@ -382,6 +451,15 @@ TEST_CASE("slow and idle clients are not waited for") {
     client.ReadToEnd();
     CHECK(StatusOf(client.received()) == 408);
     CHECK(server.handled == 0);
+  }
+  SECTION("a body that stops while its handler reads it") {
+    Client client(server);
+    REQUIRE(
+        client.Send("POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\nabc"));
+    client.ReadToEnd();
+    CHECK(StatusOf(client.received()) == 400);
+    CHECK(client.received().find("slow_body") != std::string::npos);
+    CHECK(client.closed());
   }
   SECTION("nothing at all, and nothing after an answer") {
     Client silent(server);

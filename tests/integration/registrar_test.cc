@@ -214,8 +214,10 @@ TEST_CASE("what is derived from a derived model stands on the base of both") {
 
 TEST_CASE("a worker's own model wins over a registered one of its name") {
   World world;
+  world.a->Add("own", "{}");
   Replica store(world.db, world.addresses(), "one");
-  CHECK(absl::IsAlreadyExists(store.Register(Derived("scripted", "scripted"))));
+  CHECK(absl::IsAlreadyExists(store.Register(Derived("own", "scripted"))));
+  CHECK(absl::IsInvalidArgument(store.Register(Derived("scripted", "scripted"))));
   REQUIRE(store.Register(Derived("pirate", "scripted")).ok());
   CHECK(WaitUntil([&] { return Serves(*world.b, "pirate"); }));
   // Its command line names the model the next time.

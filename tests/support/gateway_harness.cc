@@ -31,6 +31,8 @@ Message ParseText(const std::string& text) {
 CONCLAVE_PROTO_TEXT(GenerateEvent)
 CONCLAVE_PROTO_TEXT(GenerateRequest)
 CONCLAVE_PROTO_TEXT(ModelStatus)
+CONCLAVE_PROTO_TEXT(RegisterModelRequest)
+CONCLAVE_PROTO_TEXT(GetModelLogsReply)
 CONCLAVE_PROTO_TEXT(RunEvent)
 CONCLAVE_PROTO_TEXT(Run)
 CONCLAVE_PROTO_TEXT(Message)
@@ -136,6 +138,74 @@ Call<v1::RunEvent> FakeStore::StreamRun(v1::StreamRunRequest request, base::Stea
   return Played(std::move(events), errors["StreamRun"]);
 }
 
+namespace {
+
+absl::Status Mismatch(const std::string& digest) {
+  return base::WithReason(base::InvalidArgument("digest mismatch, expected " + digest),
+                          "digest_mismatch");
+}
+
+// Keeps what is sent under its digest, unless the bytes are "bad".
+class FakeUpload final : public BlobUpload {
+ public:
+  FakeUpload(FakeFiles* files, std::string digest)
+      : files_(files),
+        digest_(std::move(digest)),
+        feed_(std::make_shared<EventStream<Sent>::Feed>()),
+        progress_(
+            feed_, [] {}, [] {}) {}
+  void Send(std::string bytes) override {
+    bytes_ += bytes;
+    if (files_->refusal.ok()) return static_cast<void>(feed_->Push({}, 0));
+    feed_->Finish(files_->refusal);
+  }
+  void Close() override {
+    const bool bad = bytes_ == "bad";
+    if (!bad) files_->blobs[digest_] = bytes_;
+    feed_->Finish(bad ? Mismatch(digest_) : absl::OkStatus());
+  }
+  EventStream<Sent>& progress() override { return progress_; }
+
+ private:
+  FakeFiles* const files_;
+  const std::string digest_;
+  const std::shared_ptr<EventStream<Sent>::Feed> feed_;
+  EventStream<Sent> progress_;
+  std::string bytes_;
+};
+
+}  // namespace
+
+Call<v1::HasBlobReply> FakeFiles::HasBlob(const std::string&, v1::HasBlobRequest request,
+                                          base::SteadyTime) {
+  const auto found = blobs.find(request.digest());
+  absl::Status status = refusal;
+  if (status.ok() && found == blobs.end()) status = base::NotFound("digest: no such blob");
+  std::vector<v1::HasBlobReply> replies;
+  if (status.ok()) replies.emplace_back().set_size(static_cast<int64_t>(found->second.size()));
+  return Played(std::move(replies), status);
+}
+
+absl::StatusOr<std::unique_ptr<BlobUpload>> FakeFiles::PutBlob(const std::string&,
+                                                               const std::string& digest,
+                                                               base::SteadyTime) {
+  return std::make_unique<FakeUpload>(this, digest);
+}
+
+Call<v1::PullModelProgress> FakeFiles::PullModel(const std::string&, v1::PullModelRequest,
+                                                 base::SteadyTime) {
+  std::vector<v1::PullModelProgress> events;
+  for (const std::string& text : pull) events.push_back(ParseText<v1::PullModelProgress>(text));
+  return Played(std::move(events), refusal);
+}
+
+Task<absl::StatusOr<bool>> RecordingWriter::ReadBody(std::string* piece) {
+  if (body.empty()) co_return false;
+  *piece += body.front();
+  body.erase(body.begin());
+  co_return true;
+}
+
 Task<void> RecordingWriter::Reply(Response given) {
   REQUIRE_FALSE(began);
   began = ended = true;
@@ -172,6 +242,8 @@ Harness::Harness() {
   services.store = &store;
   services.models = &models;
   services.workers = &admin;
+  services.files = &files;
+  services.times.directory = std::chrono::milliseconds(0);  // nobody's workers change here
   services.admission = &admission;
   services.metrics = &metrics;
   services.clock = &clock;
@@ -200,6 +272,10 @@ RecordingWriter Harness::Call(const std::string& method, const std::string& targ
   REQUIRE(match.route != nullptr);
   request.params = match.params;
   RecordingWriter writer;
+  if (match.route->options.stream_body) {
+    request.body.clear();
+    for (const char c : body) writer.body.emplace_back(1, c);  // as small as pieces can be
+  }
   writer.after_write = std::move(after_write);
   AccessRecord record;
   Exchange exchange{request, writer, record};

@@ -111,9 +111,30 @@ class FakeStore final : public StoreUpstream {
   Call<Reply> Answer(const std::string& method);
 };
 
+// Keeps blobs, and pulls what it is told to. One worker.
+class FakeFiles final : public ModelFiles {
+ public:
+  std::vector<std::string> Workers() override { return workers; }
+  ::conclave::gateway::Call<v1::HasBlobReply> HasBlob(const std::string& worker,
+                                                      v1::HasBlobRequest request,
+                                                      base::SteadyTime deadline) override;
+  absl::StatusOr<std::unique_ptr<BlobUpload>> PutBlob(const std::string& worker,
+                                                      const std::string& digest,
+                                                      base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<v1::PullModelProgress> PullModel(const std::string& worker,
+                                                             v1::PullModelRequest request,
+                                                             base::SteadyTime deadline) override;
+
+  std::vector<std::string> workers = {"w"};
+  std::map<std::string, std::string> blobs;  // bytes by digest
+  absl::Status refusal;                      // of everything
+  std::vector<std::string> pull;             // PullModelProgress in text format
+};
+
 // What a handler wrote.
 class RecordingWriter final : public ResponseWriter {
  public:
+  Task<absl::StatusOr<bool>> ReadBody(std::string* piece) override;
   Task<void> Reply(Response given) override;
   Task<bool> BeginStream(int status, std::string_view content_type, HeaderList headers) override;
   Task<bool> Write(std::string_view bytes) override;
@@ -123,7 +144,8 @@ class RecordingWriter final : public ResponseWriter {
   CancelReason cancel_reason() const override { return reason; }
   void OnCancel(std::function<void()> listener) override { on_cancel = std::move(listener); }
 
-  Response response;  // of a stream: status, type and all bytes
+  std::vector<std::string> body;  // of a route that streams it: the pieces that come
+  Response response;              // of a stream: status, type and all bytes
   bool began = false;
   bool ended = false;
   bool aborted = false;
@@ -147,6 +169,7 @@ struct Harness {
   FakeInference inference;
   FakeEmbedding embedding;
   FakeStore store;
+  FakeFiles files;
   Admission admission{AdmissionOptions{}};
   FrontMetrics metrics{nullptr};
   Services services;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "store/registration_request.h"
+#include "store/validate.h"
 
 namespace conclave::store {
 namespace {
@@ -19,6 +20,8 @@ constexpr int kThreads = 4;
 constexpr size_t kQueueMax = 256;
 // A worker that unloads lets streams end first; nobody waits for that.
 constexpr milliseconds kUnloadWait{2'000};
+// A worker's report takes no longer.
+constexpr milliseconds kHearsay{1'000};
 
 base::SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
@@ -94,14 +97,14 @@ absl::StatusOr<pb::ModelRegistration> Registrar::Register(const pb::RegisterMode
 // What was inherited is written out, and the whole gets its digest.
 absl::StatusOr<pb::ModelRegistration> Registrar::Complete(pb::ModelRegistration registration) {
   registration.clear_created_at();
-  if (registration.has_derived()) {
+  if (registration.has_derived() && !registration.derived().base().empty()) {
     pb::GetRegistrationRequest of_base;
     of_base.set_name(registration.derived().base());
     const absl::StatusOr<pb::ModelRegistration> base = registrations_.Get(of_base);
     if (!base.ok() && !absl::IsNotFound(base.status())) return base.status();
-    if (base.ok()) registration.mutable_derived()->set_base(base->name());
-    if (base.ok() && base->has_derived()) {
-      Inherit(base->derived(), registration.mutable_derived());
+    if (base.ok()) Inherit(*base, registration.mutable_derived());
+    if (registration.derived().base() == registration.name()) {
+      return InvalidField("derived.base", "invalid_value", "a model cannot be made from itself.");
     }
   }
   registration.set_digest(DigestOf(registration));
@@ -247,12 +250,15 @@ void Registrar::Remember(const RegistrarAction& action, const absl::Status& stat
   const std::lock_guard lock(mutex_);
   const Place place{action.worker_id, action.name};
   running_.erase(place);
-  if (status.ok() || stop_) {
-    retries_.erase(place);
+  if (stop_) return;
+  Retry& retry = retries_[place];
+  if (status.ok()) {
+    // Until the worker's next word has come, the plan would ask for the same again.
+    retry = {.epoch = action.epoch, .digest = action.digest, .not_before = Now() + kHearsay};
     return;
   }
-  Retry& retry = retries_[place];
-  const bool again = retry.epoch == action.epoch && retry.digest == action.digest;
+  const bool again =
+      retry.epoch == action.epoch && retry.digest == action.digest && retry.pause.count() > 0;
   retry.epoch = action.epoch;
   retry.digest = action.digest;
   retry.pause = again ? std::min(retry.pause * 2, options_.retry_max) : options_.retry_first;

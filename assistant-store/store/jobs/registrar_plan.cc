@@ -45,8 +45,8 @@ void PlanLoad(const mesh::WorkerInfo& worker, const pb::ModelRegistration& regis
   const bool failed = model != nullptr && model->state() == pb::ModelStatus::STATE_FAILED &&
                       model->registration() == registration.digest();
   if (model != nullptr && !failed) return;  // there, or about to be unloaded
-  const bool waits_for_base =
-      registration.has_derived() && worker.FindModel(registration.derived().base()) == nullptr;
+  const std::string& base_name = registration.derived().base();
+  const bool waits_for_base = !base_name.empty() && worker.FindModel(base_name) == nullptr;
   if (waits_for_base) return;
   action.registration = &registration;
   plan->push_back(std::move(action));

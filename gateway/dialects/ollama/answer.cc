@@ -25,6 +25,7 @@ absl::Status SetModel(const ModelDirectory& models, const std::string& name, std
     const std::string_view missing = MissingCapability(model, request->chat());
     if (!missing.empty()) return Unsupported(name, missing);
   }
+  ApplyDefaults(model, request->mutable_sampling());
   request->set_model(own_name);
   return absl::OkStatus();
 }

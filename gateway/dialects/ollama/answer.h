@@ -8,8 +8,9 @@
 
 namespace conclave::gateway::ollama {
 
-// Sets the model by its own name. NOT_FOUND "model 'x' not found"; INVALID_ARGUMENT when it cannot
-// do what the request asks: "\"x\" does not support <verb>", or "tools", or "thinking".
+// Sets the model by its own name, and the defaults of sampling. NOT_FOUND "model 'x' not found";
+// INVALID_ARGUMENT when it cannot do what the request asks: "\"x\" does not support <verb>", or
+// "tools", or "thinking".
 absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
                       v1::GenerateRequest* request);
 

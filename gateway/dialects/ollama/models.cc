@@ -6,7 +6,9 @@
 
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
+#include "gateway/dialects/ollama/create_request.h"
 #include "gateway/dialects/ollama/errors.h"
+#include "gateway/dialects/ollama/modelfile.h"
 #include "gateway/dialects/ollama/names.h"
 #include "gateway/dialects/ollama/routes.h"
 
@@ -22,7 +24,7 @@ void WriteDetails(JsonWriter& json, const v1::ModelStatus& model) {
   const v1::ModelDetails& details = model.details();
   json.Key("details");
   json.BeginObject();
-  json.Field("parent_model", "");
+  json.Field("parent_model", details.derived().base());
   json.Field("format", details.format());
   json.Field("family", details.family());
   json.Key("families");
@@ -97,15 +99,31 @@ std::string EncodePs(const std::vector<v1::ModelStatus>& models) {
   return json.Take();
 }
 
+// What is said in front of every conversation.
+void WriteMessages(JsonWriter& json, const v1::DerivedModel& derived) {
+  if (derived.messages().empty()) return;
+  json.Key("messages");
+  json.BeginArray();
+  for (const v1::ChatMessage& message : derived.messages()) {
+    json.BeginObject();
+    json.Field("role", RoleWord(message.role()));
+    json.Field("content", TextOf(message));
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
 std::string EncodeShow(const v1::ModelStatus& model) {
   const v1::ModelDetails& details = model.details();
   JsonWriter json;
   json.BeginObject();
   json.Field("license", details.license());
-  json.Field("modelfile", "FROM " + Tagged(model.name()));
-  json.Field("parameters", "");
+  json.Field("modelfile", Modelfile(model));
+  json.Field("parameters", ParametersText(details.derived().parameters_json()));
   json.Field("template", details.chat_template());
+  if (details.derived().has_system()) json.Field("system", details.derived().system());
   WriteDetails(json, model);
+  WriteMessages(json, details.derived());
   json.Key("model_info");
   json.BeginObject();
   const std::map<std::string, std::string> sorted(details.metadata().begin(),
@@ -118,14 +136,9 @@ std::string EncodeShow(const v1::ModelStatus& model) {
   return json.Take();
 }
 
-// The model a body asks for. "name" is the older spelling.
 absl::StatusOr<std::string> DecodeShow(const Services& services, const std::string& body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
-  base::JsonValue name = document.root().Get("model");
-  if (name.missing()) name = document.root().Get("name");
-  const absl::StatusOr<std::string> text = name.AsString();
-  if (!text.ok() || text->empty()) return base::InvalidArgument("model is required");
-  return ResolveModel(*services.models, *text);
+  ASSIGN_OR_RETURN(const std::string name, DecodeName(body));
+  return ResolveModel(*services.models, name);
 }
 
 Task<void> Show(const Services& services, Exchange& exchange) {

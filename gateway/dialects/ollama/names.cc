@@ -11,14 +11,16 @@ namespace {
 
 constexpr std::string_view kLatest = ":latest";
 
-std::string Normal(std::string_view name) {
+std::string Normal(std::string_view name) { return Untagged(Lowercase(name)); }
+
+}  // namespace
+
+std::string Untagged(std::string_view name) {
   if (name.size() > kLatest.size() && name.substr(name.size() - kLatest.size()) == kLatest) {
     name.remove_suffix(kLatest.size());
   }
-  return Lowercase(name);
+  return std::string(name);
 }
-
-}  // namespace
 
 std::string Tagged(std::string_view name) {
   const size_t slash = name.rfind('/');

@@ -11,6 +11,8 @@ namespace conclave::gateway::ollama {
 
 // "teacher" → "teacher:latest"; a name with a tag stays.
 std::string Tagged(std::string_view name);
+// "teacher:latest" → "teacher": what a model is registered as.
+std::string Untagged(std::string_view name);
 
 // The model's own name. NOT_FOUND "model 'x' not found".
 absl::StatusOr<std::string> ResolveModel(const ModelDirectory& models, const std::string& name);

@@ -97,9 +97,6 @@ absl::Status ReadFormat(JsonValue format, v1::GenerateRequest* request) {
 absl::Status ReadOptions(JsonValue options, v1::GenerateRequest* request) {
   v1::SamplingParams* s = request->mutable_sampling();
   v1::StopConditions* stop = request->mutable_stop();
-  s->set_temperature(kTemperature);
-  s->set_top_k(kTopK);
-  s->set_top_p(kTopP);
   if (options.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(options.ExpectObject());
   RETURN_IF_ERROR(ReadFloat(options, "temperature", 0, 2, [s](float v) { s->set_temperature(v); }));
@@ -123,6 +120,16 @@ absl::Status ReadOptions(JsonValue options, v1::GenerateRequest* request) {
     if (v > 0) stop->set_max_tokens(ToInt32(v));
   }));
   return ReadStop(options.Get("stop"), stop);
+}
+
+void ApplyDefaults(const v1::ModelStatus& model, v1::SamplingParams* sampling) {
+  const auto document = base::JsonDocument::Parse(model.details().derived().parameters_json());
+  const auto open = [&](bool given, std::string_view name) {
+    return !given && (!document.ok() || document->root().Get(name).missing());
+  };
+  if (open(sampling->has_temperature(), "temperature")) sampling->set_temperature(kTemperature);
+  if (open(sampling->has_top_k(), "top_k")) sampling->set_top_k(kTopK);
+  if (open(sampling->has_top_p(), "top_p")) sampling->set_top_p(kTopP);
 }
 
 absl::Status ReadThink(JsonValue think, v1::ChatPrompt* chat) {

@@ -6,13 +6,18 @@
 
 #include "base/json.h"
 #include "conclave/v1/inference.pb.h"
+#include "conclave/v1/models.pb.h"
 
 namespace conclave::gateway::ollama {
 
-// Sampling and stopping, with Ollama's defaults where an option is absent (temperature 0.8, top_k
-// 40, top_p 0.9). A wrong type is `option "x" must be of type integer`; unknown options are
-// ignored, and so are those about memory and devices: where a model runs is not a request's to say.
+// Sampling and stopping; what is absent stays so (ApplyDefaults). A wrong type is `option "x" must
+// be of type integer`; unknown options are ignored, and so are those about memory and devices:
+// where a model runs is not a request's to say.
 absl::Status ReadOptions(base::JsonValue options, v1::GenerateRequest* request);
+
+// Ollama's defaults (temperature 0.8, top_k 40, top_p 0.9) where neither the request nor the model
+// itself says something else.
+void ApplyDefaults(const v1::ModelStatus& model, v1::SamplingParams* sampling);
 
 struct CommonFields {
   std::string model;

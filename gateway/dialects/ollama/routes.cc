@@ -15,11 +15,7 @@ struct Unserved {
   std::string_view method;
   std::string_view path;
 };
-constexpr Unserved kUnserved[] = {
-    {"POST", "/api/create"},         {"POST", "/api/pull"},     {"POST", "/api/push"},
-    {"POST", "/api/copy"},           {"DELETE", "/api/delete"}, {"POST", "/api/blobs/{digest}"},
-    {"HEAD", "/api/blobs/{digest}"},
-};
+constexpr Unserved kUnserved[] = {{"POST", "/api/push"}};
 
 Task<void> Root(Exchange& exchange) {
   Response response;
@@ -48,6 +44,9 @@ void AddRoutes(Router& router, const Services& services) {
   AddGenerateRoutes(router, services);
   AddEmbedRoutes(router, services);
   AddModelRoutes(router, services);
+  AddCreateRoutes(router, services);
+  AddBlobRoutes(router, services);
+  AddPullRoutes(router, services);
   for (const auto& [method, path] : kUnserved) {
     router.Add(
         method, path,

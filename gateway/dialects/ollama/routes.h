@@ -11,6 +11,9 @@ void AddChatRoutes(Router& router, const Services& services);
 void AddGenerateRoutes(Router& router, const Services& services);
 void AddEmbedRoutes(Router& router, const Services& services);
 void AddModelRoutes(Router& router, const Services& services);
+void AddCreateRoutes(Router& router, const Services& services);
+void AddBlobRoutes(Router& router, const Services& services);
+void AddPullRoutes(Router& router, const Services& services);
 
 // Ollama's clients send no Content-Type, or text/plain.
 RouteOptions AnyContentType();

@@ -79,4 +79,8 @@ TEST_CASE("a derived model waits until its base is there") {
   derived.registration.mutable_derived()->set_base("base");
   CHECK(PlanFor(FleetOf({}), {derived}).empty());
   CHECK(Text(PlanFor(FleetOf({Model("base", "")}), {derived})) == "+derived ");
+  // One with weights of its own waits for nobody.
+  derived.registration.set_path("m.gguf");
+  derived.registration.mutable_derived()->clear_base();
+  CHECK(Text(PlanFor(FleetOf({}), {derived})) == "+derived ");
 }

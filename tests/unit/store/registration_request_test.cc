@@ -58,7 +58,7 @@ TEST_CASE("the parts of a registration keep their bounds") {
   CHECK(ParamOf(CheckRegistration(r)) == "metadata.k");
   r = Named("a");
   r.mutable_derived()->set_base("b");
-  CHECK(ParamOf(CheckRegistration(r)) == "derived");  // and a path
+  CHECK(ParamOf(CheckRegistration(r)) == "derived.base");  // and a path
   r.clear_path();
   CHECK(CheckRegistration(r).ok());
   r.mutable_derived()->add_messages()->set_role(pb::ROLE_TOOL);
@@ -83,7 +83,9 @@ TEST_CASE("a digest is of what was said, not of when") {
 }
 
 TEST_CASE("what a derived model leaves open it takes from the one it is made from") {
-  pb::DerivedModel from;
+  pb::ModelRegistration middle;
+  middle.set_name("middle");
+  pb::DerivedModel& from = *middle.mutable_derived();
   from.set_base("root");
   from.set_system("Be kind.");
   from.set_parameters_json(R"({"top_k":1})");
@@ -91,10 +93,14 @@ TEST_CASE("what a derived model leaves open it takes from the one it is made fro
   pb::DerivedModel derived;
   derived.set_base("middle");
   derived.set_system("");  // said: no system message
-  Inherit(from, &derived);
+  Inherit(middle, &derived);
   CHECK(derived.base() == "root");
   CHECK(derived.has_system());
   CHECK(derived.system().empty());
   CHECK(derived.parameters_json() == R"({"top_k":1})");
   CHECK(derived.messages_size() == 1);
+  // One with weights of its own is the base itself.
+  from.clear_base();
+  Inherit(middle, &derived);
+  CHECK(derived.base() == "middle");
 }

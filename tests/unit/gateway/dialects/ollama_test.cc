@@ -109,7 +109,7 @@ TEST_CASE("ollama refusals") {
   CHECK(StatusOf(h, "/api/generate", prompt + R"("template":"y"})") == 400);
   CHECK(StatusOf(h, "/api/generate", prompt + R"("raw":true,"system":"y"})") == 400);
   CHECK(StatusOf(h, "/api/generate", prompt + R"("context":[-1]})") == 400);
-  CHECK(h.Call("DELETE", "/api/delete", "{}").response.status == 501);
+  CHECK(h.Call("POST", "/api/push", "{}").response.status == 501);
   CHECK(h.inference.requests.empty());
 }
 

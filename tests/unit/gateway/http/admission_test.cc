@@ -14,6 +14,7 @@ namespace {
 // Only the cancelling side of a writer is used here.
 class Writer final : public ResponseWriter {
  public:
+  Task<absl::StatusOr<bool>> ReadBody(std::string*) override { co_return false; }
   Task<void> Reply(Response) override { co_return; }
   Task<bool> BeginStream(int, std::string_view, HeaderList) override { co_return true; }
   Task<bool> Write(std::string_view) override { co_return true; }

@@ -1,0 +1,10 @@
+// Models registered, listed, removed; their logs.
+#pragma once
+
+#include "gateway/dialects/dialect.h"
+
+namespace conclave::gateway::admin {
+
+void AddRoutes(Router& router, const Services& services);
+
+}  // namespace conclave::gateway::admin

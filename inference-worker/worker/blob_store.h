@@ -1,0 +1,72 @@
+// Files by their digest, in one folder: sha256-<hex>. A file appears whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "worker/sha256.h"
+
+namespace conclave::worker {
+
+// "sha256:<64 hex digits, lower case>".
+bool IsDigest(std::string_view text);
+// The file's name in the folder.
+std::string BlobName(std::string_view digest);
+
+// Thread-safe.
+class BlobStore final {
+ public:
+  // Makes the folder and clears away what interrupted writers left. NOT_FOUND, PERMISSION_DENIED.
+  static absl::StatusOr<std::unique_ptr<BlobStore>> Open(std::string folder, int64_t bytes_max);
+
+  // The size. NOT_FOUND; INVALID_ARGUMENT: no digest.
+  absl::StatusOr<int64_t> Find(std::string_view digest) const;
+
+  // A file on its way in; gone with its writer unless Commit was OK. Thread-compatible.
+  class Writer final {
+   public:
+    ~Writer();
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+
+    // RESOURCE_EXHAUSTED: the folder, or the disk, is full.
+    absl::Status Append(std::string_view bytes);
+    int64_t size() const { return size_; }
+    // On disk for good, under its digest, which it gives. INVALID_ARGUMENT (digest_mismatch).
+    absl::StatusOr<std::string> Commit();
+
+   private:
+    friend class BlobStore;
+    Writer(BlobStore* store, std::string digest, std::string path, int fd)
+        : store_(store), digest_(std::move(digest)), path_(std::move(path)), fd_(fd) {}
+
+    BlobStore* const store_;
+    const std::string digest_;  // expected; empty = whatever it is
+    const std::string path_;    // while it is written
+    const int fd_;
+    Sha256 hash_;
+    int64_t size_ = 0;
+    bool done_ = false;
+  };
+  // The store outlives its writers.
+  absl::StatusOr<std::unique_ptr<Writer>> Begin(std::string digest);
+
+  const std::string& folder() const { return folder_; }
+
+ private:
+  BlobStore(std::string folder, int64_t bytes_max, int64_t used)
+      : folder_(std::move(folder)), bytes_max_(bytes_max), used_(used) {}
+  // Room for so many more bytes, or for so many less.
+  bool Reserve(int64_t bytes);
+
+  const std::string folder_;
+  const int64_t bytes_max_;
+  std::mutex mutex_;
+  int64_t used_;
+};
+
+}  // namespace conclave::worker
