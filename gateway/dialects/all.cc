@@ -4,6 +4,7 @@
 #include "gateway/dialects/dialect.h"
 #include "gateway/dialects/llm_serving/routes.h"
 #include "gateway/dialects/ollama/routes.h"
+#include "gateway/dialects/openai/coverage.h"
 #include "gateway/dialects/openai/routes.h"
 #include "gateway/dialects/utility/routes.h"
 
@@ -11,9 +12,11 @@ namespace conclave::gateway {
 namespace {
 
 constexpr std::array kDialects = {
-    Dialect{"openai", openai::AddRoutes},       Dialect{"ollama", ollama::AddRoutes},
-    Dialect{"anthropic", anthropic::AddRoutes}, Dialect{"llm_serving", llm_serving::AddRoutes},
-    Dialect{"utility", utility::AddRoutes},
+    Dialect{"openai", openai::AddRoutes, openai::DialectCoverage},
+    Dialect{"ollama", ollama::AddRoutes, ollama::DialectCoverage},
+    Dialect{"anthropic", anthropic::AddRoutes, anthropic::DialectCoverage},
+    Dialect{"llm_serving", llm_serving::AddRoutes, llm_serving::DialectCoverage},
+    Dialect{"utility", utility::AddRoutes, utility::DialectCoverage},
 };
 
 }  // namespace

@@ -105,7 +105,8 @@ Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::
   return Played(std::vector<v1::PredictReply>{reply}, absl::OkStatus());
 }
 
-Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
+Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest request, base::SteadyTime) {
+  tokenized.push_back(std::move(request));
   if (token_ids.empty()) {
     return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));
   }

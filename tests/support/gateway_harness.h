@@ -76,6 +76,7 @@ class FakeInference final : public InferenceUpstream {
   absl::Status status;
   bool never_ends = false;  // until cancelled
   std::vector<v1::GenerateRequest> requests;
+  std::vector<v1::TokenizeRequest> tokenized;
   int cancelled = 0;
 };
 

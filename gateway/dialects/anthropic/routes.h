@@ -8,6 +8,7 @@
 namespace conclave::gateway::anthropic {
 
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 // Finds the model of `*name` (generation.h) and holds what the conversation asks against what it
 // can. INVALID_ARGUMENT names the field that asks too much.

@@ -3,8 +3,10 @@
 #include <utility>
 
 #include "base/json.h"
+#include "gateway/dialects/coverage_text.h"
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/routes.h"
 #include "gateway/http/error_response.h"
 #include "gateway/upstream/readiness.h"
 
@@ -108,6 +110,10 @@ void AddRoutes(Router& router, const Services& services) {
   // not.
   RouteOptions guarded;
   guarded.body_bytes_max = 0;
+  openai::AddBoth(
+      router, "GET", "/capabilities",
+      [&services](Exchange& e) { return ReplyJson(e, CapabilitiesJson(services.models->List())); },
+      guarded);
   router.Add(
       "GET", "/metrics", [&services](Exchange& e) { return MetricsText(services, e); }, guarded);
 }
