@@ -54,7 +54,8 @@ struct Unserved {
 
 struct Coverage {
   std::vector<Endpoint> endpoints;
-  std::vector<Unserved> unserved;
+  std::vector<Unserved> unserved = {};
+  std::string_view version = "1";  // of the protocol, for GET /version
 };
 
 // Tables that several endpoints share, put together at compile time.

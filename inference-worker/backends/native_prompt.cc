@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 namespace conclave::backends {
 namespace {
@@ -31,6 +32,19 @@ absl::Status CheckBytes(const TextModel& model, size_t bytes) {
   const size_t least = bytes / model.token_bytes_max;
   if (least <= static_cast<size_t>(model.context_length)) return absl::OkStatus();
   return TooLong(model, absl::StrCat("at least ", least));
+}
+
+// A long text is not tokenised to its end only to be refused. Texts of fewer bytes than this are
+// not looked at, they may well fit.
+constexpr size_t kProbedBytesPerToken = 8;
+
+absl::Status ProbeLength(const TextModel& model, std::span<const std::string_view> texts) {
+  const auto limit = static_cast<size_t>(model.context_length);
+  size_t bytes = 0;
+  for (const std::string_view text : texts) bytes += text.size();
+  if (bytes / kProbedBytesPerToken <= limit) return absl::OkStatus();
+  const size_t least = LeastIds(*model.tokenizer, texts, limit);
+  return least > limit ? TooLong(model, absl::StrCat("at least ", least)) : absl::OkStatus();
 }
 
 absl::Status CheckIds(const TextModel& model, const std::vector<TokenId>& ids) {
@@ -60,6 +74,20 @@ absl::StatusOr<std::string> ForcedPrefix(const TextModel& model, const ChatPromp
 
 }  // namespace
 
+size_t LeastIds(const engine::Tokenizer& tokenizer, std::span<const std::string_view> texts,
+                size_t enough) {
+  constexpr size_t kPieceBytes = 64 << 10;
+  size_t ids = 0;
+  for (std::string_view text : texts) {
+    while (!text.empty() && ids / 2 <= enough) {
+      const std::string_view piece = base::Utf8Prefix(text, kPieceBytes);
+      text.remove_prefix(piece.empty() ? text.size() : piece.size());
+      ids += tokenizer.Encode(piece, {}).size();
+    }
+  }
+  return ids / 2;
+}
+
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once) {
   if (model.chat_template == nullptr) {
@@ -74,8 +102,13 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
       chat.tool_choice.mode == ToolChoice::Mode::kNamed || !chat.parallel_tool_calls;
 
   size_t bytes = 0;
-  for (const engine::Message& message : chat.conversation.messages) bytes += message.content.size();
+  std::vector<std::string_view> contents;
+  for (const engine::Message& message : chat.conversation.messages) {
+    bytes += message.content.size();
+    contents.push_back(message.content);
+  }
   RETURN_IF_ERROR(CheckBytes(model, bytes));
+  RETURN_IF_ERROR(ProbeLength(model, contents));
   absl::StatusOr<engine::Prompt> rendered;
   if (prompt.tools || chat.conversation.tools.empty()) {
     rendered = model.chat_template->Render(chat.conversation);
@@ -117,6 +150,8 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
     if (text->text.empty()) return BadPrompt("must not be empty");
     RETURN_IF_ERROR(CheckBytes(model, text->text.size()));
+    const std::string_view whole = text->text;
+    RETURN_IF_ERROR(ProbeLength(model, {&whole, 1}));
     prompt.text = text->text;
     prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = false, .add_special = true});
   } else {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,5 +45,10 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
 // template opens is closed again.
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once = false);
+
+// How many ids the texts make at least, told from pieces of them; no more are read once that is
+// more than `enough`. Half of what the pieces make, because a cut parts what the whole would merge.
+size_t LeastIds(const engine::Tokenizer& tokenizer, std::span<const std::string_view> texts,
+                size_t enough);
 
 }  // namespace conclave::backends

@@ -89,7 +89,7 @@ constexpr auto kEmbed = std::to_array<Parameter>({
     {"model", kHonoured, kString, R"("minilm2")", {}, {}, true},
     {"input", kHonoured, kText, R"(["a","b"])", "at most 2048"},
     {"truncate", kHonoured, kBool, "false", "false: 400 when a text is too long"},
-    {"dimensions", kHonoured, kPositive, "2"},
+    {"dimensions", kHonoured, kCount, "2", "0: the model's own"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
     {"keep_alive", kIgnored, kAny, R"("5m")", "a loaded model stays"},
 });
@@ -137,7 +137,9 @@ constexpr Unserved kUnserved[] = {{"/api/create"}, {"/api/pull"},   {"/api/push"
 }  // namespace
 
 Coverage DialectCoverage() {
-  return {{kEndpoints.begin(), kEndpoints.end()}, {std::begin(kUnserved), std::end(kUnserved)}};
+  return {{kEndpoints.begin(), kEndpoints.end()},
+          {std::begin(kUnserved), std::end(kUnserved)},
+          "0.13.0"};
 }
 
 }  // namespace conclave::gateway::ollama

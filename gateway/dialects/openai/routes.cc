@@ -12,10 +12,25 @@ namespace {
 
 // Whole families: any method, any depth below.
 constexpr Unserved kUnserved[] = {
-    {"/responses"},     {"/conversations"}, {"/files"},     {"/uploads"},    {"/batches"},
-    {"/vector_stores"}, {"/moderations"},   {"/images"},    {"/audio"},      {"/videos"},
-    {"/realtime"},      {"/fine_tuning"},   {"/evals"},     {"/containers"}, {"/skills"},
-    {"/chatkit"},       {"/agents"},        {"/decisions"},
+    {"/chat/completions/{completion}"},
+    {"/responses"},
+    {"/conversations"},
+    {"/files"},
+    {"/uploads"},
+    {"/batches"},
+    {"/vector_stores"},
+    {"/moderations"},
+    {"/images"},
+    {"/audio"},
+    {"/videos"},
+    {"/realtime"},
+    {"/fine_tuning"},
+    {"/evals"},
+    {"/containers"},
+    {"/skills"},
+    {"/chatkit"},
+    {"/agents"},
+    {"/decisions"},
 };
 constexpr std::string_view kMethods[] = {"GET", "POST", "DELETE", "PUT", "PATCH"};
 
@@ -51,6 +66,7 @@ Coverage DialectCoverage() {
     coverage.endpoints.insert(coverage.endpoints.end(), part.begin(), part.end());
   }
   coverage.unserved.assign(std::begin(kUnserved), std::end(kUnserved));
+  coverage.version = "v1";
   return coverage;
 }
 
