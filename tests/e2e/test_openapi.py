@@ -27,7 +27,7 @@ def test_what_it_promises_to_answer_is_answered(mesh):
                 assert "unknown path" not in reply.text, (method, path)
             reply.close()
             asked += 1
-    assert asked > 100
+    assert asked > 80
 
 
 def test_every_row_of_openais_own_description_is_in_the_tables(mesh):
