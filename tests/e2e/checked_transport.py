@@ -6,21 +6,28 @@ import openai_schema
 
 
 class CheckedStream(httpx2.SyncByteStream):
-    """Passes the bytes on; at their end they are checked. A stream left early is not."""
+    """Passes the bytes on. They are checked when they end, or when the client has read enough of
+    them: after "[DONE]" it reads no further."""
 
-    def __init__(self, inner, at_end):
+    def __init__(self, inner, check):
         self.inner = inner
-        self.at_end = at_end
+        self.check = check
+        self.whole = b""
+        self.left = True  # to be checked
 
     def __iter__(self):
-        whole = b""
         for piece in self.inner:
-            whole += piece
+            self.whole += piece
             yield piece
-        self.at_end(whole)
+        self.left = False
+        self.check(self.whole)
 
     def close(self):
         self.inner.close()
+        events = self.whole[:self.whole.rfind(b"\n\n") + 2]  # whole ones; of a JSON body none
+        if self.left and events.endswith(b"\n\n"):
+            self.left = False
+            self.check(events)
 
 
 class CheckedTransport(httpx2.BaseTransport):
