@@ -307,6 +307,8 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       {.heads = 4, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = 140, .sinks = true},
       {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .alibi = true}};
   shapes.push_back({.heads = 20, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .latent = true});
+  shapes.push_back({3, 1, 128, 100});
+  shapes.push_back({2, 1, 200, 256});
   if (!quick) {
     shapes.push_back({32, 4, 128, 128});
     shapes.push_back({32, 8, 64, 64});
@@ -320,8 +322,9 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
                       .window = 128,
                       .sinks = true});
   }
-  const int32_t longest = quick ? 150 : 700;
   for (const Heads& h : shapes) {
+    // The first has more strips than one block of the kernel for few rows adds up.
+    const int32_t longest = !quick ? 700 : &h == shapes.data() ? 530 : 150;
     for (const KvType type : {KvType::kF16, KvType::kF32}) {
       const std::vector<int32_t> lengths = {longest, 1, 17, 130};
       const std::string what = Sizes({h.heads, h.kv_heads, h.head_dim, h.value_dim}) +

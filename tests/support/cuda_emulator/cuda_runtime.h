@@ -126,9 +126,14 @@ uint32_t Exchange(uint32_t bits, int from);
 int Lane();
 // mma.m16n8k32 (registers = 4) and .m16n8k16 (2) of signed bytes, fragments as in mma.cuh.
 void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1);
+// mma.m16n8k16 of halves with sums in fp32.
+void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+// Meets the other lanes of the warp.
+void SyncWarp();
 
 }  // namespace emulator
 
+inline void __syncwarp() { emulator::SyncWarp(); }
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return std::bit_cast<T>(
@@ -162,6 +167,17 @@ inline int __dp4a(int a, int b, int sum) {
 }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x)); }
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+// Four of the eight bytes of {high, low}, one per digit of `places`; the lowest digit first.
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t places) {
+  const uint64_t bytes = static_cast<uint64_t>(high) << 32 | low;
+  uint32_t result = 0;
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint64_t byte = bytes >> (places >> 4 * i & 7u) * 8 & 0xffu;
+    result |= static_cast<uint32_t>(byte) << 8 * i;
+  }
+  return result;
+}
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 inline int min(int a, int b) { return a < b ? a : b; }

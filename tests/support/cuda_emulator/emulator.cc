@@ -14,10 +14,14 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/quant/half.h"
+
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
 namespace emulator {
+
+using conclave::engine::HalfToFloat;
 
 struct Work {
   std::function<void()> run;
@@ -91,6 +95,7 @@ Barrier block_barrier;
 Barrier warp_barriers[kThreadsMax / 32];
 uint32_t given[kThreadsMax];
 uint32_t given_more[kThreadsMax][6];
+float given_halves[kThreadsMax][12];
 
 void Yield() {
   if (_setjmp(fibers[running].at) == 0) _longjmp(scheduler_at, 1);
@@ -217,6 +222,29 @@ void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32
   }
   AwaitWarp();
 }
+
+void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  float* const mine = given_halves[running];
+  const uint32_t registers[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  for (int i = 0; i < 12; ++i) {
+    mine[i] = HalfToFloat(static_cast<uint16_t>(registers[i / 2] >> i % 2 * 16));
+  }
+  AwaitWarp();
+  const int warp = running / 32 * 32;
+  for (int i = 0; i < 4; ++i) {
+    const int row = Lane() / 4 + i / 2 * 8;
+    const int column = Lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      const int word = k % 8 / 2;
+      const float left = given_halves[warp + row % 8 * 4 + word][(row / 8 + k / 8 * 2) * 2 + k % 2];
+      const float right = given_halves[warp + column * 4 + word][8 + k / 8 * 2 + k % 2];
+      c[i] += left * right;
+    }
+  }
+  AwaitWarp();
+}
+
+void SyncWarp() { AwaitWarp(); }
 
 }  // namespace emulator
 

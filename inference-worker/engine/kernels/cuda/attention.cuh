@@ -5,9 +5,6 @@
 
 #include "engine/kernels/cuda/context.cuh"
 
-// Tokens of a sequence whose sums one block makes (attention.cu).
-constexpr int kAttentionSplit = 128;
-
 void StoreKvOp(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                const float* v, int64_t v_stride);
 void AttentionOp(ConclaveCudaContext*, const ConclaveCudaKv*, const ConclaveCudaAttention*);

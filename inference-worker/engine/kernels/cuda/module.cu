@@ -128,7 +128,7 @@ bool SameSmallStep(ConclaveCudaContext* c, int64_t rows) {
     longest = std::max<int64_t>(longest, span.position + span.rows);
   }
   const int64_t shape[3] = {rows, static_cast<int64_t>(c->host_spans.size()),
-                            longest > kAttentionSplit ? 1 : 0};
+                            (longest + 511) / 512};
   const bool same = std::equal(shape, shape + 3, c->step_shape);
   std::copy(shape, shape + 3, c->step_shape);
   return same && rows <= kRowsMax;
