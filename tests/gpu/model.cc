@@ -74,6 +74,14 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenOn(const std::shared_ptr<const Model
                       {.context_length = 1024, .max_sequences = kPrompts, .device = device});
 }
 
+// On a device that starts small steps as graphs, or not.
+absl::StatusOr<std::unique_ptr<Engine>> OpenWith(bool graphs,
+                                                 const std::shared_ptr<const ModelSource>& source,
+                                                 const std::string& device) {
+  setenv("CONCLAVE_CUDA_GRAPHS", graphs ? "1" : "0", 1);
+  return OpenOn(source, device);
+}
+
 absl::StatusOr<Event> Finish(const Collector& collector) {
   std::optional<Event> end = collector.WaitFinished(kDeadline);
   if (!end.has_value()) return absl::DeadlineExceededError("no answer");
@@ -215,7 +223,7 @@ absl::Status CheckModel(const std::string& path, const std::string& device, int3
                         Report& report) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenGguf(path));
   const bool quantised = IsQuantised(*source);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> gpu, OpenOn(source, device));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> gpu, OpenWith(false, source, device));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> cpu, OpenOn(source, "cpu"));
   std::unique_ptr<Engine> exact;
   if (quantised) {
@@ -224,6 +232,8 @@ absl::Status CheckModel(const std::string& path, const std::string& device, int3
   ASSIGN_OR_RETURN(const std::vector<Answer> expected, AnswerAll(*cpu, tokens, true));
   ASSIGN_OR_RETURN(const std::vector<Answer> alone, AnswerAll(*gpu, tokens, false));
   ASSIGN_OR_RETURN(const std::vector<Answer> together, AnswerAll(*gpu, tokens, true));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> graphs, OpenWith(true, source, device));
+  ASSIGN_OR_RETURN(const std::vector<Answer> replayed, AnswerAll(*graphs, tokens, true));
   const std::string name = path.substr(path.rfind('/') + 1);
   Distances distances;
   for (int i = 0; i < kPrompts; ++i) {
@@ -238,6 +248,8 @@ absl::Status CheckModel(const std::string& path, const std::string& device, int3
     ReportText(what, alone[i], expected[i], tie, report);
     report.Same("batch", what + " beside others",
                 alone[i].tokens == together[i].tokens && alone[i].lead == together[i].lead);
+    report.Same("graphs", what + ", steps as graphs",
+                alone[i].tokens == replayed[i].tokens && alone[i].lead == replayed[i].lead);
   }
   return absl::OkStatus();
 }

@@ -62,12 +62,12 @@ struct cudaDeviceProp {
 namespace emulator {
 struct Stream;
 struct Event;
+struct Graph;
 }  // namespace emulator
 using cudaStream_t = emulator::Stream*;
 using cudaEvent_t = emulator::Event*;
-using cudaGraph_t = void*;
-using cudaGraphExec_t = void*;
-struct cudaGraphExecUpdateResultInfo {};
+using cudaGraph_t = emulator::Graph*;
+using cudaGraphExec_t = emulator::Graph*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 
 const char* cudaGetErrorString(cudaError_t);
@@ -90,25 +90,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t);
 
-// Work waits on its stream anyway: a graph is the stream itself.
-inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = stream;
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned) {
-  *exec = graph;
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphExecUpdate(cudaGraphExec_t, cudaGraph_t,
-                                       cudaGraphExecUpdateResultInfo*) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
-inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaSuccess; }
+// What is put on a stream that records goes into the graph instead.
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 // --- inside a kernel -----------------------------------------------------------------------------
 

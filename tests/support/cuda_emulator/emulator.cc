@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "engine/quant/half.h"
@@ -28,10 +29,17 @@ struct Work {
   bool is_launch = false;
 };
 
+struct Graph {
+  std::vector<Work> work;
+};
+
 struct Stream {
   std::vector<Work> work;
+  Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
   bool failed = false;
+
+  void Put(Work one) { (recording != nullptr ? recording->work : work).push_back(std::move(one)); }
 };
 
 struct Event {
@@ -189,8 +197,7 @@ void RunWork(Stream& stream) {
 
 void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
   const std::lock_guard lock(machine);
-  stream->work.push_back(
-      {[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
+  stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
 }
 
 int Lane() { return running % 32; }
@@ -325,13 +332,13 @@ cudaError_t cudaFreeHost(void* data) {
 
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { std::memset(data, value, bytes); }, false});
+  stream->Put({[=] { std::memset(data, value, bytes); }, false});
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { std::memcpy(to, from, bytes); }, false});
+  stream->Put({[=] { std::memcpy(to, from, bytes); }, false});
   return cudaSuccess;
 }
 
@@ -346,8 +353,38 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(machine);
+  if (stream->recording != nullptr) {
+    std::fprintf(stderr, "emulator: waiting for a stream that records\n");
+    std::abort();
+  }
   RunWork(*stream);
   return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->recording = new Graph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = std::exchange(stream->recording, nullptr);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned) {
+  *exec = new Graph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  for (const Work& one : exec->work) stream->Put(one);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
@@ -360,7 +397,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { event->at = std::chrono::steady_clock::now(); }, false});
+  stream->Put({[=] { event->at = std::chrono::steady_clock::now(); }, false});
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {

@@ -20,6 +20,7 @@
 //   hence of the sums lane q has elements 16q + j and 16q + 8 + j of the unit
 #include <algorithm>
 
+#include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention_args.cuh"
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/mma.cuh"
@@ -440,7 +441,7 @@ template <int kUnits>
 void LaunchUnits(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const auto tiles = static_cast<unsigned>(a.num_tiles);
   const auto kv_heads = static_cast<unsigned>(a.t.num_kv_heads);
-  const int64_t strips = (longest + kStrip - 1) / kStrip;
+  const int64_t strips = AttentionStrips(longest);
   a.partial_pitch = a.t.value_dim + 2;
   const int64_t partial_floats = int64_t{tiles} * kv_heads * strips * kTileRows * a.partial_pitch;
   // With a warp for every tile and head the device would stand half idle.

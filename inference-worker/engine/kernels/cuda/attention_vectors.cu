@@ -6,6 +6,7 @@
 // every split has a block of its own and the merge is a second launch, for many a block walks all
 // splits of its rows; both do the same operations in the same order, so a row's result does not
 // depend on which it was, nor on chunk and batch.
+#include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention_args.cuh"
 #include "engine/kernels/cuda/device.cuh"
 
@@ -315,7 +316,7 @@ template <bool kHalf, bool kLatent>
 void LaunchKind(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const auto tiles = static_cast<unsigned>(a.num_tiles);
   const auto kv_heads = static_cast<unsigned>(a.t.num_kv_heads);
-  const int64_t splits = (longest + kSplit - 1) / kSplit;
+  const int64_t splits = longest <= kSplit ? 1 : AttentionStrips(longest) * kStrip / kSplit;
   a.partial_pitch = a.t.value_dim + 2;
   const int64_t partial_floats = int64_t{tiles} * kv_heads * splits * kTileRows * a.partial_pitch;
   const bool few = int64_t{tiles} * kv_heads < 2 * c->multiprocessors;

@@ -23,6 +23,7 @@ struct MatrixRun {
   float* y;
   int64_t y_stride;
   int32_t out;
+  int32_t unused;  // no gap: launches are compared by their bytes
 };
 
 // Which activation rows meet which matrix of a stack. Without a list: rows in order, matrix 0.
@@ -49,6 +50,7 @@ struct MatrixLaunch {
   int32_t rows;
   int32_t heads;
   int32_t width;
+  int32_t unused;
   // Quantised kinds:
   const int8_t* q;
   const float2* meta;

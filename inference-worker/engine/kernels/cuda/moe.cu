@@ -301,8 +301,11 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
       if (done[i] || KindOf(outputs[i].weight) != kind) continue;
       done[i] = true;
       launch.runs[launch.num_runs++] = {static_cast<const uint8_t*>(outputs[i].weight.panels),
-                                        outputs[i].bias, outputs[i].y, outputs[i].y_stride,
-                                        static_cast<int32_t>(outputs[i].weight.out)};
+                                        outputs[i].bias,
+                                        outputs[i].y,
+                                        outputs[i].y_stride,
+                                        static_cast<int32_t>(outputs[i].weight.out),
+                                        0};
     }
     if (TakesInt8(kind)) {
       MultiplyQuantised(c, kind, launch, plan);
