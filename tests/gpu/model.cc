@@ -30,7 +30,7 @@ constexpr double kApartMax = 5e-3;
 constexpr double kFurtherMax = 1.3;
 constexpr double kFurtherRest = 1e-3;
 // Of the processors' distance: the lead of their choice over the next that another answer may turn.
-constexpr double kTieOfDistance = 8;
+constexpr double kTieOfDistance = 4;
 // Positions of an answer where answers are compared: so many tokens of it are given.
 constexpr size_t kPositions[] = {0, 3, 9, 21, 45};
 

@@ -69,7 +69,7 @@ void TimeMatmul(Kernels& kernels) {
     const Filler weight(format->dtype, {kOut, kIn});
     const auto packed = kernels.Pack(weight.view);
     if (!packed.ok()) continue;
-    for (const int64_t rows : {1, 4, 8, 16, 64, 512}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 32, 64, 512}) {
       const double us = Time(kernels, [&] {
         kernels.Matmul({{.weight = &*packed, .y = y.data(), .y_stride = kOut}}, device_x.data(),
                        kIn, rows);

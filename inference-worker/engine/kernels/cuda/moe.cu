@@ -257,12 +257,15 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
 TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
   TilePlan plan;
   const int64_t each = slots / experts;
-  if (all_int8 && each >= 4) {
-    plan.many = true;
-    plan.width = each > 48 ? 64 : 32;
-  } else {
-    plan.width = slots <= experts / 8 ? 1 : each == 0 ? 2 : each < 3 ? 4 : 8;
-  }
+  const int64_t widest = all_int8 ? 64 : 8;
+  const int64_t wanted = slots <= experts / 8 ? 1
+                         : each == 0          ? 2
+                         : each < 6           ? 8
+                         : each < 12          ? 16
+                         : each <= 48         ? 32
+                                              : 64;
+  plan.width = static_cast<int32_t>(std::min(wanted, widest));
+  plan.many = plan.width == 64;
   plan.max_tiles = static_cast<int32_t>(std::min(slots, experts) + slots / plan.width);
   return plan;
 }
@@ -272,8 +275,9 @@ TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
 TilePlan PlanRows(int64_t rows) {
   TilePlan plan;
   plan.rows = static_cast<int32_t>(rows);
-  plan.many = rows > 8;
-  plan.width = rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : rows <= 8 ? 8 : rows <= 32 ? 32 : 64;
+  plan.many = rows > 64;
+  plan.width = 1;
+  while (plan.width < rows && plan.width < 64) plan.width *= 2;
   return plan;
 }
 
