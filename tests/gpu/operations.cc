@@ -428,6 +428,33 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
     kernels.Add(x.data(), 10'001, y.data());
     return y.Read();
   });
+  // A sum, a norm of it and a product of that, which a device may do along the way of one another:
+  // the sum and the norm, and products after what was multiplied has changed.
+  for (const int which : {0, 1, 2}) {
+    check("sequence", "sum, norm, products; " + std::to_string(which), 1e-5,
+          [which](Kernels& kernels) {
+            const int64_t rows = 3, n = 256, out = 48;
+            const Weight weight(*FindFormat(DType::kQ8_0), {out, n}, 61);
+            const auto packed = kernels.Pack(weight.view);
+            if (!packed.ok()) return std::vector<float>();
+            OnDevice<float> x(kernels, std::span<const float>(Random(62).Floats(rows * n)));
+            OnDevice<float> branch(kernels, std::span<const float>(Random(63).Floats(rows * n)));
+            OnDevice<float> norm(kernels, std::span<const float>(Random(64).Floats(n)));
+            OnDevice<float> y(kernels, 3 * rows * out);
+            const auto multiply = [&](float* from, int64_t to) {
+              kernels.Matmul(
+                  {{.weight = &*packed, .y = y.data() + to * rows * out, .y_stride = out}}, from, n,
+                  rows);
+            };
+            multiply(branch.data(), 0);
+            kernels.Add(branch.data(), rows * n, x.data());
+            kernels.RmsNorm(x.data(), n, rows, n, norm.data(), 1e-5f, branch.data(), n);
+            multiply(branch.data(), 1);
+            kernels.Scale(-3.0f, rows * n, branch.data());
+            multiply(branch.data(), 2);
+            return which == 0 ? x.Read() : which == 1 ? branch.Read() : y.Read();
+          });
+  }
   for (const RopeStyle style : {RopeStyle::kNorm, RopeStyle::kNeox}) {
     // Angles of far positions are rounded alike on both sides, but their sines are made
     // differently.

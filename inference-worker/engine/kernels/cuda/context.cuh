@@ -67,6 +67,25 @@ struct ConclaveCudaContext {
   int32_t num_attention_tiles = 0;
 
   StepGraphs graphs;
+
+  // What kInputInt8 and kInputMeta hold: these rows as int8. No operation has written to them
+  // since.
+  struct Rounded {
+    const float* x = nullptr;
+    int64_t stride = 0;
+    int64_t rows = 0;
+    int64_t cols = 0;
+  };
+  Rounded rounded;
+  bool rounds_norms = false;  // quantised weights have asked for it
+
+  // y += x, asked for and not launched yet: the norm that comes next does it along the way.
+  struct Sum {
+    const float* x = nullptr;
+    int64_t n = 0;
+    float* y = nullptr;
+  };
+  Sum pending_sum;
 };
 
 // The first error stays.

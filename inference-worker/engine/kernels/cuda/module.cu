@@ -132,9 +132,16 @@ int32_t MemoryInfo(ConclaveCudaContext* c, int64_t* free_bytes, int64_t* total_b
   return 1;
 }
 
+// Before memory changes by another way than operations: nothing is put off, nothing is remembered.
+void Leave(ConclaveCudaContext* c) {
+  FinishSum(c);
+  LeaveStepGraph(c);
+  c->rounded = {};
+}
+
 void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
   void* data = nullptr;
-  LeaveStepGraph(c);
+  Leave(c);
   if (c->failed || !Check(c, cudaSetDevice(c->device), "the device")) return nullptr;
   const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
   if (status == cudaErrorMemoryAllocation) {
@@ -147,12 +154,13 @@ void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
 }
 
 void Release(ConclaveCudaContext* c, void* data) {
+  Leave(c);
   cudaSetDevice(c->device);
   cudaFree(data);
 }
 
 int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
-  LeaveStepGraph(c);
+  Leave(c);
   if (c->failed) return 0;
   Check(c, cudaSetDevice(c->device), "the device");
   Check(
@@ -164,6 +172,7 @@ int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* de
 
 float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   if (c->failed) return nullptr;
+  FinishSum(c);
   EndStepGraph(c);
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
   if (bytes > c->result.bytes) {
@@ -198,6 +207,7 @@ int64_t RoundedUp(int64_t count) {
 
 void BeginStep(ConclaveCudaContext* c, const ConclaveCudaSpan* spans, int32_t num_spans,
                const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows) {
+  FinishSum(c);
   Check(c, cudaSetDevice(c->device), "the device");
   c->host_spans.assign(spans, spans + num_spans);
   int64_t longest = 0;
@@ -243,6 +253,34 @@ double CopyBandwidth(ConclaveCudaContext* c, int64_t bytes) {
   return ms > 0 ? 2.0 * kPasses * static_cast<double>(bytes) / (ms * 1e-3) : 0.0;
 }
 
+void AddAfterwards(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {
+  AddOp(c, x, n, y);
+  c->rounded = {};
+}
+
+// An operation as the door has it: after a sum that was put off, and what it writes may be what was
+// rounded to int8.
+template <auto kOperation, typename = decltype(kOperation)>
+struct Writing;
+template <auto kOperation, typename... Arguments>
+struct Writing<kOperation, void (*)(ConclaveCudaContext*, Arguments...)> {
+  static void Run(ConclaveCudaContext* c, Arguments... arguments) {
+    FinishSum(c);
+    kOperation(c, arguments...);
+    c->rounded = {};
+  }
+};
+// One that writes to memory of its own, never to its inputs.
+template <auto kOperation, typename = decltype(kOperation)>
+struct Apart;
+template <auto kOperation, typename... Arguments>
+struct Apart<kOperation, void (*)(ConclaveCudaContext*, Arguments...)> {
+  static void Run(ConclaveCudaContext* c, Arguments... arguments) {
+    FinishSum(c);
+    kOperation(c, arguments...);
+  }
+};
+
 constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Open,
                                   Close,
@@ -252,25 +290,25 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release,
                                   Upload,
                                   ReadBack,
-                                  MatmulOp,
-                                  MatmulHeadsOp,
-                                  FfnOp,
-                                  MoeOp,
+                                  Apart<MatmulOp>::Run,
+                                  Writing<MatmulHeadsOp>::Run,
+                                  Writing<FfnOp>::Run,
+                                  Writing<MoeOp>::Run,
                                   RmsNormOp,
-                                  LayerNormOp,
-                                  ScaleOp,
-                                  AddGatedOp,
-                                  CopyRowsOp,
-                                  AddOp,
-                                  ActivateOp,
-                                  RopeAnglesOp,
-                                  RopeOp,
+                                  Writing<LayerNormOp>::Run,
+                                  Writing<ScaleOp>::Run,
+                                  Writing<AddGatedOp>::Run,
+                                  Writing<CopyRowsOp>::Run,
+                                  AddAfterwards,
+                                  Writing<ActivateOp>::Run,
+                                  Writing<RopeAnglesOp>::Run,
+                                  Writing<RopeOp>::Run,
                                   BeginStep,
-                                  StoreKvOp,
-                                  AttentionOp,
-                                  EmbedRowsOp,
-                                  GatherRowsOp,
-                                  RouteOp,
+                                  Writing<StoreKvOp>::Run,
+                                  Writing<AttentionOp>::Run,
+                                  Writing<EmbedRowsOp>::Run,
+                                  Writing<GatherRowsOp>::Run,
+                                  Apart<RouteOp>::Run,
                                   CopyBandwidth};
 
 }  // namespace

@@ -218,9 +218,14 @@ Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x
                     int64_t rows, int64_t cols) {
   Activations result = {nullptr, nullptr, x, x_stride};
   if (!int8) return result;
+  c->rounds_norms = true;
   int8_t* const q = ScratchOf<int8_t>(c, kInputInt8, rows * cols);
   float2* const meta = ScratchOf<float2>(c, kInputMeta, rows * (cols / 32));
-  QuantizeRows(c, x, x_stride, rows, cols, q, meta);
+  const ConclaveCudaContext::Rounded& there = c->rounded;
+  if (there.x != x || there.stride != x_stride || there.rows < rows || there.cols != cols) {
+    QuantizeRows(c, x, x_stride, rows, cols, q, meta);
+    c->rounded = {x, x_stride, rows, cols};
+  }
   result.q = q;
   result.meta = meta;
   return result;
@@ -328,6 +333,8 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
     MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations,
                 PlanRows(rows));
   }
+  // What was rounded of other rows may have been written over.
+  if (c->rounded.x != x) c->rounded = {};
 }
 
 void MatmulHeadsOp(ConclaveCudaContext* c, const ConclaveCudaMatrix* weight, const float* x,

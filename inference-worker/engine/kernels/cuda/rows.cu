@@ -38,20 +38,31 @@ __global__ void ActivateAndQuantize(int activation, const float* gate, const flo
   QuantizeGroup(Combined(activation, gate, up, at), q + group * 32, meta + group);
 }
 
-__global__ void RmsNorm(const float* x, int64_t x_stride, int n, const float* weight, float eps,
-                        float* y, int64_t y_stride) {
+// y = norm(x); with `added`, x += added first (y may be `added`); with q, also as int8, rows
+// without gaps. A thread keeps to its own elements, a warp to whole groups of 32.
+__global__ void RmsNorm(float* x, const float* added, int64_t x_stride, int n, const float* weight,
+                        float eps, float* y, int64_t y_stride, int8_t* q, float2* meta) {
   __shared__ float shared[32];
-  const float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
+  float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
   float* const out = y + static_cast<int64_t>(blockIdx.x) * y_stride;
   const int step = static_cast<int>(blockDim.x);
   float squares = 0.0f;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
-    squares = fmaf(row[i], row[i], squares);
+    float value = row[i];
+    if (added != nullptr) {
+      value += added[static_cast<int64_t>(blockIdx.x) * n + i];
+      row[i] = value;
+    }
+    squares = fmaf(value, value, squares);
   }
   const float mean = BlockSum(squares, shared) / static_cast<float>(n);
   const float factor = 1.0f / sqrtf(mean + eps);
   for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
-    out[i] = row[i] * factor * weight[i];
+    const float value = row[i] * factor * weight[i];
+    out[i] = value;
+    if (q == nullptr) continue;
+    const int64_t group = (static_cast<int64_t>(blockIdx.x) * n + i) / 32;
+    QuantizeGroup(value, q + group * 32, meta + group);
   }
 }
 
@@ -227,10 +238,36 @@ void ActivateQuantize(ConclaveCudaContext* c, int activation, const float* gate,
          activation, gate, up, groups, q, meta);
 }
 
+void FinishSum(ConclaveCudaContext* c) {
+  const ConclaveCudaContext::Sum sum = c->pending_sum;
+  c->pending_sum = {};
+  if (sum.y == nullptr) return;
+  Launch(c, "addition", Add, dim3(CeilDiv(sum.n, kThreads)), kThreads, sum.x, sum.n, sum.y);
+}
+
 void RmsNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
                const float* weight, float eps, float* y, int64_t y_stride) {
-  Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x, x_stride,
-         static_cast<int>(n), weight, eps, y, y_stride);
+  // A sum whose rows these are, all of them.
+  const ConclaveCudaContext::Sum sum = c->pending_sum;
+  const bool apart = y + rows * y_stride <= sum.x || sum.x + sum.n <= y;
+  const bool adds =
+      sum.y == x && sum.n == rows * n && x_stride == n && (apart || (y == sum.x && y_stride == n));
+  if (adds) {
+    c->pending_sum = {};
+  } else {
+    FinishSum(c);
+  }
+  int8_t* q = nullptr;
+  float2* meta = nullptr;
+  c->rounded = {};
+  if (c->rounds_norms && n % 32 == 0 && y_stride >= n) {
+    q = ScratchOf<int8_t>(c, kInputInt8, rows * n);
+    meta = ScratchOf<float2>(c, kInputMeta, rows * (n / 32));
+    c->rounded = {y, y_stride, rows, n};
+  }
+  Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n),
+         const_cast<float*>(x), adds ? sum.x : nullptr, x_stride, static_cast<int>(n), weight, eps,
+         y, y_stride, q, meta);
 }
 
 void LayerNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
@@ -256,7 +293,8 @@ void AddGatedOp(ConclaveCudaContext* c, const float* x, const float* gate, int64
 }
 
 void AddOp(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {
-  Launch(c, "addition", Add, dim3(CeilDiv(n, kThreads)), kThreads, x, n, y);
+  FinishSum(c);
+  c->pending_sum = {x, n, y};
 }
 
 void ActivateOp(ConclaveCudaContext* c, int32_t activation, const float* gate, const float* up,
