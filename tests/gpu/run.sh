@@ -66,7 +66,8 @@ for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,qwen3-BF16,deepseek-v2
   "$work"/tiny-*.gguf; do
   models+=,$model
 done
-attempt 150 "$bin/conclave-gpu-check" --operations=false --models "$models"
+# Weights in F32 go beside the models.
+TMPDIR=$work attempt 200 "$bin/conclave-gpu-check" --operations=false --models "$models"
 
 if [ -n "$speed" ]; then
   step "speed: operations"
@@ -78,17 +79,18 @@ if [ -n "$speed" ]; then
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
       --prompt 2048 --output 0 --step-tokens 2048
   done
-  step "speed: steps as graphs"
-  export CONCLAVE_CUDA_GRAPHS=1
-  attempt 60 "$bin/conclave-gpu-check" --operations=false --models deploy/models/conclave-teacher.gguf
-  for model in dense moe; do
-    attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
-      --prompt 0 --output 128
+  # Decoding with steps as graphs and without, in one run.
+  for graphs in 1 0; do
+    export CONCLAVE_CUDA_GRAPHS=$graphs
+    step "speed: steps as graphs: $graphs"
+    for model in dense moe; do
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 0 --output 256
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 0 --output 64 --sequences 16
+    done
   done
   unset CONCLAVE_CUDA_GRAPHS
-  step "speed: 16 sequences"
-  attempt 45 "$bin/conclave-bench" --model "$work/moe.gguf" --device cuda --probe=false \
-    --prompt 0 --output 64 --sequences 16
 fi
 
 step "done"
