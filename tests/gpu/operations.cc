@@ -65,8 +65,8 @@ void CheckMatmul(Kernels& device, Kernels& cpu, const Formats& formats, bool qui
     if (format->block_elements() == 32) shapes.push_back({50, 96});
     if (!blocks) shapes.push_back({19, 21});
     if (!quick) {
-      shapes.push_back({2048, 2048});
-      shapes.push_back({300, 8192});
+      shapes.push_back({1024, 2048});
+      shapes.push_back({100, 8192});
     }
     for (const Shape_& s : shapes) {
       const Weight weight(*format, {s.out, s.in}, 7);
@@ -163,8 +163,10 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
                              {DType::kQ8_0, DType::kQ8_0, 5, 96, 160, 2, Unit::kClamped},
                              {DType::kBF16, DType::kBF16, 5, 96, 160, 2, Unit::kClamped},
                              {DType::kF16, DType::kF16, 3, 96, 160, 2, Unit::kPlain},
-                             {DType::kQ4_0, DType::kQ8_0, 3, 96, 160, 2, Unit::kPlain}};
-  if (!quick) cases.push_back({DType::kQ4_K, DType::kQ4_K, 128, 2048, 768, 8});
+                             {DType::kQ4_0, DType::kQ8_0, 3, 96, 160, 2, Unit::kPlain},
+                             {DType::kMXFP4, DType::kMXFP4, 5, 96, 160, 2, Unit::kClamped},
+                             {DType::kQ5_K, DType::kQ5_0, 5, 256, 96, 2}};
+  if (!quick) cases.push_back({DType::kQ4_K, DType::kQ4_K, 32, 2048, 768, 8});
   for (const Case& c : cases) {
     Network network(c.gate, c.down, c.experts, c.hidden, c.ffn);
     network.unit = c.unit;
@@ -181,7 +183,7 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       }
     }
     for (const bool dense : {true, false}) {
-      if (dense && c.experts > 100) continue;
+      if (dense && c.experts > 30) continue;
       std::vector<float> whole;
       for (const int64_t rows : {most, int64_t{1}, int64_t{6}}) {
         const std::vector<float> some(x.begin(), x.begin() + rows * c.hidden);

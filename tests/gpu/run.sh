@@ -48,8 +48,10 @@ synth qwen3moe-30b-a3b Q4_K Q6_K 2 2048 qwen3moe-Q4_K &
 synth llama-1b Q8_0 Q8_0 2 2048 llama-Q8_0 &
 synth llama-1b Q4_0 Q6_K 2 2048 llama-Q4_0 &
 synth qwen3-0.6b BF16 F16 2 2048 qwen3-BF16 &
-synth deepseek-v2-lite Q8_0 Q8_0 3 2048 deepseek-v2-lite-Q8_0 &
-synth gpt-oss-20b Q8_0 Q8_0 2 2048 gpt-oss-Q8_0 &
+synth llama-1b Q5_K Q6_K 2 2048 llama-Q5_K &
+# With Q5_0 where Q4_K does not divide a row.
+synth deepseek-v2-lite Q4_K Q6_K 3 2048 deepseek-v2-lite-Q4_K &
+synth gpt-oss-20b MXFP4 Q8_0 2 2048 gpt-oss-MXFP4 &
 if [ -n "$speed" ]; then
   synth qwen3moe-30b-a3b Q4_K Q6_K "$layers" 0 moe &
   synth llama-1b Q4_K Q6_K 0 0 dense &
@@ -62,7 +64,7 @@ for golden in tests/golden/models/*.txt; do
 done
 wait
 models=deploy/models/conclave-teacher.gguf
-for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,qwen3-BF16,deepseek-v2-lite-Q8_0,gpt-oss-Q8_0}.gguf \
+for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,llama-Q5_K,qwen3-BF16,deepseek-v2-lite-Q4_K,gpt-oss-MXFP4}.gguf \
   "$work"/tiny-*.gguf; do
   models+=,$model
 done
@@ -71,7 +73,7 @@ TMPDIR=$work attempt 200 "$bin/conclave-gpu-check" --operations=false --models "
 
 if [ -n "$speed" ]; then
   step "speed: operations"
-  attempt 60 "$bin/conclave-gpu-check" --operations=false --time
+  attempt 100 "$bin/conclave-gpu-check" --operations=false --time
   for model in dense moe; do
     step "speed: $model"
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \

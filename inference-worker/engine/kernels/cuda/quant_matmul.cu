@@ -109,12 +109,13 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
 constexpr int kMagic = 0x4b400000;
 __device__ inline float FromMagic(int sum) { return __int_as_float(sum) - 12582912.0f; }
 
-// The group's products of 16 outputs and 8 rows: halves apart for kU6, together else.
+// The group's products of 16 outputs and 8 rows: halves apart where they have scales of their own,
+// together else.
 template <PanelKind kKind>
 __device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float (&low)[4],
                                 float (&high)[4]) {
   int c[4] = {kMagic, kMagic, kMagic, kMagic};
-  if (kKind == PanelKind::kU6) {
+  if (kHalves<kKind>) {
     int d[4] = {kMagic, kMagic, kMagic, kMagic};
     MmaK16(c, a[0], a[1], b0);
     MmaK16(d, a[2], a[3], b1);
@@ -437,10 +438,26 @@ void MultiplyQuantised(ConclaveCudaContext* c, PanelKind kind, const MatrixLaunc
       return LaunchKind<PanelKind::kU8>(c, launch, plan);
     case PanelKind::kU4:
       return LaunchKind<PanelKind::kU4>(c, launch, plan);
+    case PanelKind::kU5:
+      return LaunchKind<PanelKind::kU5>(c, launch, plan);
+    case PanelKind::kU4HalfMin:
+      return LaunchKind<PanelKind::kU4HalfMin>(c, launch, plan);
+    case PanelKind::kU5HalfMin:
+      return LaunchKind<PanelKind::kU5HalfMin>(c, launch, plan);
     case PanelKind::kU4Min:
       return LaunchKind<PanelKind::kU4Min>(c, launch, plan);
+    case PanelKind::kU5Min:
+      return LaunchKind<PanelKind::kU5Min>(c, launch, plan);
+    case PanelKind::kU3:
+      return LaunchKind<PanelKind::kU3>(c, launch, plan);
     case PanelKind::kU6:
       return LaunchKind<PanelKind::kU6>(c, launch, plan);
+    case PanelKind::kNl4:
+      return LaunchKind<PanelKind::kNl4>(c, launch, plan);
+    case PanelKind::kNl4Super:
+      return LaunchKind<PanelKind::kNl4Super>(c, launch, plan);
+    case PanelKind::kFp4:
+      return LaunchKind<PanelKind::kFp4>(c, launch, plan);
     default:
       return Fail(c, "quantised matrices", "not of a quantised kind");
   }
