@@ -82,11 +82,23 @@ engine::grammar::Language LanguageOf(ResponseFormat::Kind kind) {
   }
 }
 
-bool AsksNotToThink(const engine::Conversation& conversation) {
-  return std::any_of(conversation.template_variables.begin(), conversation.template_variables.end(),
-                     [](const auto& variable) {
-                       return variable.first == "enable_thinking" && variable.second == "false";
-                     });
+// What the caller says of reasoning, by template variable or budget; nullopt: nothing.
+std::optional<bool> AsksToThink(const ChatPrompt& chat) {
+  for (const auto& [name, json] : chat.conversation.template_variables) {
+    if (name == "enable_thinking") return json != "false";
+  }
+  if (chat.reasoning_budget) return *chat.reasoning_budget > 0;
+  return std::nullopt;
+}
+
+// Whether an answer whose shape is given may begin with reasoning that the prompt has not opened.
+// Where nobody asked for any, an answer that is to be a format or a call is that at once, but for
+// models that reason in a channel of its own.
+bool MayReason(const GenerateRequest& request, const ChatPrompt& chat, const NativePrompt& prompt) {
+  const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;
+  if (!prompt.thinks || (formatted && !request.split_reasoning)) return false;
+  const bool free = !formatted && !IsForced(chat.tool_choice);
+  return AsksToThink(chat).value_or(free || HasChannels(*prompt.family));
 }
 
 // Whether a budget says anything that max_tokens does not.
@@ -212,8 +224,7 @@ std::optional<engine::grammar::AnswerShape> ShapeOf(const TextModel& model,
   if (!formatted && !held) return limited ? std::optional(AnswerShape()) : std::nullopt;
   if (prompt.reasoning_open) {
     shape.reasoning = AnswerShape::Reasoning::kOpen;
-  } else if (prompt.thinks && !AsksNotToThink(chat->conversation) &&
-             (request.split_reasoning || !formatted)) {
+  } else if (MayReason(request, *chat, prompt)) {
     shape.reasoning = AnswerShape::Reasoning::kAllowed;
   }
   return shape;

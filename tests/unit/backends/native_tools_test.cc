@@ -39,7 +39,7 @@ GenerateRequest Ask(ToolChoice choice, uint64_t seed, bool strict = false) {
   chat.conversation.tools.push_back(
       {.name = "ping", .description = "", .parameters = "", .strict = strict, .place = ""});
   chat.tool_choice = std::move(choice);
-  // Random weights would begin to reason now and then, and not end.
+  // Random weights would begin to reason now and then in a free answer, and not end.
   chat.conversation.template_variables.emplace_back("enable_thinking", "false");
   request.prompt = std::move(chat);
   request.stop.max_tokens = 1'000;
