@@ -191,6 +191,12 @@ class EventSink {
   virtual Flow OnEvent(Event event) = 0;
 };
 
+struct PredictRequest {
+  std::string id;    // unique among the live requests of the process
+  std::string body;  // one JSON value, well-formed
+};
+using PredictDone = std::function<void(absl::StatusOr<std::string>)>;
+
 // ---- about the model
 // -----------------------------------------------------------------------------
 
@@ -262,6 +268,14 @@ class Backend {
   virtual void Cancel(std::string_view id) = 0;
   // Takes a request out of the pause its sink asked for.
   virtual void Resume(std::string_view id) = 0;
+
+  // One JSON value in, one out, as the model itself defines them. `done` is called exactly once,
+  // perhaps before Predict returns, else on a thread of the backend: it must not block. Cancel(id)
+  // ends it with CANCELLED. UNIMPLEMENTED: the model speaks Generate instead.
+  virtual void Predict(PredictRequest request, PredictDone done) {
+    static_cast<void>(request);
+    done(absl::UnimplementedError("this model does not answer predict"));
+  }
 
   virtual absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
                                              const TokenizeOptions& options) const = 0;
