@@ -73,24 +73,23 @@ failed=$((total - passed - skipped))
 [ "$total" -gt 0 ] || failed=1
 
 if [ -n "$e2e" ]; then
-  step "end to end"
-  venv=$repo/.cache/venv
-  requirements=$repo/tests/e2e/requirements.txt
-  if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements"
-    cp "$requirements" "$venv/requirements.txt"
-  fi
-  e2e_log=$build_dir/e2e.log
-  "$venv/bin/python" -m pytest "$repo/tests/e2e" -q -p no:cacheprovider \
-    --build-dir "$build_dir" 2>&1 | tee "$e2e_log" || true
-  count() { tail -1 "$e2e_log" | grep -oE "[0-9]+ $1" | grep -oE '[0-9]+' || echo 0; }
-  passed=$((passed + $(count passed)))
-  skipped=$((skipped + $(count skipped)))
-  e2e_failed=$(($(count failed) + $(count error)))
-  [ "$(count passed)" -gt 0 ] || e2e_failed=$((e2e_failed + 1))
-  failed=$((failed + e2e_failed))
+  for requirements in "$repo"/tests/e2e/requirements*.txt; do
+    family=$(basename "$requirements" .txt)
+    family=${family#requirements}
+    family=${family#-}
+    step "end to end${family:+ ($family)}"
+    e2e_log=$build_dir/e2e${family:+-$family}.log
+    {
+      python=$("$repo/tests/e2e/venv.sh" "$family") &&
+        "$python" -m pytest "$repo/tests/e2e" -q -p no:cacheprovider --build-dir "$build_dir"
+    } 2>&1 | tee "$e2e_log" || true
+    count() { tail -1 "$e2e_log" | grep -oE "[0-9]+ $1" | grep -oE '[0-9]+' || echo 0; }
+    passed=$((passed + $(count passed)))
+    skipped=$((skipped + $(count skipped)))
+    e2e_failed=$(($(count failed) + $(count error)))
+    [ "$(count passed)" -gt 0 ] || e2e_failed=$((e2e_failed + 1))
+    failed=$((failed + e2e_failed))
+  done
 fi
 
 step "done"

@@ -15,6 +15,7 @@
 #include "conclave/v1/embedding.pb.h"
 #include "conclave/v1/inference.pb.h"
 #include "conclave/v1/models.pb.h"
+#include "conclave/v1/registrations.pb.h"
 #include "conclave/v1/runs.pb.h"
 #include "conclave/v1/threads.pb.h"
 #include "gateway/http/admission.h"
@@ -68,31 +69,35 @@ class EmbeddingUpstream {
 };
 
 // X(Method, Request, Reply) for every unary call of the store.
-#define CONCLAVE_GATEWAY_STORE_CALLS(X)                         \
-  X(CreateAssistant, CreateAssistantRequest, Assistant)         \
-  X(GetAssistant, GetAssistantRequest, Assistant)               \
-  X(ListAssistants, ListAssistantsRequest, ListAssistantsReply) \
-  X(ModifyAssistant, ModifyAssistantRequest, Assistant)         \
-  X(DeleteAssistant, DeleteAssistantRequest, DeleteReply)       \
-  X(CreateThread, CreateThreadRequest, Thread)                  \
-  X(GetThread, GetThreadRequest, Thread)                        \
-  X(ListThreads, ListThreadsRequest, ListThreadsReply)          \
-  X(ModifyThread, ModifyThreadRequest, Thread)                  \
-  X(DeleteThread, DeleteThreadRequest, DeleteReply)             \
-  X(CreateMessage, CreateMessageRequest, Message)               \
-  X(GetMessage, GetMessageRequest, Message)                     \
-  X(ListMessages, ListMessagesRequest, ListMessagesReply)       \
-  X(ModifyMessage, ModifyMessageRequest, Message)               \
-  X(DeleteMessage, DeleteMessageRequest, DeleteReply)           \
-  X(CreateRun, CreateRunRequest, Run)                           \
-  X(CreateThreadAndRun, CreateThreadAndRunRequest, Run)         \
-  X(GetRun, GetRunRequest, Run)                                 \
-  X(ListRuns, ListRunsRequest, ListRunsReply)                   \
-  X(ModifyRun, ModifyRunRequest, Run)                           \
-  X(CancelRun, CancelRunRequest, Run)                           \
-  X(SubmitToolOutputs, SubmitToolOutputsRequest, Run)           \
-  X(ListRunSteps, ListRunStepsRequest, ListRunStepsReply)       \
-  X(GetRunStep, GetRunStepRequest, RunStep)
+#define CONCLAVE_GATEWAY_STORE_CALLS(X)                                  \
+  X(CreateAssistant, CreateAssistantRequest, Assistant)                  \
+  X(GetAssistant, GetAssistantRequest, Assistant)                        \
+  X(ListAssistants, ListAssistantsRequest, ListAssistantsReply)          \
+  X(ModifyAssistant, ModifyAssistantRequest, Assistant)                  \
+  X(DeleteAssistant, DeleteAssistantRequest, DeleteReply)                \
+  X(CreateThread, CreateThreadRequest, Thread)                           \
+  X(GetThread, GetThreadRequest, Thread)                                 \
+  X(ListThreads, ListThreadsRequest, ListThreadsReply)                   \
+  X(ModifyThread, ModifyThreadRequest, Thread)                           \
+  X(DeleteThread, DeleteThreadRequest, DeleteReply)                      \
+  X(CreateMessage, CreateMessageRequest, Message)                        \
+  X(GetMessage, GetMessageRequest, Message)                              \
+  X(ListMessages, ListMessagesRequest, ListMessagesReply)                \
+  X(ModifyMessage, ModifyMessageRequest, Message)                        \
+  X(DeleteMessage, DeleteMessageRequest, DeleteReply)                    \
+  X(CreateRun, CreateRunRequest, Run)                                    \
+  X(CreateThreadAndRun, CreateThreadAndRunRequest, Run)                  \
+  X(GetRun, GetRunRequest, Run)                                          \
+  X(ListRuns, ListRunsRequest, ListRunsReply)                            \
+  X(ModifyRun, ModifyRunRequest, Run)                                    \
+  X(CancelRun, CancelRunRequest, Run)                                    \
+  X(SubmitToolOutputs, SubmitToolOutputsRequest, Run)                    \
+  X(ListRunSteps, ListRunStepsRequest, ListRunStepsReply)                \
+  X(GetRunStep, GetRunStepRequest, RunStep)                              \
+  X(RegisterModel, RegisterModelRequest, ModelRegistration)              \
+  X(GetRegistration, GetRegistrationRequest, ModelRegistration)          \
+  X(ListRegistrations, ListRegistrationsRequest, ListRegistrationsReply) \
+  X(UnregisterModel, UnregisterModelRequest, DeleteReply)
 
 class StoreUpstream {
  public:

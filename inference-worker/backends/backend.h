@@ -23,9 +23,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/status.h"
 #include "engine/chat/conversation.h"
 #include "engine/options.h"
 #include "engine/request.h"
+
+namespace conclave::engine {
+class ChatTemplate;
+}  // namespace conclave::engine
 
 namespace conclave::backends {
 
@@ -44,6 +49,8 @@ struct ChatPrompt {
   engine::Conversation conversation;
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
+  // Instead of the model's own, from its ParseTemplate; null = its own.
+  std::shared_ptr<const engine::ChatTemplate> chat_template;
 };
 
 struct TextPrompt {
@@ -281,6 +288,12 @@ class Backend {
                                              const TokenizeOptions& options) const = 0;
   // Invalid UTF-8 becomes U+FFFD. INVALID_ARGUMENT: an id outside the vocabulary.
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const = 0;
+
+  // Another chat template for this model's requests. INVALID_ARGUMENT with the line.
+  virtual absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplate(
+      std::string_view) const {
+    return base::Unimplemented("template: the answers of this model are not made from a template");
+  }
 
   virtual Load load() const = 0;
   // Not OK once the model cannot be trusted any more: its file was cut short under us, a device

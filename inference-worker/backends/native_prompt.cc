@@ -62,7 +62,9 @@ absl::StatusOr<std::string> ForcedPrefix(const TextModel& model, const ChatPromp
 
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once) {
-  if (model.chat_template == nullptr) {
+  const engine::ChatTemplate* const chat_template =
+      chat.chat_template != nullptr ? chat.chat_template.get() : model.chat_template.get();
+  if (chat_template == nullptr) {
     return base::Annotate(model.template_error, "the chat template of this model cannot be used");
   }
   NativePrompt prompt;
@@ -78,11 +80,11 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   RETURN_IF_ERROR(CheckBytes(model, bytes));
   absl::StatusOr<engine::Prompt> rendered;
   if (prompt.tools || chat.conversation.tools.empty()) {
-    rendered = model.chat_template->Render(chat.conversation);
+    rendered = chat_template->Render(chat.conversation);
   } else {
     engine::Conversation without_tools = chat.conversation;
     without_tools.tools.clear();
-    rendered = model.chat_template->Render(without_tools);
+    rendered = chat_template->Render(without_tools);
   }
   if (!rendered.ok()) {
     return base::WithParam(base::Annotate(rendered.status(), "messages"), "messages");

@@ -21,7 +21,7 @@ constexpr size_t kAliasesMax = 32;
 absl::Status CheckNames(const std::string& name, const std::vector<std::string>& aliases) {
   if (!IsModelName(name)) {
     return base::InvalidArgument(absl::StrCat(
-        "name: \"", name, "\" must be 1 to 128 letters, digits, dots, dashes, colons or slashes"));
+        "name: \"", name, "\" must be 1 to 200 letters, digits, dots, dashes, colons or slashes"));
   }
   if (aliases.size() > kAliasesMax) return base::InvalidArgument("aliases: more than 32");
   for (const std::string& alias : aliases) {
@@ -64,15 +64,30 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
     return base::NotFound(
         absl::StrCat("provider_id: there is no provider \"", spec.provider_id, "\""));
   }
-  auto checked =
-      spec.trusted ? CheckModelFile(spec.path) : CheckModelFile(spec.path, options_.folders);
-  RETURN_IF_ERROR(checked.status());
-  ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, *std::move(checked)));
+  if (!spec.registration.empty()) {
+    const std::lock_guard lock(mutex_);
+    const std::shared_ptr<HostedModel> there = FindLocked(spec.name);
+    const bool same =
+        there != nullptr && there->name == spec.name && there->registration == spec.registration;
+    if (same && there->status().state != HostedModel::State::kFailed) return there;
+  }
+  ModelFile file{.modified_unix = options_.clock->UnixSeconds()};
+  if (!spec.derived) {
+    ASSIGN_OR_RETURN(file, spec.trusted ? CheckModelFile(spec.path)
+                                        : CheckModelFile(spec.path, options_.folders));
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, std::move(file)));
   const std::lock_guard lock(mutex_);
   std::erase_if(loaders_, [](const Loader& loader) {
     return loader.model->status().state != HostedModel::State::kLoading;
   });
-  loaders_.push_back({model, std::jthread([this, model] { Open(model); })});
+  loaders_.push_back({model, std::jthread([this, model] {
+                        if (model->derived) {
+                          Derive(model);
+                        } else {
+                          Open(model);
+                        }
+                      })});
   return model;
 }
 
@@ -103,11 +118,28 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
   model->name = spec.name.empty() ? ModelNameOf(file.path) : spec.name;
   model->aliases = spec.aliases;
   model->backend_kind = spec.backend.empty() ? "native" : spec.backend;
+  if (spec.derived) model->backend_kind = "derived";
+  model->registration = spec.registration;
+  model->derived = spec.derived;
   model->file = std::move(file);
   RETURN_IF_ERROR(CheckNames(model->name, model->aliases));
 
   const std::lock_guard lock(mutex_);
   if (closed_) return base::Unavailable("draining");
+  if (spec.derived) {
+    const std::shared_ptr<HostedModel> base_model = FindLocked(spec.derived->base);
+    if (base_model == nullptr) {
+      return base::WithParam(base::NotFound(absl::StrCat("derived.base: there is no model \"",
+                                                         spec.derived->base, "\"")),
+                             "derived.base");
+    }
+    if (base_model->derived) {
+      return base::InvalidArgument(absl::StrCat("derived.base: \"", base_model->name,
+                                                "\" is derived itself, from \"",
+                                                base_model->derived->base, "\""));
+    }
+    model->derived->base = base_model->name;
+  }
   std::erase_if(models_, [&](const auto& other) {
     return other->name == model->name && other->status().state == HostedModel::State::kFailed;
   });
@@ -171,6 +203,37 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
   if (options_.digests) digest_queue_.push_back(model);
 }
 
+// The base once it is ready; the error it failed with, or that it has gone.
+absl::StatusOr<ModelLease> ModelHost::AcquireBase(const std::string& name) {
+  uint64_t seen = 0;
+  while (true) {
+    absl::StatusOr<ModelLease> lease = Acquire(name);
+    if (!absl::IsUnavailable(lease.status())) return lease;
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_) return base::Unavailable("draining");
+    }
+    seen = WaitForChange(seen, milliseconds(1'000));
+  }
+}
+
+void ModelHost::Derive(const std::shared_ptr<HostedModel>& model) {
+  absl::StatusOr<ModelLease> base_lease = AcquireBase(model->derived->base);
+  if (!base_lease.ok()) return Settle(*model, base_lease.status());
+  backends::Backend& base_backend = base_lease->backend();
+  const std::string base_revision = base_lease->model().status().revision;
+  auto hold = std::make_shared<ModelLease>(*std::move(base_lease));
+  Settle(*model,
+         DerivedBackend::Open(base_backend, base_revision, std::move(hold), *model->derived));
+  const HostedModel::Status status = model->status();
+  if (status.error.ok()) {
+    base::LogInfo("model derived", {{"model", model->name}, {"base", model->derived->base}});
+  } else {
+    base::LogError("model could not be derived",
+                   {{"model", model->name}, {"error", status.error.ToString()}});
+  }
+}
+
 void ModelHost::Settle(HostedModel& model,
                        absl::StatusOr<std::unique_ptr<backends::Backend>> opened) {
   {
@@ -229,7 +292,21 @@ absl::StatusOr<ModelLease> ModelHost::Acquire(std::string_view name) {
                               kLoadingRetryAfter);
 }
 
-absl::Status ModelHost::Unload(std::string_view name) {
+absl::Status ModelHost::CheckUnloadLocked(const HostedModel& model, bool registered_only) const {
+  if (registered_only && model.registration.empty()) {
+    return base::FailedPrecondition("name: the model is this worker's own");
+  }
+  for (const auto& other : models_) {
+    if (!other->derived || other->derived->base != model.name) continue;
+    if (other->status().state == HostedModel::State::kFailed) continue;
+    return base::WithReason(
+        base::FailedPrecondition(absl::StrCat("name: \"", other->name, "\" is derived from it")),
+        "model_in_use");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelHost::Unload(std::string_view name, bool registered_only) {
   std::shared_ptr<HostedModel> model;
   {
     const std::lock_guard lock(mutex_);
@@ -239,6 +316,7 @@ absl::Status ModelHost::Unload(std::string_view name) {
           base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
           "model_not_found");
     }
+    RETURN_IF_ERROR(CheckUnloadLocked(*model, registered_only));
     const std::lock_guard model_lock(model->mutex_);
     if (model->status_.state == HostedModel::State::kLoading) {
       return base::FailedPrecondition("name: the model is still loading");
@@ -345,6 +423,9 @@ void ModelHost::Close(milliseconds drain) {
     const std::lock_guard lock(mutex_);
     models = models_;
   }
+  // What holds another model goes before it.
+  std::stable_partition(models.begin(), models.end(),
+                        [](const auto& model) { return model->derived.has_value(); });
   for (const auto& model : models) {
     const auto left =
         std::chrono::duration_cast<milliseconds>(deadline - base::Clock::System().Now());

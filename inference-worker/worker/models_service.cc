@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "mesh/grpc_status.h"
 #include "worker/convert.h"
+#include "worker/derived_convert.h"
 
 namespace conclave::worker {
 namespace {
@@ -39,6 +40,7 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
   if (!status.error.ok()) to->set_error(status.error.ToString());
   to->set_progress(status.progress);
   to->set_created_unix(model.file.modified_unix);
+  to->set_registration(model.registration);
   const auto backend = model.backend();
   if (backend == nullptr) return;
   const backends::ModelDetails& details = backend->details();
@@ -47,6 +49,8 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
   ToProto(details, with_details, to->mutable_details());
   to->mutable_details()->set_digest(status.digest);
   to->mutable_details()->set_backend(model.backend_kind);
+  if (model.derived)
+    ToProto(*model.derived, with_details, to->mutable_details()->mutable_derived());
 }
 
 // One LoadModel call. The thread that waits for the model writes; it blocks until each write is out
@@ -162,8 +166,17 @@ grpc::ServerWriteReactor<pb::LoadModelProgress>* ModelsService::LoadModel(
   spec.provider_id = request->provider_id();
   spec.provider_model_id = request->provider_model_id();
   spec.config_json = request->config_json();
+  spec.registration = request->registration();
   auto stream = std::make_shared<LoadStream>();
   stream->Start();
+  if (request->has_derived()) {
+    absl::StatusOr<DerivedSpec> derived = FromProto(request->derived());
+    if (!derived.ok()) {
+      stream->Finish(mesh::ToGrpc(derived.status(), context));
+      return stream.get();
+    }
+    spec.derived = *std::move(derived);
+  }
   const bool posted = slow_.Post([this, stream, context, spec = std::move(spec)] {
     const absl::Status status = FollowLoad(*host_, spec, *stream);
     stream->Finish(mesh::ToGrpc(status, context));
@@ -176,8 +189,9 @@ grpc::ServerUnaryReactor* ModelsService::UnloadModel(grpc::CallbackServerContext
                                                      const pb::UnloadModelRequest* request,
                                                      pb::UnloadModelReply*) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const bool posted = slow_.Post([this, context, reactor, name = request->name()] {
-    reactor->Finish(mesh::ToGrpc(host_->Unload(name), context));
+  const bool posted = slow_.Post([this, context, reactor, name = request->name(),
+                                  registered_only = request->registered_only()] {
+    reactor->Finish(mesh::ToGrpc(host_->Unload(name, registered_only), context));
   });
   if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
   return reactor;

@@ -1,11 +1,18 @@
 import pytest
 
+from client_families import family_of_interpreter, family_of_test
 from mesh import REPO, Mesh
 
 
 def pytest_addoption(parser):
     parser.addoption("--build-dir", default=str(REPO / "build/dev"))
     parser.addoption("--schemas", type=int, default=60, help="random JSON schemas to try")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """An interpreter runs the tests of its own family, and no other's."""
+    is_test = collection_path.name.startswith("test_")
+    return True if is_test and family_of_test(collection_path) != family_of_interpreter() else None
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ int Main(int argc, char** argv) {
   options.Add("operations", &o.operations, "check each operation");
   options.Add("time", &o.time, "measure operations");
   options.Add("quick", &o.quick, "small shapes only");
-  options.Add("tokens", &o.tokens, "of each answer", 1, 4096);
+  options.Add("tokens", &o.tokens, "of each answer", 1, 128);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   Report report;

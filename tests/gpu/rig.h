@@ -75,6 +75,9 @@ class Report final {
     }
     Line(op, what, error / scale, bound, error / scale <= bound);
   }
+  void Within(const std::string& op, const std::string& what, double error, double bound) {
+    Line(op, what, error, bound, error <= bound);
+  }
   void Same(const std::string& op, const std::string& what, bool same) {
     Line(op, what, same ? 0 : 1, 0, same);
   }

@@ -48,14 +48,25 @@ synth qwen3moe-30b-a3b Q4_K Q6_K 2 2048 qwen3moe-Q4_K &
 synth llama-1b Q8_0 Q8_0 2 2048 llama-Q8_0 &
 synth llama-1b Q4_0 Q6_K 2 2048 llama-Q4_0 &
 synth qwen3-0.6b BF16 F16 2 2048 qwen3-BF16 &
+synth deepseek-v2-lite Q8_0 Q8_0 3 2048 deepseek-v2-lite-Q8_0 &
+synth gpt-oss-20b Q8_0 Q8_0 2 2048 gpt-oss-Q8_0 &
 if [ -n "$speed" ]; then
   synth qwen3moe-30b-a3b Q4_K Q6_K "$layers" 0 moe &
   synth llama-1b Q4_K Q6_K 0 0 dense &
 fi
-wait
-for model in deploy/models/conclave-teacher.gguf "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,qwen3-BF16}.gguf; do
-  attempt 60 "$bin/conclave-gpu-check" --operations=false --models "$model"
+# One of every architecture and of their variants, as the tests of the processors use.
+for golden in tests/golden/models/*.txt; do
+  tiny=$(basename "$golden" .txt)
+  "$bin/conclave-synth" --tiny "$tiny" --type F32 --head-type F32 --out "$work/tiny-$tiny.gguf" >"$work/tiny-$tiny.log" ||
+    { cat "$work/tiny-$tiny.log"; failed=$((failed + 1)); }
 done
+wait
+models=deploy/models/conclave-teacher.gguf
+for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,qwen3-BF16,deepseek-v2-lite-Q8_0,gpt-oss-Q8_0}.gguf \
+  "$work"/tiny-*.gguf; do
+  models+=,$model
+done
+attempt 150 "$bin/conclave-gpu-check" --operations=false --models "$models"
 
 if [ -n "$speed" ]; then
   step "speed: operations"
