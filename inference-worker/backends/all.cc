@@ -14,8 +14,10 @@ constexpr std::array<BackendKind, 2> kAll = {{
     {"scripted", OpenScripted},
 }};
 
-constexpr std::array<ProviderType, 1> kProviderTypes = {{
+constexpr std::array<ProviderType, 3> kProviderTypes = {{
     {"remote::openai", OpenRemoteOpenAi},
+    {"remote::http", OpenRemoteHttp},
+    {"subprocess", OpenSubprocess},
 }};
 
 }  // namespace

@@ -60,9 +60,6 @@ absl::Status FromCurl(CURLcode code) {
       return base::WithReason(base::Unavailable(absl::StrCat("TLS with the remote server failed: ",
                                                              curl_easy_strerror(code))),
                               "upstream_tls");
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-      return base::InvalidArgument(absl::StrCat("url: ", curl_easy_strerror(code)));
     default:
       return base::WithReason(
           base::Unavailable(absl::StrCat("the connection to the remote server broke: ",
@@ -96,7 +93,6 @@ class HttpExchange final {
   const HttpRequest request;
   const std::shared_ptr<HttpListener> listener;
   const SteadyTime submitted;
-  std::function<bool(const sockaddr&)> allow_address;
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
   HttpHead head;
@@ -179,7 +175,7 @@ size_t OnBodyBytes(char* data, size_t, size_t size, void* user) {
 
 curl_socket_t OnOpenSocket(void* user, curlsocktype, curl_sockaddr* address) {
   auto& exchange = *static_cast<HttpExchange*>(user);
-  if (exchange.allow_address && !exchange.allow_address(address->addr)) {
+  if (exchange.request.allow_address && !exchange.request.allow_address(address->addr)) {
     exchange.denied = true;
     return CURL_SOCKET_BAD;
   }
@@ -236,7 +232,6 @@ HttpClient::~HttpClient() {
 absl::StatusOr<std::shared_ptr<HttpExchange>> HttpClient::Start(
     HttpRequest request, std::shared_ptr<HttpListener> listener) {
   auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(listener));
-  exchange->allow_address = impl_->options.allow_address;
   if (!exchange->request.urgent) {
     const std::lock_guard lock(impl_->mutex);
     // Counted together: a newcomer waits for the thread even where a place is free.
@@ -342,8 +337,9 @@ void HttpClient::Impl::Begin(const std::shared_ptr<HttpExchange>& exchange) {
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, long{request.times.connect.count()});
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "conclave");
-  if (request.method == "POST") {
+  if (request.method != "GET" || !request.body.empty()) {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
                      static_cast<curl_off_t>(request.body.size()));
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.data());

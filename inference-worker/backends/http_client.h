@@ -34,6 +34,10 @@ struct HttpRequest {
   std::string body;
   HttpTimes times;
   bool urgent = false;  // takes no place and does not wait for one: probes
+  // Asked with every address before it is connected to, after the name was resolved: what it lets
+  // through is what is connected to. Empty = everything. Requests to one host and port share
+  // connections, so they must share the answer too.
+  std::function<bool(const sockaddr& address)> allow_address;
 };
 
 struct HttpHead {
@@ -67,9 +71,6 @@ struct HttpClientOptions {
   std::string cert_file;  // with key_file: our own certificate
   std::string key_file;
   bool verify_tls = true;
-  // Asked with every address before it is connected to, after the name was resolved: what it lets
-  // through is what is connected to. Empty = everything.
-  std::function<bool(const sockaddr& address)> allow_address;
 };
 
 class HttpExchange;  // a request in flight; http_client.cc

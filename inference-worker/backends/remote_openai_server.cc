@@ -124,7 +124,8 @@ ProviderStatus RemoteServer::status() const {
 absl::Status RemoteServer::HealthOf(const std::string& model) const {
   const std::lock_guard lock(mutex_);
   if (!health_) return absl::OkStatus();
-  if (!health_->ok()) return *health_;
+  // Whatever is wrong with the server, the model is away for now.
+  if (!health_->ok()) return base::Unavailable(std::string(health_->message()));
   if (models_.count(model) > 0) return absl::OkStatus();
   return base::Unavailable("the remote server does not serve this model any more");
 }

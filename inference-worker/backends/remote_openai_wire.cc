@@ -430,6 +430,16 @@ absl::Status OpenAiStream::Read(std::string_view data, std::vector<Event>* event
   return status.ok() ? status : Invalid(std::string(status.message()));
 }
 
+absl::Status OpenAiStream::ReadLine(JsonValue line, std::vector<Event>* events) {
+  if (!line.Get("error").missing()) {
+    const ErrorObject error = ReadError(line).value_or(ErrorObject());
+    return Explain(HttpStatusOf(error), error);
+  }
+  absl::Status status = ReadChoice(line, events);
+  if (status.ok()) status = ReadUsage(line.Get("usage"));
+  return status.ok() ? status : Invalid(std::string(status.message()));
+}
+
 absl::Status OpenAiStream::ReadChoice(JsonValue choice, std::vector<Event>* events) {
   if (options_.logprobs) RETURN_IF_ERROR(ReadLogprobs(choice.Get("logprobs")));
   const JsonValue delta = choice.Get("delta");

@@ -56,11 +56,14 @@ class OpenAiStream final {
   // The data of one event, "[DONE]" included; appends what it says. An error object in the stream
   // is the status it would have had as an answer; what is no chunk is INTERNAL upstream_invalid.
   absl::Status Read(std::string_view data, std::vector<Event>* events);
+  // One choice with its usage beside it, or an error: what a line of a child process says.
+  absl::Status ReadLine(base::JsonValue line, std::vector<Event>* events);
   // The stream has ended: closes what is open and gives the end. INTERNAL upstream_lost: it had not
   // said so.
   absl::StatusOr<Finished> End(std::vector<Event>* events);
 
   bool done() const { return done_; }  // [DONE] was read
+  bool finished() const { return reason_.has_value(); }
   bool emitted() const { return next_seq_ > 0; }
 
  private:

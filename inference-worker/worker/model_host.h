@@ -27,6 +27,7 @@
 #include "base/gate.h"
 #include "worker/derived_backend.h"
 #include "worker/model_file.h"
+#include "worker/providers.h"
 
 namespace conclave::worker {
 
@@ -41,7 +42,11 @@ class HostedModel final {
   std::string backend_kind;
   std::string registration;            // digest of what it was loaded for; empty = our own
   std::optional<DerivedSpec> derived;  // made from another model
+  std::string provider_id;             // empty = a file of this worker's own
+  std::string provider_model_id;
+  std::string config_json;
   ModelFile file;
+  std::shared_ptr<backends::ModelLog> log = std::make_shared<backends::ModelLog>();
 
   struct Status {
     State state = State::kLoading;
@@ -88,6 +93,7 @@ struct HostOptions {
   std::chrono::milliseconds unload_drain{30'000};
   bool digests = true;  // read every model file once, in the background
   const base::Clock* clock = &base::Clock::System();  // dates models that have no file
+  std::shared_ptr<const ProviderSet> providers = std::make_shared<ProviderSet>();
 };
 
 struct LoadSpec {
@@ -123,13 +129,17 @@ class ModelHost final {
   absl::Status Add(std::string name, std::unique_ptr<backends::Backend> backend);
 
   // NOT_FOUND (model_not_found); UNAVAILABLE with retry-after (model_loading) while it loads or
-  // goes; FAILED_PRECONDITION with the reason it failed.
+  // goes; (model_unreachable) while the server or process behind it is away; FAILED_PRECONDITION
+  // with the reason it failed.
   absl::StatusOr<ModelLease> Acquire(std::string_view name);
   // Streams end first, up to the drain time; what is left is cancelled. Blocks.
   // FAILED_PRECONDITION: it loads or goes just now; others derive from it; it is our own and only a
   // registered one may go.
   absl::Status Unload(std::string_view name, bool registered_only = false);
 
+  // By name or alias, in whatever state. NOT_FOUND (model_not_found).
+  absl::StatusOr<std::shared_ptr<const HostedModel>> Find(std::string_view name) const;
+  const ProviderSet& providers() const { return *options_.providers; }
   // In the order they were loaded.
   std::vector<std::shared_ptr<const HostedModel>> List() const;
 
@@ -146,6 +156,7 @@ class ModelHost final {
   std::shared_ptr<HostedModel> FindLocked(std::string_view name) const;
   absl::Status CheckUnloadLocked(const HostedModel& model, bool registered_only) const;
   void Open(const std::shared_ptr<HostedModel>& model);
+  void OpenProvided(const std::shared_ptr<HostedModel>& model);
   void Derive(const std::shared_ptr<HostedModel>& model);
   absl::StatusOr<ModelLease> AcquireBase(const std::string& name);
   void Settle(HostedModel& model, absl::StatusOr<std::unique_ptr<backends::Backend>> opened);
@@ -159,6 +170,8 @@ class ModelHost final {
   uint64_t version_ = 1;
   bool closed_ = false;
   std::vector<std::shared_ptr<HostedModel>> models_;
+  // Failed and replaced, while their last streams end: a stream must not destroy its own backend.
+  std::vector<std::shared_ptr<HostedModel>> replaced_;
   std::deque<std::shared_ptr<HostedModel>> digest_queue_;
   struct Loader {
     std::shared_ptr<HostedModel> model;
