@@ -22,6 +22,8 @@ using std::chrono::milliseconds;
 constexpr int32_t kFailuresMax = 5;  // in a row, then the model is unhealthy
 constexpr milliseconds kPauseMax{30'000};
 constexpr milliseconds kLookMax{200};  // how long an ended child may go unnoticed
+// Who closes its output is about to end: how, is known a moment later.
+constexpr milliseconds kCloseGrace{100};
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr int kReadsMax = 16;  // of one turn: a flood must not keep flags and clocks waiting
 
@@ -95,6 +97,7 @@ class ChildPool::Runner final {
   bool cancelling_ = false;  // the answer is not wanted any more
   SteadyTime give_up_at_{};  // then a cancelled child is killed
   SteadyTime start_at_{};
+  SteadyTime closed_at_{};  // the child's output
   milliseconds pause_{0};
   bool ended_for_good_ = false;
   std::thread thread_;
@@ -129,7 +132,7 @@ void ChildPool::Runner::Turn() {
     ReadErrors();
     ReadOutput();  // what it said before it ended counts
     if (child_ != nullptr && !paused_) LoseChild(*how);
-  } else if (child_->output() < 0) {
+  } else if (child_->output() < 0 && Now() >= closed_at_ + kCloseGrace) {
     LoseChild("closed its output");
   }
 }
@@ -225,6 +228,9 @@ void ChildPool::Runner::Poll() {
       fds[count++] = {child_->input(), POLLOUT, 0};
   }
   SteadyTime until = Now() + kLookMax;
+  if (child_ != nullptr && child_->output() < 0) {
+    until = std::min(until, closed_at_ + kCloseGrace);
+  }
   if (child_ == nullptr && !ended_for_good_) until = std::min(until, start_at_);
   if (job_ != nullptr) until = std::min(until, cancelling_ ? give_up_at_ : job_->deadline);
   const auto left = std::chrono::ceil<milliseconds>(until - Now());
@@ -247,7 +253,10 @@ void ChildPool::Runner::ReadOutput() {
     if (child_ == nullptr || child_->output() < 0 || paused_) return;
     const ssize_t got = read(child_->output(), bytes.data(), bytes.size());
     if (got < 0) return;
-    if (got == 0) return child_->CloseOutput();
+    if (got == 0) {
+      closed_at_ = Now();
+      return child_->CloseOutput();
+    }
     output_.append(bytes.data(), static_cast<size_t>(got));
     ReadLines();
   }
