@@ -178,6 +178,17 @@ absl::Status Explain(const absl::Status& status) {
   return base::WithParam(status, message.substr(0, end));
 }
 
+std::string TokenText(const engine::Tokenizer& tokenizer, TokenId id) {
+  return id < 0 ? std::string() : tokenizer.TokenBytes(id, true);
+}
+
+absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplateFor(
+    const engine::Tokenizer& tokenizer, std::string_view source) {
+  return engine::ChatTemplate::Parse(source, {.bos_token = TokenText(tokenizer, tokenizer.bos()),
+                                              .eos_token = TokenText(tokenizer, tokenizer.eos()),
+                                              .limits = {}});
+}
+
 class Native final : public Backend {
  public:
   Native(TextModel text, engine::SamplingParams defaults, ModelDetails details,
@@ -196,6 +207,10 @@ class Native final : public Backend {
   absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
                                      const TokenizeOptions& options) const override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const override;
+  absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplate(
+      std::string_view source) const override {
+    return ParseTemplateFor(*text_.tokenizer, source);
+  }
   Load load() const override;
   absl::Status health() const override { return engine_->Health(); }
   const ModelDetails& details() const override { return details_; }
@@ -394,10 +409,6 @@ engine::SamplingParams DefaultSampling(const engine::ModelSource& source) {
   return params;
 }
 
-std::string TokenText(const engine::Tokenizer& tokenizer, TokenId id) {
-  return id < 0 ? std::string() : tokenizer.TokenBytes(id, true);
-}
-
 absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
   TextModel text;
   ASSIGN_OR_RETURN(text.tokenizer, engine::LoadTokenizer(source));
@@ -411,10 +422,7 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
                    source.GetString("tokenizer.chat_template", std::string_view()));
   const std::string_view used = written.empty() ? engine::FallbackChatTemplate() : written;
   text.family = &engine::FamilyOf(used);
-  auto parsed = engine::ChatTemplate::Parse(
-      used, {.bos_token = TokenText(*text.tokenizer, text.tokenizer->bos()),
-             .eos_token = TokenText(*text.tokenizer, text.tokenizer->eos()),
-             .limits = {}});
+  auto parsed = ParseTemplateFor(*text.tokenizer, used);
   if (parsed.ok()) {
     text.chat_template = *std::move(parsed);
   } else {
@@ -428,7 +436,7 @@ std::vector<std::string> Capabilities(const TextModel& text) {
   std::vector<std::string> all = {"completion"};
   if (text.chat_template == nullptr) return all;
   all.push_back("tools");  // a template that knows none is told of them in words
-  if (Thinks(text)) all.push_back("thinking");
+  if (Thinks(*text.family, *text.chat_template)) all.push_back("thinking");
   return all;
 }
 

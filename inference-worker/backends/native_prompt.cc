@@ -46,22 +46,24 @@ absl::Status CheckIds(const TextModel& model, const std::vector<TokenId>& ids) {
 
 // As the template has it. A template that knows no tools is told of them in words, and where it
 // does not take those from the system, from the user.
-absl::StatusOr<engine::Prompt> Render(const TextModel& model, const NativePrompt& prompt,
+absl::StatusOr<engine::Prompt> Render(const TextModel& model,
+                                      const engine::ChatTemplate& chat_template,
+                                      const NativePrompt& prompt,
                                       const engine::Conversation& conversation) {
   if (!prompt.tools) {
-    if (conversation.tools.empty()) return model.chat_template->Render(conversation);
+    if (conversation.tools.empty()) return chat_template.Render(conversation);
     engine::Conversation without_tools = conversation;
     without_tools.tools.clear();
-    return model.chat_template->Render(without_tools);
+    return chat_template.Render(without_tools);
   }
-  if (model.chat_template->mentions_tools() && prompt.family == model.family) {
-    return model.chat_template->Render(conversation);
+  if (chat_template.mentions_tools() && prompt.family == model.family) {
+    return chat_template.Render(conversation);
   }
   ToolWords words{.calls = prompt.family->calls, .rewrite_messages = prompt.family != model.family};
-  auto rendered = model.chat_template->Render(WithToolsInWords(conversation, words));
+  auto rendered = chat_template.Render(WithToolsInWords(conversation, words));
   if (rendered.ok()) return rendered;
   words.of_user = true;
-  return model.chat_template->Render(WithToolsInWords(conversation, words));
+  return chat_template.Render(WithToolsInWords(conversation, words));
 }
 
 bool IsForced(const ToolChoice& choice) {
@@ -134,7 +136,9 @@ void AddCalls(const ChatPrompt& chat, bool held, engine::grammar::AnswerShape* s
 
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once) {
-  if (model.chat_template == nullptr) {
+  const engine::ChatTemplate* const chat_template =
+      chat.chat_template != nullptr ? chat.chat_template.get() : model.chat_template.get();
+  if (chat_template == nullptr) {
     return base::Annotate(model.template_error, "the chat template of this model cannot be used");
   }
   NativePrompt prompt;
@@ -149,11 +153,12 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   size_t bytes = 0;
   for (const engine::Message& message : chat.conversation.messages) bytes += message.content.size();
   RETURN_IF_ERROR(CheckBytes(model, bytes));
-  absl::StatusOr<engine::Prompt> rendered = Render(model, prompt, chat.conversation);
+  absl::StatusOr<engine::Prompt> rendered =
+      Render(model, *chat_template, prompt, chat.conversation);
   if (!rendered.ok()) {
     return base::WithParam(base::Annotate(rendered.status(), "messages"), "messages");
   }
-  prompt.thinks = Thinks(model);
+  prompt.thinks = Thinks(*model.family, *chat_template);
   prompt.reasoning_open = engine::EndsInOpenReasoning(rendered->text);
   if (answers_at_once && prompt.reasoning_open) {
     const size_t begin = rendered->text.size();
@@ -197,9 +202,8 @@ bool HasChannels(const engine::ChatFamily& family) {
   return family.calls != nullptr && family.calls->form == engine::CallSyntax::Form::kChannels;
 }
 
-bool Thinks(const TextModel& model) {
-  return HasChannels(*model.family) ||
-         model.chat_template->source().find(kReasoningBegin) != std::string::npos;
+bool Thinks(const engine::ChatFamily& family, const engine::ChatTemplate& chat_template) {
+  return HasChannels(family) || chat_template.source().find(kReasoningBegin) != std::string::npos;
 }
 
 std::optional<engine::grammar::AnswerShape> ShapeOf(const TextModel& model,

@@ -46,8 +46,8 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
 // template opens is closed again.
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once = false);
-// Whether the model was made to reason in front of its answers. Precondition: it has a template.
-bool Thinks(const TextModel& model);
+// Whether a model of that family, spoken to through that template, reasons in front of its answers.
+bool Thinks(const engine::ChatFamily& family, const engine::ChatTemplate& chat_template);
 // Whether every part of an answer is headed by the channel it is for.
 bool HasChannels(const engine::ChatFamily& family);
 // What the answer must be; nullopt: whatever the model says.
