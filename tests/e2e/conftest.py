@@ -1,7 +1,10 @@
 import pytest
 
+import offline
 from client_families import family_of_interpreter, family_of_test
 from mesh import REPO, Mesh
+
+offline.enforce()
 
 
 def pytest_addoption(parser):
@@ -13,6 +16,14 @@ def pytest_ignore_collect(collection_path, config):
     """An interpreter runs the tests of its own family, and no other's."""
     is_test = collection_path.name.startswith("test_")
     return True if is_test and family_of_test(collection_path) != family_of_interpreter() else None
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_spoken_to():
+    yield
+    tried = offline.attempts[:]
+    offline.attempts.clear()
+    assert tried == []
 
 
 @pytest.fixture(scope="session")
