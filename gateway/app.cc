@@ -49,6 +49,10 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   mesh::AddClientTlsOptions(set, &o->upstream.tls);
   set.AddSecretList("api-keys", &o->filters.api_keys,
                     "keys that clients must show, plain or sha256:<hex>; none = no key is asked");
+  set.AddSecretList("admin-keys", &o->filters.admin_keys,
+                    "keys for registering and removing models, written as api-keys; none = off");
+  set.Add("admin-open", &o->filters.admin_open,
+          "let everybody register and remove models who may call at all");
   set.Add("allowed-hosts", &o->filters.allowed_hosts,
           "Host names besides localhost and IP literals; *.name for all below, * for any");
   set.Add("allowed-origins", &o->filters.allowed_origins,
@@ -105,6 +109,7 @@ void App::Impl::Wire() {
   services.embedding = clients->embedding();
   services.store = clients->store();
   services.models = &clients->models();
+  services.workers = &clients->workers();
   services.admission = &admission;
   services.metrics = &front_metrics;
   services.times = options.times;

@@ -100,6 +100,14 @@ std::shared_ptr<CallHandle> InferenceClient::Detokenize(pb::DetokenizeRequest re
       std::move(done));
 }
 
+std::shared_ptr<CallHandle> InferenceClient::Predict(pb::PredictRequest request,
+                                                     const CallOptions& options,
+                                                     ReplyCallback<pb::PredictReply> done) {
+  return StartUnary<pb::PredictRequest, pb::PredictReply>(
+      impl_->core, std::move(request), 0, options, &pb::Inference::Stub::async::Predict,
+      std::move(done));
+}
+
 Discovery& InferenceClient::discovery() { return impl_->core->discovery(); }
 
 }  // namespace conclave::mesh

@@ -82,6 +82,10 @@ class InferenceClient final {
   std::shared_ptr<CallHandle> Detokenize(conclave::v1::DetokenizeRequest request,
                                          const CallOptions& options,
                                          ReplyCallback<conclave::v1::DetokenizeReply> done);
+  // As the others: a worker that is lost on the way is replaced, so a model may see a body twice.
+  std::shared_ptr<CallHandle> Predict(conclave::v1::PredictRequest request,
+                                      const CallOptions& options,
+                                      ReplyCallback<conclave::v1::PredictReply> done);
 
   Discovery& discovery();
 

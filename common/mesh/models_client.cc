@@ -118,16 +118,23 @@ struct ModelsClient::Impl {
 ModelsClient::ModelsClient(Discovery* discovery) : impl_(std::make_unique<Impl>(discovery)) {}
 ModelsClient::~ModelsClient() = default;
 
-std::shared_ptr<CallHandle> ModelsClient::ListModels(const Target& target,
-                                                     pb::ListModelsRequest request,
-                                                     const CallOptions& options,
-                                                     ReplyCallback<pb::ListModelsReply> done) {
-  using Method =
-      void (pb::Worker::Stub::async::*)(grpc::ClientContext*, const pb::ListModelsRequest*,
-                                        pb::ListModelsReply*, std::function<void(grpc::Status)>);
-  return impl_->Unary<pb::ListModelsRequest, pb::ListModelsReply, Method>(
-      target, std::move(request), options, &pb::Worker::Stub::async::ListModels, std::move(done));
-}
+// The unary calls differ in nothing but their names.
+#define CONCLAVE_MODELS_CALL(Name)                                                                \
+  std::shared_ptr<CallHandle> ModelsClient::Name(const Target& target, pb::Name##Request request, \
+                                                 const CallOptions& options,                      \
+                                                 ReplyCallback<pb::Name##Reply> done) {           \
+    using Method =                                                                                \
+        void (pb::Worker::Stub::async::*)(grpc::ClientContext*, const pb::Name##Request*,         \
+                                          pb::Name##Reply*, std::function<void(grpc::Status)>);   \
+    return impl_->Unary<pb::Name##Request, pb::Name##Reply, Method>(                              \
+        target, std::move(request), options, &pb::Worker::Stub::async::Name, std::move(done));    \
+  }
+CONCLAVE_MODELS_CALL(ListModels)
+CONCLAVE_MODELS_CALL(UnloadModel)
+CONCLAVE_MODELS_CALL(ListProviders)
+CONCLAVE_MODELS_CALL(GetModelLogs)
+CONCLAVE_MODELS_CALL(ClearModelLogs)
+#undef CONCLAVE_MODELS_CALL
 
 std::shared_ptr<CallHandle> ModelsClient::LoadModel(
     const Target& target, pb::LoadModelRequest request, const CallOptions& options,
@@ -139,17 +146,6 @@ std::shared_ptr<CallHandle> ModelsClient::LoadModel(
                                              std::move(progress), std::move(done));
   stream->Start(options.deadline);
   return stream;
-}
-
-std::shared_ptr<CallHandle> ModelsClient::UnloadModel(const Target& target,
-                                                      pb::UnloadModelRequest request,
-                                                      const CallOptions& options,
-                                                      ReplyCallback<pb::UnloadModelReply> done) {
-  using Method =
-      void (pb::Worker::Stub::async::*)(grpc::ClientContext*, const pb::UnloadModelRequest*,
-                                        pb::UnloadModelReply*, std::function<void(grpc::Status)>);
-  return impl_->Unary<pb::UnloadModelRequest, pb::UnloadModelReply, Method>(
-      target, std::move(request), options, &pb::Worker::Stub::async::UnloadModel, std::move(done));
 }
 
 }  // namespace conclave::mesh

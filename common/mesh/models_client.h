@@ -39,6 +39,18 @@ class ModelsClient final {
                                           conclave::v1::UnloadModelRequest request,
                                           const CallOptions& options,
                                           ReplyCallback<conclave::v1::UnloadModelReply> done);
+  std::shared_ptr<CallHandle> ListProviders(const Target& target,
+                                            conclave::v1::ListProvidersRequest request,
+                                            const CallOptions& options,
+                                            ReplyCallback<conclave::v1::ListProvidersReply> done);
+  std::shared_ptr<CallHandle> GetModelLogs(const Target& target,
+                                           conclave::v1::GetModelLogsRequest request,
+                                           const CallOptions& options,
+                                           ReplyCallback<conclave::v1::GetModelLogsReply> done);
+  std::shared_ptr<CallHandle> ClearModelLogs(const Target& target,
+                                             conclave::v1::ClearModelLogsRequest request,
+                                             const CallOptions& options,
+                                             ReplyCallback<conclave::v1::ClearModelLogsReply> done);
 
  private:
   struct Impl;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "conclave/v1/assistants.grpc.pb.h"
+#include "conclave/v1/registrations.grpc.pb.h"
 #include "conclave/v1/runs.grpc.pb.h"
 #include "conclave/v1/threads.grpc.pb.h"
 #include "mesh/unary_call.h"
@@ -20,17 +21,20 @@ struct StoreClient::Impl {
       : channel(std::move(c)),
         assistants(pb::Assistants::NewStub(channel)),
         threads(pb::Threads::NewStub(channel)),
-        runs(pb::Runs::NewStub(channel)) {}
+        runs(pb::Runs::NewStub(channel)),
+        registry(pb::ModelRegistry::NewStub(channel)) {}
 
   // Which stub an RPC belongs to.
   auto* AsyncOf(pb::Assistants*) { return assistants->async(); }
   auto* AsyncOf(pb::Threads*) { return threads->async(); }
   auto* AsyncOf(pb::Runs*) { return runs->async(); }
+  auto* AsyncOf(pb::ModelRegistry*) { return registry->async(); }
 
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<pb::Assistants::Stub> assistants;
   const std::unique_ptr<pb::Threads::Stub> threads;
   const std::unique_ptr<pb::Runs::Stub> runs;
+  const std::unique_ptr<pb::ModelRegistry::Stub> registry;
 };
 
 namespace {
@@ -195,6 +199,12 @@ CONCLAVE_STORE_CALL(Runs, CancelRun, CancelRunRequest, Run)
 CONCLAVE_STORE_CALL(Runs, SubmitToolOutputs, SubmitToolOutputsRequest, Run)
 CONCLAVE_STORE_CALL(Runs, ListRunSteps, ListRunStepsRequest, ListRunStepsReply)
 CONCLAVE_STORE_CALL(Runs, GetRunStep, GetRunStepRequest, RunStep)
+
+CONCLAVE_STORE_CALL(ModelRegistry, RegisterModel, RegisterModelRequest, ModelRegistration)
+CONCLAVE_STORE_CALL(ModelRegistry, GetRegistration, GetRegistrationRequest, ModelRegistration)
+CONCLAVE_STORE_CALL(ModelRegistry, ListRegistrations, ListRegistrationsRequest,
+                    ListRegistrationsReply)
+CONCLAVE_STORE_CALL(ModelRegistry, UnregisterModel, UnregisterModelRequest, DeleteReply)
 #undef CONCLAVE_STORE_CALL
 
 std::shared_ptr<RunStream> StoreClient::StreamRun(pb::StreamRunRequest request,

@@ -1,13 +1,14 @@
-// Calls to assistant-store: one method per RPC of Assistants, Threads and Runs. Everything is
-// asynchronous: the callback comes exactly once, on a thread of gRPC's, and must not block. Nothing
-// is retried but connecting: a call that waits for the store to come up does so inside its
-// deadline.
+// Calls to assistant-store: one method per RPC of Assistants, Threads, Runs and ModelRegistry.
+// Everything is asynchronous: the callback comes exactly once, on a thread of gRPC's, and must not
+// block. Nothing is retried but connecting: a call that waits for the store to come up does so
+// inside its deadline.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "conclave/v1/assistants.pb.h"
+#include "conclave/v1/registrations.pb.h"
 #include "conclave/v1/runs.pb.h"
 #include "conclave/v1/threads.pb.h"
 #include "mesh/channel.h"
@@ -69,6 +70,11 @@ class StoreClient final {
   CONCLAVE_STORE_CALL(SubmitToolOutputs, SubmitToolOutputsRequest, Run);
   CONCLAVE_STORE_CALL(ListRunSteps, ListRunStepsRequest, ListRunStepsReply);
   CONCLAVE_STORE_CALL(GetRunStep, GetRunStepRequest, RunStep);
+
+  CONCLAVE_STORE_CALL(RegisterModel, RegisterModelRequest, ModelRegistration);
+  CONCLAVE_STORE_CALL(GetRegistration, GetRegistrationRequest, ModelRegistration);
+  CONCLAVE_STORE_CALL(ListRegistrations, ListRegistrationsRequest, ListRegistrationsReply);
+  CONCLAVE_STORE_CALL(UnregisterModel, UnregisterModelRequest, DeleteReply);
 #undef CONCLAVE_STORE_CALL
 
   // Give it a deadline that fits: a run may take its ten minutes.

@@ -46,12 +46,13 @@ ApiKeys::Digest ApiKeys::DigestOf(std::string_view key) {
   return digest;
 }
 
-absl::StatusOr<ApiKeys> ApiKeys::FromTexts(const std::vector<std::string>& texts) {
+absl::StatusOr<ApiKeys> ApiKeys::FromTexts(std::string_view option,
+                                           const std::vector<std::string>& texts) {
   ApiKeys keys;
   constexpr std::string_view kPrefix = "sha256:";
   for (size_t n = 0; n < texts.size(); ++n) {
     const std::string_view text = texts[n];
-    const std::string where = "api-keys[" + std::to_string(n) + "]: ";
+    const std::string where = std::string(option) + "[" + std::to_string(n) + "]: ";
     if (text.empty()) return base::InvalidArgument(where + "empty");
     if (text.substr(0, kPrefix.size()) != kPrefix) {
       keys.digests_.push_back(DigestOf(text));
@@ -100,7 +101,9 @@ std::string_view KeyOf(const RequestHead& head) {
 
 absl::StatusOr<Filters> Filters::Make(const FilterOptions& options) {
   Filters filters;
-  ASSIGN_OR_RETURN(filters.keys_, ApiKeys::FromTexts(options.api_keys));
+  ASSIGN_OR_RETURN(filters.keys_, ApiKeys::FromTexts("api-keys", options.api_keys));
+  ASSIGN_OR_RETURN(filters.admin_keys_, ApiKeys::FromTexts("admin-keys", options.admin_keys));
+  filters.admin_open_ = options.admin_open;
   for (const std::string& host : options.allowed_hosts) filters.hosts_.push_back(Lowercase(host));
   for (const std::string& origin : options.allowed_origins) {
     filters.origins_.push_back(Lowercase(origin));
@@ -133,11 +136,22 @@ std::optional<ErrorInfo> Filters::CheckOrigin(const RequestHead& head) const {
   return Refusal(403, "the origin of this page may not call this server", "origin_not_allowed");
 }
 
-std::optional<ErrorInfo> Filters::CheckKey(const RequestHead& head) const {
-  if (keys_.empty()) return std::nullopt;
+std::optional<ErrorInfo> Filters::CheckKey(const RequestHead& head,
+                                           const RouteOptions& options) const {
   // A missing key is compared like a wrong one: same work, same answer.
-  if (keys_.Contains(KeyOf(head))) return std::nullopt;
-  return Refusal(401, "missing or incorrect API key", "invalid_api_key");
+  const std::string_view key = KeyOf(head);
+  const bool is_admin = admin_keys_.Contains(key);
+  const bool is_user = keys_.empty() || keys_.Contains(key) || is_admin;
+  if (!options.open && !is_user) {
+    return Refusal(401, "missing or incorrect API key", "invalid_api_key");
+  }
+  if (!options.admin || is_admin || admin_open_) return std::nullopt;
+  if (admin_keys_.empty()) {
+    return Refusal(403, "administration is off on this server: see --admin-keys and --admin-open",
+                   "admin_off");
+  }
+  return Refusal(key.empty() ? 401 : 403, "this needs an administrator's API key",
+                 "admin_key_required");
 }
 
 std::optional<ErrorInfo> Filters::CheckBody(const RequestHead& head,

@@ -17,8 +17,10 @@ namespace conclave::gateway {
 // API keys, kept as SHA-256 only. Comparing takes the same time for every candidate.
 class ApiKeys final {
  public:
-  // Plain keys, or "sha256:<64 hex digits>". INVALID_ARGUMENT: an ill-formed digest, an empty key.
-  static absl::StatusOr<ApiKeys> FromTexts(const std::vector<std::string>& texts);
+  // Plain keys, or "sha256:<64 hex digits>". INVALID_ARGUMENT, naming the option: an ill-formed
+  // digest, an empty key.
+  static absl::StatusOr<ApiKeys> FromTexts(std::string_view option,
+                                           const std::vector<std::string>& texts);
 
   bool empty() const { return digests_.empty(); }
   bool Contains(std::string_view key) const;
@@ -31,6 +33,10 @@ class ApiKeys final {
 
 struct FilterOptions {
   std::vector<std::string> api_keys;  // empty = no key is asked for
+  // Keys for routes that change which models there are; each opens all other routes too. None:
+  // those routes are off, unless `admin_open` lets everybody use them who may use the rest.
+  std::vector<std::string> admin_keys;
+  bool admin_open = false;
   // Host names besides "localhost" and IP literals; "*.example.com" for all below, "*" for any.
   // DNS rebinding needs a name, so literals are always fine.
   std::vector<std::string> allowed_hosts;
@@ -47,7 +53,8 @@ class Filters final {
 
   std::optional<ErrorInfo> CheckHost(const RequestHead& head) const;    // 421
   std::optional<ErrorInfo> CheckOrigin(const RequestHead& head) const;  // 403
-  std::optional<ErrorInfo> CheckKey(const RequestHead& head) const;     // 401
+  // 401; 403 for a route that is an administrator's.
+  std::optional<ErrorInfo> CheckKey(const RequestHead& head, const RouteOptions& options) const;
   // 415: a content coding, or a body that does not say it is JSON where that is asked.
   std::optional<ErrorInfo> CheckBody(const RequestHead& head, const RouteOptions& options) const;
 
@@ -58,6 +65,8 @@ class Filters final {
   bool OriginAllowed(const RequestHead& head, std::string_view origin) const;
 
   ApiKeys keys_;
+  ApiKeys admin_keys_;
+  bool admin_open_ = false;
   std::vector<std::string> hosts_;
   std::vector<std::string> origins_;
 };

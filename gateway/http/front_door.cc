@@ -103,9 +103,7 @@ std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Rou
     response.headers.emplace_back("Allow", Joined(match.allowed));
     return response;
   }
-  if (!match.route->options.open) {
-    if (const auto no_key = filters_.CheckKey(head)) return refuse(*no_key);
-  }
+  if (const auto no_key = filters_.CheckKey(head, match.route->options)) return refuse(*no_key);
   if (const auto bad_body = filters_.CheckBody(head, match.route->options))
     return refuse(*bad_body);
   if (head.content_length.value_or(0) > match.route->options.body_bytes_max) {

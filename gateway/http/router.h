@@ -32,6 +32,7 @@ struct RouteOptions {
   size_t body_bytes_max = 32u << 20;
   bool open = false;              // no API key needed
   bool any_content_type = false;  // Ollama's clients send none, or text/plain
+  bool admin = false;             // changes what is served: asks for an administrator's key
 };
 
 struct Route {

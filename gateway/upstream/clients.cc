@@ -4,6 +4,7 @@
 
 #include "gateway/upstream/mesh_calls.h"
 #include "gateway/upstream/model_directory.h"
+#include "gateway/upstream/worker_admin.h"
 
 namespace conclave::gateway {
 namespace {
@@ -25,6 +26,12 @@ class MeshInference final : public InferenceUpstream {
                                    base::SteadyTime deadline) override {
     return Unary<v1::TokenizeReply>([&](auto done) {
       return client_.Tokenize(std::move(request), {.deadline = deadline}, std::move(done));
+    });
+  }
+
+  Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) override {
+    return Unary<v1::PredictReply>([&](auto done) {
+      return client_.Predict(std::move(request), {.deadline = deadline}, std::move(done));
     });
   }
 
@@ -87,6 +94,7 @@ struct Clients::Impl {
   std::unique_ptr<mesh::Discovery> inference_workers;
   std::unique_ptr<mesh::Discovery> embedding_workers;
   std::unique_ptr<FleetDirectory> models;
+  std::unique_ptr<FleetAdmin> workers;
   std::unique_ptr<MeshInference> inference;
   std::unique_ptr<MeshEmbedding> embedding;
   std::unique_ptr<MeshStore> store;
@@ -109,6 +117,7 @@ absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& op
   }
   impl->models = std::make_unique<FleetDirectory>(impl->inference_workers.get(),
                                                   impl->embedding_workers.get());
+  impl->workers = std::make_unique<FleetAdmin>(impl->inference_workers.get());
   if (!options.store.empty()) {
     ASSIGN_OR_RETURN(auto store, mesh::StoreClient::Open(options.store, options.tls));
     impl->store = std::make_unique<MeshStore>(std::move(store));
@@ -123,5 +132,6 @@ InferenceUpstream& Clients::inference() { return *impl_->inference; }
 EmbeddingUpstream* Clients::embedding() { return impl_->embedding.get(); }
 StoreUpstream* Clients::store() { return impl_->store.get(); }
 ModelDirectory& Clients::models() { return *impl_->models; }
+WorkerAdmin& Clients::workers() { return *impl_->workers; }
 
 }  // namespace conclave::gateway

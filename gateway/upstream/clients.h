@@ -37,6 +37,7 @@ class Clients final {
   EmbeddingUpstream* embedding();  // null: none configured
   StoreUpstream* store();          // null: none configured
   ModelDirectory& models();
+  WorkerAdmin& workers();
 
  private:
   struct Impl;

@@ -15,6 +15,7 @@
 #include "conclave/v1/embedding.pb.h"
 #include "conclave/v1/inference.pb.h"
 #include "conclave/v1/models.pb.h"
+#include "conclave/v1/registrations.pb.h"
 #include "conclave/v1/runs.pb.h"
 #include "conclave/v1/threads.pb.h"
 #include "gateway/http/admission.h"
@@ -34,6 +35,24 @@ class InferenceUpstream {
                                            base::SteadyTime deadline) = 0;
   virtual Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
                                            base::SteadyTime deadline) = 0;
+  // UNIMPLEMENTED: the model speaks Generate instead.
+  virtual Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) = 0;
+};
+
+// What the inference workers know of themselves, gathered from all of them and told as one.
+class WorkerAdmin {
+ public:
+  virtual ~WorkerAdmin() = default;
+  // One entry per provider_id, sorted: the models of all workers, healthy where one is. Workers
+  // that do not answer are left out while one does.
+  virtual Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
+                                                     base::SteadyTime deadline) = 0;
+  // Of all workers that have the model, by time; each entry names its worker. NOT_FOUND.
+  virtual Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
+                                                   base::SteadyTime deadline) = 0;
+  // On all workers that have the model, the sum; an error when one of them did not.
+  virtual Call<v1::ClearModelLogsReply> ClearModelLogs(v1::ClearModelLogsRequest request,
+                                                       base::SteadyTime deadline) = 0;
 };
 
 // The vectors of one request, in the order of its inputs.
@@ -50,31 +69,35 @@ class EmbeddingUpstream {
 };
 
 // X(Method, Request, Reply) for every unary call of the store.
-#define CONCLAVE_GATEWAY_STORE_CALLS(X)                         \
-  X(CreateAssistant, CreateAssistantRequest, Assistant)         \
-  X(GetAssistant, GetAssistantRequest, Assistant)               \
-  X(ListAssistants, ListAssistantsRequest, ListAssistantsReply) \
-  X(ModifyAssistant, ModifyAssistantRequest, Assistant)         \
-  X(DeleteAssistant, DeleteAssistantRequest, DeleteReply)       \
-  X(CreateThread, CreateThreadRequest, Thread)                  \
-  X(GetThread, GetThreadRequest, Thread)                        \
-  X(ListThreads, ListThreadsRequest, ListThreadsReply)          \
-  X(ModifyThread, ModifyThreadRequest, Thread)                  \
-  X(DeleteThread, DeleteThreadRequest, DeleteReply)             \
-  X(CreateMessage, CreateMessageRequest, Message)               \
-  X(GetMessage, GetMessageRequest, Message)                     \
-  X(ListMessages, ListMessagesRequest, ListMessagesReply)       \
-  X(ModifyMessage, ModifyMessageRequest, Message)               \
-  X(DeleteMessage, DeleteMessageRequest, DeleteReply)           \
-  X(CreateRun, CreateRunRequest, Run)                           \
-  X(CreateThreadAndRun, CreateThreadAndRunRequest, Run)         \
-  X(GetRun, GetRunRequest, Run)                                 \
-  X(ListRuns, ListRunsRequest, ListRunsReply)                   \
-  X(ModifyRun, ModifyRunRequest, Run)                           \
-  X(CancelRun, CancelRunRequest, Run)                           \
-  X(SubmitToolOutputs, SubmitToolOutputsRequest, Run)           \
-  X(ListRunSteps, ListRunStepsRequest, ListRunStepsReply)       \
-  X(GetRunStep, GetRunStepRequest, RunStep)
+#define CONCLAVE_GATEWAY_STORE_CALLS(X)                                  \
+  X(CreateAssistant, CreateAssistantRequest, Assistant)                  \
+  X(GetAssistant, GetAssistantRequest, Assistant)                        \
+  X(ListAssistants, ListAssistantsRequest, ListAssistantsReply)          \
+  X(ModifyAssistant, ModifyAssistantRequest, Assistant)                  \
+  X(DeleteAssistant, DeleteAssistantRequest, DeleteReply)                \
+  X(CreateThread, CreateThreadRequest, Thread)                           \
+  X(GetThread, GetThreadRequest, Thread)                                 \
+  X(ListThreads, ListThreadsRequest, ListThreadsReply)                   \
+  X(ModifyThread, ModifyThreadRequest, Thread)                           \
+  X(DeleteThread, DeleteThreadRequest, DeleteReply)                      \
+  X(CreateMessage, CreateMessageRequest, Message)                        \
+  X(GetMessage, GetMessageRequest, Message)                              \
+  X(ListMessages, ListMessagesRequest, ListMessagesReply)                \
+  X(ModifyMessage, ModifyMessageRequest, Message)                        \
+  X(DeleteMessage, DeleteMessageRequest, DeleteReply)                    \
+  X(CreateRun, CreateRunRequest, Run)                                    \
+  X(CreateThreadAndRun, CreateThreadAndRunRequest, Run)                  \
+  X(GetRun, GetRunRequest, Run)                                          \
+  X(ListRuns, ListRunsRequest, ListRunsReply)                            \
+  X(ModifyRun, ModifyRunRequest, Run)                                    \
+  X(CancelRun, CancelRunRequest, Run)                                    \
+  X(SubmitToolOutputs, SubmitToolOutputsRequest, Run)                    \
+  X(ListRunSteps, ListRunStepsRequest, ListRunStepsReply)                \
+  X(GetRunStep, GetRunStepRequest, RunStep)                              \
+  X(RegisterModel, RegisterModelRequest, ModelRegistration)              \
+  X(GetRegistration, GetRegistrationRequest, ModelRegistration)          \
+  X(ListRegistrations, ListRegistrationsRequest, ListRegistrationsReply) \
+  X(UnregisterModel, UnregisterModelRequest, DeleteReply)
 
 class StoreUpstream {
  public:
@@ -127,6 +150,7 @@ struct Services {
   EmbeddingUpstream* embedding = nullptr;
   StoreUpstream* store = nullptr;  // null: no store configured
   ModelDirectory* models = nullptr;
+  WorkerAdmin* workers = nullptr;
   Admission* admission = nullptr;
   FrontMetrics* metrics = nullptr;
   const base::Clock* clock = &base::Clock::System();

@@ -60,6 +60,10 @@ ModelHost::ModelHost(HostOptions options) : options_(std::move(options)) {
 ModelHost::~ModelHost() { Close(milliseconds(0)); }
 
 absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const LoadSpec& spec) {
+  if (!spec.provider_id.empty()) {
+    return base::NotFound(
+        absl::StrCat("provider_id: there is no provider \"", spec.provider_id, "\""));
+  }
   auto checked =
       spec.trusted ? CheckModelFile(spec.path) : CheckModelFile(spec.path, options_.folders);
   RETURN_IF_ERROR(checked.status());

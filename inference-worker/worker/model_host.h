@@ -91,6 +91,9 @@ struct LoadSpec {
   std::string path;
   std::string backend;  // empty = native
   std::vector<std::string> aliases;
+  std::string provider_id;  // set: of this provider, and neither path nor backend
+  std::string provider_model_id;
+  std::string config_json;
   bool trusted = false;  // from the command line: any regular file
 };
 

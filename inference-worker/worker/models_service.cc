@@ -159,6 +159,9 @@ grpc::ServerWriteReactor<pb::LoadModelProgress>* ModelsService::LoadModel(
   spec.path = request->path();
   spec.backend = request->backend();
   spec.aliases.assign(request->aliases().begin(), request->aliases().end());
+  spec.provider_id = request->provider_id();
+  spec.provider_model_id = request->provider_model_id();
+  spec.config_json = request->config_json();
   auto stream = std::make_shared<LoadStream>();
   stream->Start();
   const bool posted = slow_.Post([this, stream, context, spec = std::move(spec)] {

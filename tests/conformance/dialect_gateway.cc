@@ -82,6 +82,12 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) override {
+    return Unary<v1::PredictReply>([&](auto done) {
+      return client_.Predict(std::move(request), {.deadline = deadline}, std::move(done));
+    });
+  }
+
  private:
   mesh::InferenceClient client_;
 };

@@ -36,6 +36,31 @@ CONCLAVE_PROTO_TEXT(Run)
 CONCLAVE_PROTO_TEXT(Message)
 #undef CONCLAVE_PROTO_TEXT
 
+Call<v1::ListProvidersReply> FakeAdmin::ListProviders(v1::ListProvidersRequest, base::SteadyTime) {
+  return Played(std::vector<v1::ListProvidersReply>{providers}, absl::OkStatus());
+}
+
+Call<v1::GetModelLogsReply> FakeAdmin::GetModelLogs(v1::GetModelLogsRequest request,
+                                                    base::SteadyTime) {
+  const auto found = logs.find(request.name());
+  if (found == logs.end()) {
+    return Played(std::vector<v1::GetModelLogsReply>(), base::NotFound("no such model"));
+  }
+  return Played(std::vector<v1::GetModelLogsReply>{found->second}, absl::OkStatus());
+}
+
+Call<v1::ClearModelLogsReply> FakeAdmin::ClearModelLogs(v1::ClearModelLogsRequest request,
+                                                        base::SteadyTime) {
+  const auto found = logs.find(request.name());
+  if (found == logs.end()) {
+    return Played(std::vector<v1::ClearModelLogsReply>(), base::NotFound("no such model"));
+  }
+  v1::ClearModelLogsReply reply;
+  reply.set_cleared(found->second.entries_size());
+  found->second.clear_entries();
+  return Played(std::vector<v1::ClearModelLogsReply>{reply}, absl::OkStatus());
+}
+
 v1::ModelStatus& FakeModels::Add(const std::string& name) {
   v1::ModelStatus& model = models.emplace_back();
   model.set_name(name);
@@ -68,6 +93,16 @@ Call<v1::ListModelsReply> FakeModels::Describe(const std::string&, base::SteadyT
   v1::ListModelsReply reply;
   for (const v1::ModelStatus& model : models) *reply.add_models() = model;
   return Played(std::vector<v1::ListModelsReply>{reply}, absl::OkStatus());
+}
+
+Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::SteadyTime) {
+  predict_requests.push_back(std::move(request));
+  if (prediction.empty()) {
+    return Played(std::vector<v1::PredictReply>(), base::Unimplemented("no predict"));
+  }
+  v1::PredictReply reply;
+  reply.set_body_json(prediction);
+  return Played(std::vector<v1::PredictReply>{reply}, absl::OkStatus());
 }
 
 Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
@@ -136,6 +171,7 @@ Harness::Harness() {
   services.embedding = &embedding;
   services.store = &store;
   services.models = &models;
+  services.workers = &admin;
   services.admission = &admission;
   services.metrics = &metrics;
   services.clock = &clock;

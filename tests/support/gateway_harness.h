@@ -45,6 +45,19 @@ class FakeModels final : public ModelDirectory {
   std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;
 };
 
+class FakeAdmin final : public WorkerAdmin {
+ public:
+  ::conclave::gateway::Call<v1::ListProvidersReply> ListProviders(
+      v1::ListProvidersRequest request, base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
+                                                                base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<v1::ClearModelLogsReply> ClearModelLogs(
+      v1::ClearModelLogsRequest request, base::SteadyTime deadline) override;
+
+  v1::ListProvidersReply providers;
+  std::map<std::string, v1::GetModelLogsReply> logs;  // by model
+};
+
 // Plays one script for each Generate.
 class FakeInference final : public InferenceUpstream {
  public:
@@ -53,6 +66,11 @@ class FakeInference final : public InferenceUpstream {
   ::conclave::gateway::Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
                                                         base::SteadyTime deadline) override;
 
+  ::conclave::gateway::Call<v1::PredictReply> Predict(v1::PredictRequest request,
+                                                      base::SteadyTime deadline) override;
+
+  std::string prediction;  // JSON, of every Predict; none = UNIMPLEMENTED
+  std::vector<v1::PredictRequest> predict_requests;
   std::vector<int32_t> token_ids;         // of every Tokenize; none = UNIMPLEMENTED
   std::vector<v1::GenerateEvent> events;  // text format parsed by Script
   absl::Status status;
@@ -125,6 +143,7 @@ struct Harness {
 
   StoppedClock clock;
   FakeModels models;
+  FakeAdmin admin;
   FakeInference inference;
   FakeEmbedding embedding;
   FakeStore store;

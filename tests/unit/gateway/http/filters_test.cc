@@ -32,7 +32,7 @@ TEST_CASE("keys come in three spellings and are compared as digests") {
       "sha256:16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4";
   const Filters filters = MakeFilters({.api_keys = {"first", digest}});
   const auto with = [&](const std::string& name, const std::string& value) {
-    return StatusOf(filters.CheckKey(HeadWith({{name, value}})));
+    return StatusOf(filters.CheckKey(HeadWith({{name, value}}), {}));
   };
   CHECK(with("authorization", "Bearer first") == 200);
   CHECK(with("authorization", "bearer  second") == 200);
@@ -41,8 +41,28 @@ TEST_CASE("keys come in three spellings and are compared as digests") {
   CHECK(with("authorization", "Bearer firs") == 401);
   CHECK(with("authorization", "Basic first") == 401);
   CHECK(with("authorization", "Bearer ") == 401);
-  CHECK(StatusOf(filters.CheckKey(HeadWith({}))) == 401);
-  CHECK(StatusOf(MakeFilters({}).CheckKey(HeadWith({}))) == 200);
+  CHECK(StatusOf(filters.CheckKey(HeadWith({}), {})) == 401);
+  CHECK(StatusOf(MakeFilters({}).CheckKey(HeadWith({}), {})) == 200);
+}
+
+TEST_CASE("an administrator's routes are off until a key or an open door is configured") {
+  RouteOptions admin;
+  admin.admin = true;
+  const auto status = [&](const FilterOptions& options, const std::string& key) {
+    const RequestHead head = key.empty() ? HeadWith({}) : HeadWith({{"x-api-key", key}});
+    return StatusOf(MakeFilters(options).CheckKey(head, admin));
+  };
+  CHECK(status({}, "") == 403);
+  CHECK(status({.api_keys = {"user"}}, "user") == 403);
+  CHECK(status({.admin_open = true}, "") == 200);
+  CHECK(status({.api_keys = {"user"}, .admin_open = true}, "user") == 200);
+  CHECK(status({.api_keys = {"user"}, .admin_open = true}, "") == 401);
+  const FilterOptions keyed{.api_keys = {"user"}, .admin_keys = {"root"}};
+  CHECK(status(keyed, "root") == 200);
+  CHECK(status(keyed, "user") == 403);
+  CHECK(status(keyed, "") == 401);
+  // It opens everything else as well.
+  CHECK(StatusOf(MakeFilters(keyed).CheckKey(HeadWith({{"x-api-key", "root"}}), {})) == 200);
 }
 
 TEST_CASE("ill-formed keys are refused by position") {

@@ -1,0 +1,48 @@
+// What only the workers know, asked of all of them at once and joined.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gateway/upstream/services.h"
+#include "mesh/discovery.h"
+#include "mesh/models_client.h"
+
+namespace conclave::gateway {
+
+class FleetAdmin final : public WorkerAdmin {
+ public:
+  explicit FleetAdmin(mesh::Discovery* workers);  // must outlive it
+
+  Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
+                                             base::SteadyTime deadline) override;
+  Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
+                                           base::SteadyTime deadline) override;
+  Call<v1::ClearModelLogsReply> ClearModelLogs(v1::ClearModelLogsRequest request,
+                                               base::SteadyTime deadline) override;
+
+ private:
+  // The usable workers that have the model; all usable ones when it is empty.
+  absl::StatusOr<std::vector<std::string>> Workers(std::string_view model) const;
+
+  mesh::Discovery* const workers_;
+  mesh::ModelsClient client_;
+};
+
+// One worker's answer to a question put to several.
+template <typename Reply>
+struct WorkerAnswer {
+  std::string worker_id;
+  absl::StatusOr<Reply> reply;
+};
+
+// The joined answers; an error when none is there to be joined.
+absl::StatusOr<v1::ListProvidersReply> JoinProviders(
+    std::vector<WorkerAnswer<v1::ListProvidersReply>> answers);
+// `limit` newest, 0 = all.
+absl::StatusOr<v1::GetModelLogsReply> JoinLogs(
+    std::vector<WorkerAnswer<v1::GetModelLogsReply>> answers, int limit);
+absl::StatusOr<v1::ClearModelLogsReply> JoinCleared(
+    std::vector<WorkerAnswer<v1::ClearModelLogsReply>> answers);
+
+}  // namespace conclave::gateway
