@@ -4,6 +4,7 @@ import asyncio
 
 import openai
 import pytest
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -214,7 +215,11 @@ def test_embeddings_put_like_texts_together(embeddings):
     assert asyncio.run(embeddings.aembed_documents([CAT]))[0] == pytest.approx(cat, abs=1e-6)
 
 
-def test_a_bad_value_keeps_its_error_class(mesh):
+def test_refusals_of_openai_keep_their_classes(mesh, teacher):
+    def model(**options):
+        return ChatOpenAI(model=teacher, base_url=mesh.url + "/v1", api_key="none", **options)
+
     with pytest.raises(openai.BadRequestError, match="temperature"):
-        ChatOpenAI(model=SCRIPTED_MODEL, base_url=mesh.url + "/v1", api_key="none",
-                   temperature=7).invoke(SUM)
+        model(temperature=7).invoke(SUM)
+    with pytest.raises(ContextOverflowError):
+        model().invoke("one two three " * 2000)
