@@ -112,7 +112,7 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
     if (text->text.empty()) return BadPrompt("must not be empty");
     RETURN_IF_ERROR(CheckBytes(model, text->text.size()));
     prompt.text = text->text;
-    prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = false, .add_special = true});
+    prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = true, .add_special = true});
   } else {
     prompt.ids = std::get<TokenPrompt>(request.prompt).ids;
     const int32_t vocab_size = model.tokenizer->vocab_size();

@@ -182,6 +182,16 @@ TEST_CASE("a prompt seen before is taken from the cache, under one salt only") {
   CHECK(Run(*backend, request).finished.usage.cached_tokens == 0);
 }
 
+TEST_CASE("a prompt that is whole has its special tokens by their names") {
+  const auto backend = File().Open();
+  const auto ids_of = [&](std::string text) {
+    GenerateRequest request = Ask(text, 1);
+    request.prompt = TextPrompt{std::move(text)};
+    return Run(*backend, request).accepted.prompt_tokens;
+  };
+  CHECK(ids_of("<|im_start|>ab<|im_end|>") == ids_of("ab") + 2);
+}
+
 TEST_CASE("user text never becomes special tokens") {
   const auto backend = File().Open();
   ChatPrompt chat;
