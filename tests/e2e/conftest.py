@@ -1,4 +1,5 @@
 import pytest
+import requests
 
 import offline
 from client_families import family_of_interpreter, family_of_test
@@ -59,16 +60,21 @@ def anthropic_client(mesh):
 
 
 @pytest.fixture(scope="session")
-def teacher(openai_client):
-    """The name under which the default model is served."""
-    names = [model.id for model in openai_client.models.list()]
-    return next(name for name in names if name.startswith("conclave-teacher"))
+def model_names(mesh):
+    """Asked without a client, as not every family has the same ones."""
+    models = requests.get(mesh.url + "/v1/models", timeout=10).json()["data"]
+    return [model["id"] for model in models]
 
 
 @pytest.fixture(scope="session")
-def embedding_model(openai_client):
-    names = [model.id for model in openai_client.models.list()]
-    found = [name for name in names if "minilm" in name.lower()]
+def teacher(model_names):
+    """The name under which the default model is served."""
+    return next(name for name in model_names if name.startswith("conclave-teacher"))
+
+
+@pytest.fixture(scope="session")
+def embedding_model(model_names):
+    found = [name for name in model_names if "minilm" in name.lower()]
     if not found:
         pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
     return found[0]
