@@ -55,7 +55,7 @@ struct ChatPrompt {
 };
 
 struct TextPrompt {
-  std::string text;  // raw, never parsed for special tokens
+  std::string text;  // the whole prompt as the model reads it, special tokens by their names
 };
 
 struct TokenPrompt {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "backends/context_length.h"
 #include "backends/tool_words.h"
 #include "base/status.h"
 
@@ -22,26 +23,19 @@ absl::Status BadPrompt(std::string_view what) {
                          "prompt");
 }
 
-absl::Status TooLong(const TextModel& model, std::string_view how_long) {
-  return base::WithReason(
-      absl::OutOfRangeError(absl::StrCat("the context of this model is ", model.context_length,
-                                         " tokens, the prompt has ", std::string(how_long))),
-      "context_length_exceeded");
-}
-
 // Before tokenising: no token is longer than the longest, so a text beyond context × that cannot
 // fit, however it is cut.
 absl::Status CheckBytes(const TextModel& model, size_t bytes) {
   const size_t least = bytes / model.token_bytes_max;
   if (least <= static_cast<size_t>(model.context_length)) return absl::OkStatus();
-  return TooLong(model, absl::StrCat("at least ", least));
+  return ContextLengthExceeded(model.context_length, absl::StrCat("at least ", least));
 }
 
 absl::Status CheckIds(const TextModel& model, const std::vector<TokenId>& ids) {
   if (ids.empty()) return BadPrompt("must not be empty");
   // One place must be left for an answer.
   if (ids.size() < static_cast<size_t>(model.context_length)) return absl::OkStatus();
-  return TooLong(model, absl::StrCat(ids.size()));
+  return ContextLengthExceeded(model.context_length, absl::StrCat(ids.size()));
 }
 
 // As the template has it. A template that knows no tools is told of them in words, and where it
@@ -183,7 +177,7 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
     if (text->text.empty()) return BadPrompt("must not be empty");
     RETURN_IF_ERROR(CheckBytes(model, text->text.size()));
     prompt.text = text->text;
-    prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = false, .add_special = true});
+    prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = true, .add_special = true});
   } else {
     prompt.ids = std::get<TokenPrompt>(request.prompt).ids;
     const int32_t vocab_size = model.tokenizer->vocab_size();

@@ -181,6 +181,16 @@ TEST_CASE("a prompt seen before is taken from the cache, under one salt only") {
   CHECK(Run(*backend, request).finished.usage.cached_tokens == 0);
 }
 
+TEST_CASE("a prompt that is whole has its special tokens by their names") {
+  const auto backend = File().Open();
+  const auto ids_of = [&](std::string text) {
+    GenerateRequest request = Ask(text, 1);
+    request.prompt = TextPrompt{std::move(text)};
+    return Run(*backend, request).accepted.prompt_tokens;
+  };
+  CHECK(ids_of("<|im_start|>ab<|im_end|>") == ids_of("ab") + 2);
+}
+
 TEST_CASE("user text never becomes special tokens") {
   const auto backend = File().Open();
   ChatPrompt chat;
@@ -220,7 +230,8 @@ TEST_CASE("prompts that do not fit are refused with both numbers, long ones unre
   const absl::Status longer = Refusal(*backend, Ask(std::string(600, 'a')));
   CHECK(longer.code() == absl::StatusCode::kOutOfRange);
   CHECK(base::ReasonOf(longer) == "context_length_exceeded");
-  CHECK(std::string(longer.message()).find("512") != std::string::npos);
+  CHECK(longer.message().find("maximum context length is 512 tokens, the prompt is too long: 6") !=
+        absl::string_view::npos);
   const auto start = std::chrono::steady_clock::now();
   const absl::Status huge = Refusal(*backend, Ask(std::string(30 << 20, 'a')));
   CHECK(huge.code() == absl::StatusCode::kOutOfRange);
