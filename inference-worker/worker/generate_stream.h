@@ -75,7 +75,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   absl::Status Explain(absl::Status status) const;
   // Notes what the event says about the request; under the lock.
   void ObserveLocked(const backends::Event& event, base::SteadyTime now);
-  void ObserveEndLocked(const backends::Finished* finished, base::SteadyTime now);
+  void ObserveFinishedLocked(const backends::Finished& finished);
+  void ObserveEndLocked(base::SteadyTime now);
+  // Whether no event follows: the last answer has finished, or all have failed.
+  bool IsLastLocked(const backends::Event& event);
   // Writes the next event or finishes, when nothing is under way. Takes and gives up the lock.
   void Pump();
   void CancelBackend();
@@ -101,6 +104,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   bool submitted_ = false;               // the backend knows the request
   bool writing_ = false;
   bool paused_ = false;
+  int32_t answers_left_ = 1;
   bool ended_ = false;  // nothing more will be put into the outbox
   bool cancelled_ = false;
   bool killing_ = false;  // Beat is about to cancel the call: it must not finish meanwhile
