@@ -44,7 +44,13 @@ struct Completion {
     std::vector<int32_t> token_ids;
     v1::Finished finished;
   };
+  // What was told of a prompt.
+  struct Prompt {
+    std::vector<v1::TokenLogprob> tokens;
+    std::string text;
+  };
   v1::Accepted accepted;
+  std::vector<Prompt> prompts;  // by number; none when nothing was asked for
   std::vector<Choice> choices;  // by index
   v1::Usage usage;              // of all choices together
   v1::Timings timings;          // of the last to finish
@@ -72,12 +78,20 @@ std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatP
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
                             ErrorFamily errors);
+// The same for several prompts at once (joined_call.h), which differ in nothing else.
+Task<void> StreamGenerations(const Services& services, Exchange& exchange,
+                             std::vector<v1::GenerateRequest> requests, GenerationEncoder& encoder,
+                             ErrorFamily errors);
 
 // Answers in one piece, with what `encode` makes of the whole.
 Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
                            v1::GenerateRequest request,
                            std::function<std::string(const Completion&)> encode,
                            ErrorFamily errors);
+Task<void> ReplyGenerations(const Services& services, Exchange& exchange,
+                            std::vector<v1::GenerateRequest> requests,
+                            std::function<std::string(const Completion&)> encode,
+                            ErrorFamily errors);
 
 // Answers with the error, unless nobody is there to read it.
 Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorFamily errors);

@@ -38,6 +38,7 @@ class OutputAssembler final {
   bool stopped() const { return stopped_; }
   std::string_view matched_stop() const { return matched_stop_; }
   bool has_called() const { return has_called_; }
+  int64_t next_seq() const { return next_seq_; }
   int32_t num_tokens() const { return num_tokens_; }
   int32_t reasoning_tokens() const { return reasoning_tokens_; }
 

@@ -22,6 +22,7 @@ constexpr size_t kStopBytesMax = 1'024;
 constexpr int kStopIdsMax = 256;
 constexpr int kLogitBiasMax = 1'024;
 constexpr int kLogprobsMax = 20;
+constexpr size_t kSuffixBytesMax = 1 << 20;
 constexpr int kEmittedMax = 1 << 20;
 constexpr int32_t kTokensMax = 1 << 30;
 
@@ -135,6 +136,7 @@ absl::Status ReadSampling(const pb::SamplingParams& from, backends::Sampling* to
   RETURN_IF_ERROR(read(from.has_top_k(), from.top_k(), "top_k", 0, kIntMax, &to->top_k));
   RETURN_IF_ERROR(read(from.has_top_p(), from.top_p(), "top_p", 0, 1, &to->top_p));
   RETURN_IF_ERROR(read(from.has_min_p(), from.min_p(), "min_p", 0, 1, &to->min_p));
+  RETURN_IF_ERROR(read(from.has_typical_p(), from.typical_p(), "typical_p", 0, 1, &to->typical_p));
   RETURN_IF_ERROR(read(from.has_repetition_penalty(), from.repetition_penalty(),
                        "repetition_penalty", 0.01, 10, &to->repetition_penalty));
   RETURN_IF_ERROR(read(from.has_frequency_penalty(), from.frequency_penalty(), "frequency_penalty",
@@ -155,7 +157,7 @@ absl::Status ReadSampling(const pb::SamplingParams& from, backends::Sampling* to
 
 absl::Status ReadStop(pb::StopConditions&& from, backends::StopConditions* to) {
   if (from.has_max_tokens()) {
-    RETURN_IF_ERROR(InRange("max_tokens", from.max_tokens(), 1, kTokensMax));
+    RETURN_IF_ERROR(InRange("max_tokens", from.max_tokens(), 0, kTokensMax));
     to->max_tokens = from.max_tokens();
   }
   RETURN_IF_ERROR(InRange("min_tokens", from.min_tokens(), 0, kTokensMax));
@@ -224,6 +226,13 @@ void Write(const backends::Progress& from, pb::Progress* to) {
   to->set_total(from.total);
 }
 
+void Write(backends::PromptTokens&& from, pb::PromptLogprobs* to) {
+  to->set_position(from.position);
+  to->set_text(std::move(from.text));
+  for (backends::TokenLogprob& token : from.tokens)
+    WriteLogprob(std::move(token), to->add_tokens());
+}
+
 void Write(backends::ToolCallDelta&& from, pb::ToolCallDelta* to) {
   using State = backends::ToolCallDelta::State;
   to->set_index(from.index);
@@ -237,6 +246,7 @@ void Write(backends::ToolCallDelta&& from, pb::ToolCallDelta* to) {
 }
 
 void Write(backends::Delta&& from, pb::Delta* to) {
+  to->set_index(from.index);
   to->set_seq(from.seq);
   to->mutable_token_ids()->Add(from.token_ids.begin(), from.token_ids.end());
   to->set_text(std::move(from.text));
@@ -249,6 +259,7 @@ void Write(backends::Delta&& from, pb::Delta* to) {
 
 void Write(backends::Finished&& from, const ServedTimes& times, pb::Finished* to) {
   using Reason = backends::Finished::Reason;
+  to->set_index(from.index);
   to->set_reason(from.reason == Reason::kStop        ? pb::Finished::REASON_STOP
                  : from.reason == Reason::kLength    ? pb::Finished::REASON_LENGTH
                  : from.reason == Reason::kToolCalls ? pb::Finished::REASON_TOOL_CALLS
@@ -315,10 +326,8 @@ absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
 absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, std::string id) {
   backends::GenerateRequest request;
   request.id = std::move(id);
-  if (from.n() < 0) return Bad("n", "must be at least 1");
-  if (from.n() > 1) {
-    return base::WithParam(base::Unimplemented("n: only one answer per request is supported"), "n");
-  }
+  RETURN_IF_ERROR(InRange("n", from.n(), 0, engine::kAnswersMax));
+  request.n = std::max(from.n(), 1);
   if (from.stream_credit() < 0) return Bad("stream_credit", "must not be negative");
   switch (from.prompt_case()) {
     case pb::GenerateRequest::kChat: {
@@ -345,8 +354,17 @@ absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, 
     RETURN_IF_ERROR(InRange("top_logprobs", from.logprobs().top(), 0, kLogprobsMax));
     request.top_logprobs = from.logprobs().top();
   }
+  if (from.has_prompt_logprobs()) {
+    RETURN_IF_ERROR(InRange("prompt_logprobs", from.prompt_logprobs().top(), 0, kLogprobsMax));
+    request.prompt_report = {
+        .top_logprobs = from.prompt_logprobs().tokens_only() ? -1 : from.prompt_logprobs().top(),
+        .stop_token = from.prompt_logprobs().stop_token()};
+  }
+  if (from.suffix().size() > kSuffixBytesMax) return Bad("suffix", "longer than 1 MiB");
+  request.suffix = std::move(*from.mutable_suffix());
   request.response_format = ReadFormat(std::move(*from.mutable_response_format()));
   if (from.has_resume()) {
+    if (request.n > 1) return Bad("resume", "several answers cannot be taken up again");
     ASSIGN_OR_RETURN(request.resume, ReadResume(from.resume()));
   }
   request.split_reasoning = from.reasoning_format() != pb::GenerateRequest::REASONING_FORMAT_NONE;
@@ -360,6 +378,8 @@ pb::GenerateEvent ToProto(backends::Event&& event, const ServedTimes& times) {
   pb::GenerateEvent to;
   if (auto* progress = std::get_if<backends::Progress>(&event)) {
     Write(*progress, to.mutable_progress());
+  } else if (auto* prompt = std::get_if<backends::PromptTokens>(&event)) {
+    Write(std::move(*prompt), to.mutable_prompt_logprobs());
   } else if (auto* delta = std::get_if<backends::Delta>(&event)) {
     Write(std::move(*delta), to.mutable_delta());
   } else if (auto* finished = std::get_if<backends::Finished>(&event)) {

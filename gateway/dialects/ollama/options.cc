@@ -109,6 +109,7 @@ absl::Status ReadOptions(JsonValue options, v1::GenerateRequest* request) {
   RETURN_IF_ERROR(ReadFloat(options, "temperature", 0, 2, [s](float v) { s->set_temperature(v); }));
   RETURN_IF_ERROR(ReadFloat(options, "top_p", 0, 1, [s](float v) { s->set_top_p(v); }));
   RETURN_IF_ERROR(ReadFloat(options, "min_p", 0, 1, [s](float v) { s->set_min_p(v); }));
+  RETURN_IF_ERROR(ReadFloat(options, "typical_p", 0, 1, [s](float v) { s->set_typical_p(v); }));
   RETURN_IF_ERROR(
       ReadInt(options, "top_k", [s](int64_t v) { s->set_top_k(std::max(ToInt32(v), 0)); }));
   RETURN_IF_ERROR(ReadInt(options, "seed", [s](int64_t v) {

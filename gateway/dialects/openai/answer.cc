@@ -97,6 +97,8 @@ void AnswerStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
     case v1::GenerateEvent::kAccepted:
       fingerprint_ = FingerprintOf(event.accepted());
       return OnAccepted(out);
+    case v1::GenerateEvent::kPromptLogprobs:
+      return OnPrompt(event.prompt_logprobs(), out);
     case v1::GenerateEvent::kDelta:
       return OnDelta(event.delta(), out);
     case v1::GenerateEvent::kFinished:

@@ -56,6 +56,7 @@ class AnswerStream : public GenerationEncoder {
       : identity_(std::move(identity)), object_(object), include_usage_(include_usage) {}
 
   virtual void OnAccepted(std::string* out) = 0;
+  virtual void OnPrompt(const v1::PromptLogprobs&, std::string*) {}
   virtual void OnDelta(const v1::Delta& delta, std::string* out) = 0;
   virtual void OnFinished(const v1::Finished& finished, std::string* out) = 0;
 

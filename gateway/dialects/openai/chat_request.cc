@@ -361,6 +361,7 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
   RETURN_IF_ERROR(ReadReasoningFormat(root, &generate));
   RETURN_IF_ERROR(ReadSampling(root, kStopMax, &generate));
+  RETURN_IF_ERROR(ReadPromptLogprobs(root, &generate));
   RETURN_IF_ERROR(RefuseAudio(root));
   RETURN_IF_ERROR(RefuseFields(root, {"functions", "function_call", "continue_final_message"}));
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));

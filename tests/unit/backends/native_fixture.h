@@ -53,6 +53,10 @@ class TinyModelFile final {
       tokens.push_back(markup);
       types.push_back(4);
     }
+    for (const char* mark : {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}) {
+      tokens.push_back(mark);
+      types.push_back(3);
+    }
     spec.vocab_size = static_cast<int32_t>(tokens.size());
     spec.context_length = context_length;
     spec.no_vocab = false;

@@ -47,12 +47,15 @@ TEST_CASE("every known field arrives") {
       R"("temperature":0,"top_p":0.5,"top_k":40,"min_p":0.05,"seed":-1,"frequency_penalty":-2,
          "presence_penalty":2,"repetition_penalty":1.1,"logit_bias":{"50256":-100,"7":1.5},
          "stop":["a","b"],"stop_token_ids":[3],"max_tokens":5,"max_completion_tokens":7,
-         "min_tokens":2,"ignore_eos":true,"logprobs":true,"top_logprobs":20,"n":1,"priority":3,
+         "min_tokens":2,"ignore_eos":true,"logprobs":true,"top_logprobs":20,"n":16,"priority":3,"typical_p":0.9,
+         "prediction":{"type":"content","content":"x"},
          "reasoning_effort":"low","chat_template_kwargs":{"enable_thinking":true,"x":[1]},
          "reasoning_format":"none","parallel_tool_calls":false,"response_format":{"type":"text"})"));
   CHECK(request.sampling().temperature() == 0);
   CHECK(request.sampling().has_temperature());
   CHECK(request.sampling().top_k() == 40);
+  CHECK(request.sampling().typical_p() == 0.9f);
+  CHECK(request.n() == 16);
   CHECK(request.sampling().seed() == 0xFFFFFFFFFFFFFFFFu);
   REQUIRE(request.sampling().logit_bias_size() == 2);
   CHECK(request.sampling().logit_bias(0).token_id() == 50256);
@@ -132,7 +135,11 @@ TEST_CASE("refusals name the field") {
       {With(R"("top_p":-0.1)"), 400, "top_p"},
       {With(R"("max_tokens":-1)"), 400, "max_tokens"},
       {With(R"("max_tokens":9223372036854775808)"), 400, "max_tokens"},
-      {With(R"("n":2)"), 400, "n"},
+      {With(R"("n":0)"), 400, "n"},
+      {With(R"("n":17)"), 400, "n"},
+      {With(R"("typical_p":1.5)"), 400, "typical_p"},
+      {With(R"("prediction":"x")"), 400, "prediction"},
+      {With(R"("prediction":{"type":"draft","content":"x"})"), 400, "prediction.type"},
       {With(R"("n":1000000)"), 400, "n"},
       {With(R"("seed":18446744073709551616)"), 400, "seed"},
       {With(R"("top_logprobs":21,"logprobs":true)"), 400, "top_logprobs"},
