@@ -43,6 +43,7 @@ GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContex
       request_(request),
       arrived_(Clock::System().Now()),
       id_(LiveId(*request)),
+      request_id_(request->meta().request_id().substr(0, 128)),
       buffer_limit_(BufferLimit(*request, shared->options.buffered_events_max)),
       pass_(std::move(pass)),
       last_write_(arrived_) {}
@@ -192,13 +193,13 @@ void GenerateStream::ObserveEndLocked(const backends::Finished* finished, Steady
 void GenerateStream::LogEndLocked(const backends::Finished* finished, double ms) {
   if (!lease_) return;
   backends::ModelLog& log = *lease_->model().log;
-  const std::string& request = request_->meta().request_id();
   if (finished == nullptr) {
-    return log.Add(base::LogLevel::kWarning, "request failed", {{"request", request}, {"ms", ms}});
+    return log.Add(base::LogLevel::kWarning, "request failed",
+                   {{"request", request_id_}, {"ms", ms}});
   }
   const bool cancelled = finished->reason == backends::Finished::Reason::kCancelled;
   log.Add(base::LogLevel::kInfo, cancelled ? "request cancelled" : "request finished",
-          {{"request", request},
+          {{"request", request_id_},
            {"prompt_tokens", finished->usage.prompt_tokens},
            {"completion_tokens", finished->usage.completion_tokens},
            {"ms", ms}});
