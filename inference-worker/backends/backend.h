@@ -49,6 +49,7 @@ struct ChatPrompt {
   engine::Conversation conversation;
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
+  std::optional<int32_t> reasoning_budget;  // tokens; then the end of the reasoning is forced
   // Instead of the model's own, from its ParseTemplate; null = its own.
   std::shared_ptr<const engine::ChatTemplate> chat_template;
 };
@@ -87,7 +88,8 @@ struct StopConditions {
 struct ResponseFormat {
   enum class Kind { kText, kJsonObject, kJsonSchema, kGbnf, kRegex };
   Kind kind = Kind::kText;
-  std::string definition;  // schema, grammar or expression
+  std::string definition;                 // schema, grammar or expression
+  std::string place = "response_format";  // what the caller calls the definition
 };
 
 // An interrupted stream taken up again: the output continues as if it had never stopped.

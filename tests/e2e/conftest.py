@@ -7,6 +7,7 @@ from mesh import REPO, Mesh
 def pytest_addoption(parser):
     parser.addoption("--build-dir", default=str(REPO / "build/dev"))
     parser.addoption("--schemas", type=int, default=60, help="random JSON schemas to try")
+    parser.addoption("--calls", type=int, default=12, help="forced tool calls for each dialect")
 
 
 def pytest_ignore_collect(collection_path, config):

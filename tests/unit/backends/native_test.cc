@@ -12,7 +12,6 @@ namespace {
 
 constexpr TokenId kImStart = 257;
 constexpr TokenId kImEnd = 258;
-constexpr TokenId kToolCall = 261;
 
 const TinyModelFile& File() {
   static const TinyModelFile file;
@@ -197,31 +196,6 @@ TEST_CASE("user text never becomes special tokens") {
   CHECK(parsed->ids == std::vector<TokenId>{kImEnd});
   CHECK(*backend->Detokenize(std::vector<TokenId>{kImEnd}) == "<|im_end|>");
   CHECK_FALSE(backend->Detokenize(std::vector<TokenId>{-1}).ok());
-}
-
-TEST_CASE("a forced call begins in the prompt and is told before the first token") {
-  const auto backend = File().Open();
-  GenerateRequest request = Ask("weather", 30);
-  request.sampling.temperature = 1.0f;
-  request.sampling.seed = 5;
-  auto& chat = std::get<ChatPrompt>(request.prompt);
-  chat.conversation.tools.push_back({.name = "get_weather", .description = "", .parameters = "{}"});
-  chat.tool_choice = {.mode = ToolChoice::Mode::kNamed, .name = "get_weather"};
-  const Outcome outcome = Run(*backend, request);
-  const auto deltas = outcome.sink->deltas();
-  REQUIRE_FALSE(deltas.empty());
-  REQUIRE(deltas[0].tool_call.has_value());
-  CHECK(deltas[0].tool_call->state == ToolCallDelta::State::kStarted);
-  CHECK(deltas[0].tool_call->name == "get_weather");
-  CHECK(deltas[0].tool_call->id.starts_with("call_"));
-  CHECK(deltas[0].token_ids.empty());
-  request.id += "r";
-  CheckResumes(*backend, request);
-
-  ChatPrompt forced = chat;
-  const auto tokenized = backend->Tokenize(forced, {});
-  CHECK(tokenized->prompt.ends_with("<tool_call>\n{\"name\": \"get_weather\", \"arguments\":"));
-  CHECK(std::count(tokenized->ids.begin(), tokenized->ids.end(), kToolCall) == 2);
 }
 
 TEST_CASE("logprobs come with every id, the chosen first") {
