@@ -38,6 +38,7 @@ GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContex
       request_(request),
       arrived_(Clock::System().Now()),
       id_(LiveId(*request)),
+      request_id_(request->meta().request_id().substr(0, 128)),
       buffer_limit_(BufferLimit(*request, shared->options.buffered_events_max)),
       pass_(std::move(pass)),
       answers_left_(std::max(request->n(), 1)),
@@ -199,14 +200,14 @@ void GenerateStream::ObserveFinishedLocked(const backends::Finished& finished) {
 void GenerateStream::LogEndLocked(const backends::Event& last, double ms) {
   if (!lease_) return;
   backends::ModelLog& log = *lease_->model().log;
-  const std::string& request = request_->meta().request_id();
   const auto* const finished = std::get_if<backends::Finished>(&last);
   if (finished == nullptr) {
-    return log.Add(base::LogLevel::kWarning, "request failed", {{"request", request}, {"ms", ms}});
+    return log.Add(base::LogLevel::kWarning, "request failed",
+                   {{"request", request_id_}, {"ms", ms}});
   }
   const bool cancelled = finished->reason == backends::Finished::Reason::kCancelled;
   log.Add(base::LogLevel::kInfo, cancelled ? "request cancelled" : "request finished",
-          {{"request", request},
+          {{"request", request_id_},
            {"prompt_tokens", prompt_tokens_},
            {"completion_tokens", completion_tokens_},
            {"ms", ms}});

@@ -90,6 +90,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   const conclave::v1::GenerateRequest* const request_;
   const base::SteadyTime arrived_;
   const std::string id_;
+  const std::string request_id_;  // the caller's, for the log
   size_t buffer_limit_ = 0;
 
   std::mutex mutex_;
