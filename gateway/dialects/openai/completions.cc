@@ -5,6 +5,7 @@
 #include "gateway/dialects/openai/answer.h"
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/format.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 #include "gateway/dialects/openai/routes.h"
 #include "gateway/dialects/openai/sampling.h"
 
@@ -125,6 +126,11 @@ Task<void> Complete(const Services& services, Exchange& exchange) {
     co_return;
   }
   const AnswerIdentity identity = NewAnswer(services, "cmpl-", request->generate);
+  if (request->stream.stream && exchange.request.profile == CompatProfile::kKtLegacy) {
+    KtCompletionStream encoder;
+    co_await StreamGeneration(services, exchange, std::move(request->generate), encoder, ErrorJson);
+    co_return;
+  }
   if (request->stream.stream) {
     StreamEncoder encoder(identity, request->stream.include_usage);
     co_await StreamGeneration(services, exchange, std::move(request->generate), encoder, ErrorJson);
