@@ -23,9 +23,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/status.h"
 #include "engine/chat/conversation.h"
 #include "engine/options.h"
 #include "engine/request.h"
+
+namespace conclave::engine {
+class ChatTemplate;
+}  // namespace conclave::engine
 
 namespace conclave::backends {
 
@@ -44,10 +49,13 @@ struct ChatPrompt {
   engine::Conversation conversation;
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
+  std::optional<int32_t> reasoning_budget;  // tokens; then the end of the reasoning is forced
+  // Instead of the model's own, from its ParseTemplate; null = its own.
+  std::shared_ptr<const engine::ChatTemplate> chat_template;
 };
 
 struct TextPrompt {
-  std::string text;  // raw, never parsed for special tokens
+  std::string text;  // the whole prompt as the model reads it, special tokens by their names
 };
 
 struct TokenPrompt {
@@ -80,7 +88,8 @@ struct StopConditions {
 struct ResponseFormat {
   enum class Kind { kText, kJsonObject, kJsonSchema, kGbnf, kRegex };
   Kind kind = Kind::kText;
-  std::string definition;  // schema, grammar or expression
+  std::string definition;                 // schema, grammar or expression
+  std::string place = "response_format";  // what the caller calls the definition
 };
 
 // An interrupted stream taken up again: the output continues as if it had never stopped.
@@ -191,6 +200,12 @@ class EventSink {
   virtual Flow OnEvent(Event event) = 0;
 };
 
+struct PredictRequest {
+  std::string id;    // unique among the live requests of the process
+  std::string body;  // one JSON value, well-formed
+};
+using PredictDone = std::function<void(absl::StatusOr<std::string>)>;
+
 // ---- about the model
 // -----------------------------------------------------------------------------
 
@@ -263,10 +278,24 @@ class Backend {
   // Takes a request out of the pause its sink asked for.
   virtual void Resume(std::string_view id) = 0;
 
+  // One JSON value in, one out, as the model itself defines them. `done` is called exactly once,
+  // perhaps before Predict returns, else on a thread of the backend: it must not block. Cancel(id)
+  // ends it with CANCELLED. UNIMPLEMENTED: the model speaks Generate instead.
+  virtual void Predict(PredictRequest request, PredictDone done) {
+    static_cast<void>(request);
+    done(absl::UnimplementedError("this model does not answer predict"));
+  }
+
   virtual absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
                                              const TokenizeOptions& options) const = 0;
   // Invalid UTF-8 becomes U+FFFD. INVALID_ARGUMENT: an id outside the vocabulary.
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const = 0;
+
+  // Another chat template for this model's requests. INVALID_ARGUMENT with the line.
+  virtual absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplate(
+      std::string_view) const {
+    return base::Unimplemented("template: the answers of this model are not made from a template");
+  }
 
   virtual Load load() const = 0;
   // Not OK once the model cannot be trusted any more: its file was cut short under us, a device

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/engine.h"
+#include "engine/grammar/token_grammar.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/source.h"
@@ -47,9 +48,7 @@ class NativeSequence final : public engine::EventSink {
     double tokenize_ms = 0;
   };
   explicit NativeSequence(Setup setup)
-      : setup_(std::move(setup)), assembler_(std::move(setup_.assembler)) {
-    assembler_.Start(&deltas_);
-  }
+      : setup_(std::move(setup)), assembler_(std::move(setup_.assembler)) {}
 
   // Rebuilds the state after `emitted`.
   void Replay(const std::vector<TokenId>& emitted) {
@@ -179,6 +178,17 @@ absl::Status Explain(const absl::Status& status) {
   return base::WithParam(status, message.substr(0, end));
 }
 
+std::string TokenText(const engine::Tokenizer& tokenizer, TokenId id) {
+  return id < 0 ? std::string() : tokenizer.TokenBytes(id, true);
+}
+
+absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplateFor(
+    const engine::Tokenizer& tokenizer, std::string_view source) {
+  return engine::ChatTemplate::Parse(source, {.bos_token = TokenText(tokenizer, tokenizer.bos()),
+                                              .eos_token = TokenText(tokenizer, tokenizer.eos()),
+                                              .limits = {}});
+}
+
 class Native final : public Backend {
  public:
   Native(TextModel text, engine::SamplingParams defaults, ModelDetails details,
@@ -187,7 +197,7 @@ class Native final : public Backend {
         defaults_(std::move(defaults)),
         details_(std::move(details)),
         source_(std::move(source)),
-        grammars_(text_.trie),
+        grammars_(text_.trie, [this](std::string_view token) { return IsControl(text_, token); }),
         engine_(std::move(engine)) {}
 
   absl::StatusOr<Accepted> Generate(GenerateRequest request,
@@ -197,6 +207,10 @@ class Native final : public Backend {
   absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
                                      const TokenizeOptions& options) const override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids) const override;
+  absl::StatusOr<std::shared_ptr<const engine::ChatTemplate>> ParseTemplate(
+      std::string_view source) const override {
+    return ParseTemplateFor(*text_.tokenizer, source);
+  }
   Load load() const override;
   absl::Status health() const override { return engine_->Health(); }
   const ModelDetails& details() const override { return details_; }
@@ -218,15 +232,14 @@ class Native final : public Backend {
 absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                                           std::shared_ptr<EventSink> sink) {
   const base::SteadyTime start = base::Clock::System().Now();
-  ASSIGN_OR_RETURN(GrammarCache::Grammar grammar, grammars_.Get(request.response_format));
   ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
-  if (grammar != nullptr && prompt.tools) {
-    return base::WithParam(
-        base::Unimplemented("response_format: not supported together with tools"),
-        "response_format");
-  }
   engine::GenerateRequest to;
-  to.grammar = std::move(grammar);
+  if (const auto shape = ShapeOf(text_, request, prompt); shape.has_value()) {
+    ASSIGN_OR_RETURN(to.grammar, grammars_.Get(*shape));
+    if (auto limit = LimitOf(text_, request, prompt); limit.has_value()) {
+      to.grammar = std::make_shared<engine::grammar::TokenGrammar>(*to.grammar, *std::move(limit));
+    }
+  }
   to.id = request.id;
   to.sampling = Sampling(request);
   ASSIGN_OR_RETURN(AssemblerOptions assembler, Assembler(request, prompt, to.sampling.seed));
@@ -294,9 +307,13 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   auto stops = engine::StopMatcher::Make(request.stop.strings);
   if (!stops.ok()) return base::WithParam(stops.status(), "stop");
   options.stops = *std::move(stops);
-  // What keeps to a format is the answer as it is, whatever tags its strings may hold.
+  // Without reasoning or calls, what keeps to a format is the answer as it is, whatever tags its
+  // strings may hold.
   const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;
-  if (!prompt.is_chat || formatted) return options;
+  const bool reasons = request.split_reasoning && (prompt.thinks || prompt.reasoning_open);
+  if (!prompt.is_chat || (formatted && !prompt.tools && !reasons && !HasChannels(*prompt.family))) {
+    return options;
+  }
   engine::ParserOptions parser;
   parser.tools = prompt.tools;
   if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt);
@@ -312,10 +329,9 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   parser.make_id = [seed, prompt_hash, index = 0](std::string_view) mutable {
     return ToolCallId(seed, prompt_hash, index++);
   };
-  options.parser = text_.family->make(parser);
+  options.parser = prompt.family->make(parser);
   options.reasoning_open = prompt.reasoning_open && request.split_reasoning;
   options.stop_after_call = prompt.stop_after_call;
-  options.prefix = prompt.prefix;
   return options;
 }
 
@@ -393,10 +409,6 @@ engine::SamplingParams DefaultSampling(const engine::ModelSource& source) {
   return params;
 }
 
-std::string TokenText(const engine::Tokenizer& tokenizer, TokenId id) {
-  return id < 0 ? std::string() : tokenizer.TokenBytes(id, true);
-}
-
 absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
   TextModel text;
   ASSIGN_OR_RETURN(text.tokenizer, engine::LoadTokenizer(source));
@@ -410,10 +422,7 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
                    source.GetString("tokenizer.chat_template", std::string_view()));
   const std::string_view used = written.empty() ? engine::FallbackChatTemplate() : written;
   text.family = &engine::FamilyOf(used);
-  auto parsed = engine::ChatTemplate::Parse(
-      used, {.bos_token = TokenText(*text.tokenizer, text.tokenizer->bos()),
-             .eos_token = TokenText(*text.tokenizer, text.tokenizer->eos()),
-             .limits = {}});
+  auto parsed = ParseTemplateFor(*text.tokenizer, used);
   if (parsed.ok()) {
     text.chat_template = *std::move(parsed);
   } else {
@@ -426,8 +435,8 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
 std::vector<std::string> Capabilities(const TextModel& text) {
   std::vector<std::string> all = {"completion"};
   if (text.chat_template == nullptr) return all;
-  if (text.family->has_tool_calls && text.chat_template->mentions_tools()) all.push_back("tools");
-  if (text.chat_template->source().find("<think>") != std::string::npos) all.push_back("thinking");
+  all.push_back("tools");  // a template that knows none is told of them in words
+  if (Thinks(*text.family, *text.chat_template)) all.push_back("thinking");
   return all;
 }
 

@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "backends/context_length.h"
 #include "backends/script.h"
 #include "base/clock.h"
 #include "base/ids.h"
@@ -203,10 +204,7 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
   ASSIGN_OR_RETURN(const ScriptPrompt prompt, ReadScriptPrompt(request));
   const int32_t room = script_.context_length - prompt.num_tokens;
   if (room <= 0) {
-    return base::WithReason(absl::OutOfRangeError(absl::StrCat(
-                                "the prompt has ", prompt.num_tokens,
-                                " tokens, the context of this model is ", script_.context_length)),
-                            "context_length_exceeded");
+    return ContextLengthExceeded(script_.context_length, absl::StrCat(prompt.num_tokens));
   }
   ASSIGN_OR_RETURN(const ScriptRule* rule, FindRule(prompt));
 

@@ -174,19 +174,28 @@ absl::Status ReadStop(pb::StopConditions&& from, backends::StopConditions* to) {
 
 backends::ResponseFormat ReadFormat(pb::ResponseFormat&& from) {
   using Kind = backends::ResponseFormat::Kind;
+  backends::ResponseFormat to;
   switch (from.format_case()) {
     case pb::ResponseFormat::kJsonObject:
-      return {.kind = from.json_object() ? Kind::kJsonObject : Kind::kText, .definition = ""};
+      to.kind = from.json_object() ? Kind::kJsonObject : Kind::kText;
+      break;
     case pb::ResponseFormat::kJsonSchema:
-      return {.kind = Kind::kJsonSchema,
-              .definition = std::move(*from.mutable_json_schema()->mutable_schema_json())};
+      to.kind = Kind::kJsonSchema;
+      to.definition = std::move(*from.mutable_json_schema()->mutable_schema_json());
+      break;
     case pb::ResponseFormat::kGbnf:
-      return {.kind = Kind::kGbnf, .definition = std::move(*from.mutable_gbnf())};
+      to.kind = Kind::kGbnf;
+      to.definition = std::move(*from.mutable_gbnf());
+      break;
     case pb::ResponseFormat::kRegex:
-      return {.kind = Kind::kRegex, .definition = std::move(*from.mutable_regex())};
+      to.kind = Kind::kRegex;
+      to.definition = std::move(*from.mutable_regex());
+      break;
     default:
-      return {};
+      break;
   }
+  if (!from.place().empty()) to.place = std::move(*from.mutable_place());
+  return to;
 }
 
 absl::StatusOr<backends::Resume> ReadResume(const pb::ResumeState& from) {
@@ -283,10 +292,15 @@ absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
     chat.conversation.tools.push_back({.name = std::move(*tool.mutable_name()),
                                        .description = std::move(*tool.mutable_description()),
                                        .parameters = std::move(*tool.mutable_parameters_json()),
-                                       .strict = tool.strict()});
+                                       .strict = tool.strict(),
+                                       .place = std::move(*tool.mutable_place())});
   }
   ASSIGN_OR_RETURN(chat.tool_choice, ReadToolChoice(from.tool_choice(), chat.conversation.tools));
   chat.parallel_tool_calls = from.parallel_tool_calls();
+  if (from.has_reasoning_budget()) {
+    RETURN_IF_ERROR(InRange("reasoning_budget", from.reasoning_budget(), 0, kTokensMax));
+    chat.reasoning_budget = from.reasoning_budget();
+  }
   for (auto& [name, json] : *from.mutable_template_variables()) {
     chat.conversation.template_variables.emplace_back(name, std::move(json));
   }

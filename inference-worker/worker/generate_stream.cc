@@ -167,6 +167,7 @@ void GenerateStream::ObserveLocked(const backends::Event& event, SteadyTime now)
 void GenerateStream::ObserveEndLocked(const backends::Finished* finished, SteadyTime now) {
   shared_->drain_rate.Finished();
   metrics_.request_seconds.Observe(MillisBetween(arrived_, now) / 1e3);
+  LogEndLocked(finished, MillisBetween(arrived_, now));
   if (cancelled_) metrics_.cancel_seconds.Observe(MillisBetween(cancelled_at_, now) / 1e3);
   if (finished == nullptr) {
     metrics_.failed.Add();
@@ -185,6 +186,22 @@ void GenerateStream::ObserveEndLocked(const backends::Finished* finished, Steady
     case backends::Finished::Reason::kCancelled:
       return metrics_.cancelled.Add();
   }
+}
+
+// Ids, counts and times for whoever runs the model; never what was said.
+void GenerateStream::LogEndLocked(const backends::Finished* finished, double ms) {
+  if (!lease_) return;
+  backends::ModelLog& log = *lease_->model().log;
+  const std::string& request = request_->meta().request_id();
+  if (finished == nullptr) {
+    return log.Add(base::LogLevel::kWarning, "request failed", {{"request", request}, {"ms", ms}});
+  }
+  const bool cancelled = finished->reason == backends::Finished::Reason::kCancelled;
+  log.Add(base::LogLevel::kInfo, cancelled ? "request cancelled" : "request finished",
+          {{"request", request},
+           {"prompt_tokens", finished->usage.prompt_tokens},
+           {"completion_tokens", finished->usage.completion_tokens},
+           {"ms", ms}});
 }
 
 void GenerateStream::Pump() {

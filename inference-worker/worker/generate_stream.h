@@ -76,6 +76,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   // Notes what the event says about the request; under the lock.
   void ObserveLocked(const backends::Event& event, base::SteadyTime now);
   void ObserveEndLocked(const backends::Finished* finished, base::SteadyTime now);
+  void LogEndLocked(const backends::Finished* finished, double ms);
   // Writes the next event or finishes, when nothing is under way. Takes and gives up the lock.
   void Pump();
   void CancelBackend();

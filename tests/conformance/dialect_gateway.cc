@@ -49,6 +49,7 @@ class HeldTimings final : public mesh::GenerateObserver {
   void OnEvent(v1::GenerateEvent& event) override {
     if (event.has_finished()) {
       v1::Timings* timings = event.mutable_finished()->mutable_timings();
+      timings->set_queue_ms(0);
       timings->set_load_ms(0.5);
       timings->set_prefill_ms(2);
       timings->set_decode_ms(3.5);

@@ -1,18 +1,31 @@
 import pytest
+import requests
 
+import offline
 from client_families import family_of_interpreter, family_of_test
 from mesh import REPO, Mesh
+
+offline.enforce()
 
 
 def pytest_addoption(parser):
     parser.addoption("--build-dir", default=str(REPO / "build/dev"))
     parser.addoption("--schemas", type=int, default=60, help="random JSON schemas to try")
+    parser.addoption("--calls", type=int, default=12, help="forced tool calls for each dialect")
 
 
 def pytest_ignore_collect(collection_path, config):
     """An interpreter runs the tests of its own family, and no other's."""
     is_test = collection_path.name.startswith("test_")
     return True if is_test and family_of_test(collection_path) != family_of_interpreter() else None
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_spoken_to():
+    yield
+    tried = offline.attempts[:]
+    offline.attempts.clear()
+    assert tried == []
 
 
 @pytest.fixture(scope="session")
@@ -48,16 +61,21 @@ def anthropic_client(mesh):
 
 
 @pytest.fixture(scope="session")
-def teacher(openai_client):
-    """The name under which the default model is served."""
-    names = [model.id for model in openai_client.models.list()]
-    return next(name for name in names if name.startswith("conclave-teacher"))
+def model_names(mesh):
+    """Asked without a client, as not every family has the same ones."""
+    models = requests.get(mesh.url + "/v1/models", timeout=10).json()["data"]
+    return [model["id"] for model in models]
 
 
 @pytest.fixture(scope="session")
-def embedding_model(openai_client):
-    names = [model.id for model in openai_client.models.list()]
-    found = [name for name in names if "minilm" in name.lower()]
+def teacher(model_names):
+    """The name under which the default model is served."""
+    return next(name for name in model_names if name.startswith("conclave-teacher"))
+
+
+@pytest.fixture(scope="session")
+def embedding_model(model_names):
+    found = [name for name in model_names if "minilm" in name.lower()]
     if not found:
         pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
     return found[0]

@@ -16,6 +16,11 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTED_MODEL = "scripted"
 
 
+def counts(tag, n):
+    """The scripted model's answer to a message that ends with `tag` (mode "counts")."""
+    return " ".join(f"{tag}:{i}" for i in range(n))
+
+
 def free_port_block(count):
     """The first of `count` consecutive ports nobody listens on."""
     for base in range(21000, 31000, 100):

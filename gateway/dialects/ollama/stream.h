@@ -40,6 +40,9 @@ struct Ending {
 
 // Nanoseconds; a duration of nothing is left out, as Ollama does.
 void WriteDuration(base::JsonWriter& json, std::string_view key, double ms);
+// Until the model took the request up: loading it, and waiting for it. Ollama's is never nothing,
+// and its clients divide by the durations or show them.
+void WriteLoadDuration(base::JsonWriter& json, const v1::Timings& timings);
 
 std::string EncodePiece(const ReplyShape& shape, const Piece& piece);
 // One object with everything (not streamed), or the last line of a stream (empty piece).

@@ -123,9 +123,8 @@ TEST_CASE("a prompt beyond the context is refused with both numbers") {
       backend->Generate(Ask("far too long a prompt"), std::make_shared<RecordingSink>());
   CHECK(refused.status().code() == absl::StatusCode::kOutOfRange);
   CHECK(base::ReasonOf(refused.status()) == "context_length_exceeded");
-  const std::string message(refused.status().message());
-  CHECK(message.find("28") != std::string::npos);
-  CHECK(message.find("10") != std::string::npos);
+  CHECK(refused.status().message() ==
+        "This model's maximum context length is 10 tokens, the prompt is too long: 28 tokens");
 }
 
 TEST_CASE("a rule answers only as often as it says") {

@@ -186,6 +186,38 @@ TEST_CASE("every spelling of a format becomes one") {
   CHECK(format(R"("structured_outputs":{"regex":"b"})").regex() == "b");
 }
 
+TEST_CASE("a format and a tool's parameters keep the name the caller gave them") {
+  const auto place = [](const std::string& field) {
+    return Decoded(With(field)).response_format().place();
+  };
+  CHECK(
+      place(R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{}}})") ==
+      "response_format.json_schema.schema");
+  CHECK(place(R"("guided_json":{})") == "guided_json");
+  CHECK(place(R"("guided_choice":["a"])") == "guided_choice");
+  CHECK(place(R"("structured_outputs":{"regex":"b"})") == "structured_outputs.regex");
+  const auto tools = R"("tools":[{"type":"function","function":{"name":"f","parameters":{}}},)"
+                     R"({"type":"function","function":{"name":"g","parameters":{}}}],)"
+                     R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto",)"
+                     R"("tools":[{"type":"function","function":{"name":"g"}}]}})";
+  const v1::ChatPrompt chat = Decoded(With(tools)).chat();
+  REQUIRE(chat.tools_size() == 1);
+  CHECK(chat.tools(0).place() == "tools[1].function.parameters");
+}
+
+TEST_CASE("an effort stands for a budget of reasoning, and a budget is more exact") {
+  const auto chat = [](const std::string& field) { return Decoded(With(field)).chat(); };
+  CHECK(chat(R"("reasoning_effort":"none")").reasoning_budget() == 0);
+  CHECK(chat(R"("reasoning_effort":"none")").has_reasoning_budget());
+  CHECK(chat(R"("reasoning_effort":"low")").reasoning_budget() == 1'024);
+  CHECK_FALSE(chat(R"("reasoning_effort":"max")").has_reasoning_budget());
+  CHECK_FALSE(chat(R"("seed":1)").has_reasoning_budget());
+  const v1::ChatPrompt exact = chat(R"("reasoning_effort":"high","thinking_budget":77)");
+  CHECK(exact.reasoning_budget() == 77);
+  CHECK(exact.template_variables().at("thinking_budget") == "77");
+  CHECK(Refused(With(R"("thinking_budget":-1)")).param == "thinking_budget");
+}
+
 TEST_CASE("too many of anything is refused") {
   std::string bias = R"("logit_bias":{)";
   for (int i = 0; i < 1025; ++i) bias += (i ? ",\"" : "\"") + std::to_string(i) + "\":1";
