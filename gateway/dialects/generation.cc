@@ -79,7 +79,7 @@ struct Running {
 Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Exchange& exchange,
                                                     std::vector<v1::GenerateRequest> requests) {
   const absl::StatusOr<v1::ModelStatus> model =
-      FindGenerator(services, requests.front().mutable_model());
+      FindGenerator(services, exchange.request, requests.front().mutable_model());
   if (!model.ok()) co_return model.status();
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();
@@ -131,6 +131,7 @@ absl::Status EndStatus(const Exchange& exchange, const absl::Status& status) {
 ErrorInfo NoteError(Exchange& exchange, const absl::Status& status) {
   ErrorInfo error = ErrorInfoOf(status);
   error.request_id = exchange.request.request_id;
+  error.profile = exchange.request.profile;
   exchange.record.error_code =
       error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
   if (error.http_status == 500) {
@@ -310,12 +311,33 @@ bool HasObjectArguments(const v1::ToolCall& call) {
   return document.ok() && document->root().is_object();
 }
 
-absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name) {
-  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
-  if (absl::IsNotFound(model.status()) && !services.default_model.empty()) {
-    model = services.models->FindReady(services.default_model);
-    *name = services.default_model;
+std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability) {
+  if (!services.default_model.empty()) {
+    absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(services.default_model);
+    if (model.ok() && Can(*model, capability)) return *std::move(model);
   }
+  for (v1::ModelStatus& model : services.models->List()) {
+    const bool ready = model.state() == v1::ModelStatus::STATE_READY;
+    if (ready && Can(model, capability)) return std::move(model);
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
+                                              std::string_view capability, std::string* name) {
+  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
+  const bool forgives =
+      request.profile == CompatProfile::kLlmServing || request.profile == CompatProfile::kKtLegacy;
+  if (!forgives || !absl::IsNotFound(model.status())) return model;
+  std::optional<v1::ModelStatus> other = DefaultModel(services, capability);
+  if (!other) return model;
+  *name = other->name();
+  return *std::move(other);
+}
+
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, const Request& request,
+                                              std::string* name) {
+  absl::StatusOr<v1::ModelStatus> model = FindForgiving(services, request, "completion", name);
   if (!model.ok() || Can(*model, "completion")) return model;
   return base::WithParam(
       base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
@@ -326,6 +348,14 @@ std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatP
   const auto think = chat.template_variables().find("enable_thinking");
   const bool thinks = think != chat.template_variables().end() && think->second == "true";
   return thinks && !Can(model, "thinking") ? "thinking" : "";
+}
+
+absl::Status CheckModel(const Services& services, const Request& request,
+                        const v1::ChatPrompt& chat, std::string* name) {
+  ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, request, name));
+  const std::string missing(MissingCapability(model, chat));
+  if (missing.empty()) return absl::OkStatus();
+  return base::InvalidArgument(missing + ": not supported by the model `" + model.name() + "`");
 }
 
 void AddUsage(const v1::Usage& one, v1::Usage* all) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,12 +68,25 @@ void AddUsage(const v1::Usage& one, v1::Usage* all);
 // Whether the call is whole: its arguments are one JSON object.
 bool HasObjectArguments(const v1::ToolCall& call);
 
-// The ready model that answers a generation for `*name`; where that is unknown, the server's
-// default if there is one, whose name it then becomes. NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT.
-absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name);
+// The ready model that stands for unknown names: the configured default, or the first that can.
+std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability);
+
+// The ready model of `*name`. Where nobody knows the name and the request's profile forgives that
+// (kt-legacy, llm-serving), the default of the capability, whose name it then becomes.
+absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
+                                              std::string_view capability, std::string* name);
+
+// The same for a generation. NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT when it does not generate.
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, const Request& request,
+                                              std::string* name);
 
 // What the conversation asks of the model and the model lacks: "tools", "thinking"; else empty.
 std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatPrompt& chat);
+
+// Finds the model of `*name` as FindGenerator does and holds what the conversation asks against
+// what it can. INVALID_ARGUMENT names the field that asks too much.
+absl::Status CheckModel(const Services& services, const Request& request,
+                        const v1::ChatPrompt& chat, std::string* name);
 
 // Answers with a stream; with an error of the family when there is none to begin.
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,

@@ -71,6 +71,7 @@ class Mesh:
             os.environ,
             CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'}",
             CONCLAVE_STORE_ARGS="--lease 2s",
+            CONCLAVE_GATEWAY_ARGS="--admin-open",
         )
         result = subprocess.run(
             [

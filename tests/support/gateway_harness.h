@@ -70,6 +70,7 @@ class FakeInference final : public InferenceUpstream {
                                                       base::SteadyTime deadline) override;
 
   std::string prediction;  // JSON, of every Predict; none = UNIMPLEMENTED
+  absl::Status predict_status;
   std::vector<v1::PredictRequest> predict_requests;
   std::vector<int32_t> token_ids;         // of every Tokenize; none = UNIMPLEMENTED
   std::vector<v1::GenerateEvent> events;  // text format parsed by Script
@@ -141,6 +142,7 @@ struct Harness {
                        const std::string& body = "",
                        std::function<void(RecordingWriter&)> after_write = nullptr);
 
+  CompatProfile profile = CompatProfile::kStrict;  // of every request
   StoppedClock clock;
   FakeModels models;
   FakeAdmin admin;

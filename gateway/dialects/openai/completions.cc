@@ -4,6 +4,7 @@
 #include "gateway/dialects/openai/completions_reply.h"
 #include "gateway/dialects/openai/completions_request.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 #include "gateway/dialects/openai/routes.h"
 
 namespace conclave::gateway::openai {
@@ -17,6 +18,14 @@ Task<void> Complete(const Services& services, Exchange& exchange) {
   }
   const AnswerIdentity identity = NewAnswer(services, "cmpl-", request->generate.front());
   const CompletionsShape shape = ShapeOf(*request);
+  // That server's stream knew one answer.
+  const bool single = request->generate.size() == 1 && request->generate.front().n() <= 1;
+  if (request->stream.stream && single && exchange.request.profile == CompatProfile::kKtLegacy) {
+    KtCompletionStream encoder;
+    co_await StreamGeneration(services, exchange, std::move(request->generate.front()), encoder,
+                              ErrorJson);
+    co_return;
+  }
   if (request->stream.stream) {
     CompletionsStreamEncoder encoder(identity, shape, request->stream.include_usage);
     co_await StreamGenerations(services, exchange, std::move(request->generate), encoder,

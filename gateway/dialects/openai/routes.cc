@@ -11,9 +11,9 @@ namespace {
 
 // Whole families: any method, any depth below.
 constexpr std::string_view kUnserved[] = {
-    "/responses",   "/conversations", "/files",  "/uploads", "/batches",  "/vector_stores",
-    "/moderations", "/images",        "/audio",  "/videos",  "/realtime", "/fine_tuning",
-    "/evals",       "/containers",    "/skills", "/chatkit", "/agents",   "/decisions",
+    "/responses",   "/conversations", "/files",  "/uploads", "/batches",   "/vector_stores",
+    "/moderations", "/images",        "/audio",  "/videos",  "/realtime",  "/fine_tuning",
+    "/evals",       "/containers",    "/skills", "/chatkit", "/decisions",
 };
 constexpr std::string_view kMethods[] = {"GET", "POST", "DELETE", "PUT", "PATCH"};
 
