@@ -19,6 +19,10 @@ constexpr size_t kSchemaBytesMax = 1u << 20;
 constexpr int kDepthMax = 32;  // of schemas within each other (mesh reference I6)
 constexpr size_t kPartsMax = 256;
 constexpr size_t kCheckedValuesMax = 256;
+// What a schema may make of itself before it is refused: schemas looked at together, and automata
+// of its parts.
+constexpr size_t kWorkMax = 50'000;
+constexpr int kCompilationsMax = 64;
 
 struct TypeName {
   const char* name;
@@ -137,6 +141,17 @@ absl::Status SchemaCompiler::Refuse(std::string_view pointer, std::string_view w
   return base::WithParam(base::Unimplemented(std::string(wrong.message())), base::ParamOf(wrong));
 }
 
+absl::Status SchemaCompiler::SpendWork(std::string_view pointer, size_t schemas) {
+  work_ += schemas;
+  if (work_ <= kWorkMax) return absl::OkStatus();
+  return Wrong(pointer, "too many schemas that hold together");
+}
+
+absl::Status SchemaCompiler::SpendCompilation(std::string_view pointer) {
+  if (++compilations_ <= kCompilationsMax) return absl::OkStatus();
+  return Wrong(pointer, "more than 64 strings and values that several keywords shape");
+}
+
 absl::StatusOr<ExprId> SchemaCompiler::Root() {
   static const base::JsonDocument& object =
       *new base::JsonDocument(*base::JsonDocument::Parse(R"({"type":"object"})"));
@@ -158,6 +173,7 @@ absl::StatusOr<ExprId> SchemaCompiler::Schema(const Parts& parts, int depth) {
   }
   if (impossible) return rules_.Choice({});
   if (all.empty()) return json_.Value();
+  RETURN_IF_ERROR(SpendWork(parts[0].pointer, all.size()));
   RETURN_IF_ERROR(rules_.status());
   std::string key;
   for (const Part& part : all) {
@@ -351,6 +367,7 @@ absl::StatusOr<std::vector<std::string>> SchemaCompiler::Admitted(const Parts& p
     RETURN_IF_ERROR(Refuse(parts[0].pointer, "an \"enum\" of more than 256 values beside others"));
     return texts;
   }
+  RETURN_IF_ERROR(SpendCompilation(parts[0].pointer));
   Rules rules;
   JsonText json(&rules);
   SchemaCompiler others(root_, options_, &json);
@@ -358,7 +375,7 @@ absl::StatusOr<std::vector<std::string>> SchemaCompiler::Admitted(const Parts& p
   ASSIGN_OR_RETURN(const unsigned types, others.TypesOf(parts));
   ASSIGN_OR_RETURN(const ExprId body, others.Types(parts, types, depth));
   rules.Define(rules.root, body);
-  const auto automaton = CompileRules(rules);
+  const auto automaton = CompileRules(rules, kSmallWorkMax);
   if (!automaton.ok()) return Wrong(parts[0].pointer, std::string(automaton.status().message()));
   std::erase_if(texts, [&](const std::string& text) { return !Reads(*automaton, text); });
   return texts;

@@ -57,6 +57,8 @@ class SchemaCompiler final {
     Parts extra;
   };
 
+  absl::Status SpendWork(std::string_view pointer, size_t schemas);
+  absl::Status SpendCompilation(std::string_view pointer);
   absl::StatusOr<ExprId> Schema(const Parts& parts, int depth);
   absl::Status Gather(const Part& part, std::set<std::string> path, Parts* all, bool* impossible);
   absl::StatusOr<std::optional<Part>> Resolve(const std::string& pointer, base::JsonValue ref);
@@ -107,6 +109,8 @@ class SchemaCompiler final {
   JsonText& json_;
   Rules& rules_;
   std::map<std::string, ExprId> known_;
+  size_t work_ = 0;
+  int compilations_ = 0;
 };
 
 // The pointer one step further.

@@ -260,6 +260,7 @@ ExprId SchemaCompiler::Counted(const std::vector<Rules::ListItem>& members,
 // What each part has to say of a property: by name, or as one of the others.
 absl::StatusOr<ExprId> SchemaCompiler::Property(const Parts& parts, const std::string& name,
                                                 int depth) {
+  RETURN_IF_ERROR(SpendWork(parts[0].pointer, parts.size()));
   Parts about;
   for (const Part& part : parts) {
     const JsonValue named = part.schema.Get("properties").Get(name);

@@ -98,6 +98,7 @@ absl::StatusOr<ExprId> SchemaCompiler::String(const Parts& parts) {
       all = std::move(rules);
       continue;
     }
+    RETURN_IF_ERROR(SpendCompilation(place));
     auto both = Intersect(*all, rules);
     if (!both.ok()) {
       RETURN_IF_ERROR(RefuseAs(place, both.status()));

@@ -285,6 +285,26 @@ TEST_CASE("what cannot be promised is refused with its place") {
   CHECK(Contains(Refused(deep), "deeper"));
 }
 
+TEST_CASE("schemas that multiply are refused before they have") {
+  std::string ways = R"({"allOf":[)";
+  for (int i = 0; i < 8; ++i) {
+    ways += std::string(i > 0 ? "," : "") + R"({"anyOf":[)";
+    for (int j = 0; j < 8; ++j) {
+      const std::string name = "\"k" + std::to_string(i) + "_" + std::to_string(j) + "\"";
+      ways += std::string(j > 0 ? "," : "") + R"({"properties":{)" + name +
+              R"(:{"type":"string"}},"required":[)" + name + "]}";
+    }
+    ways += "]}";
+  }
+  CHECK(Contains(Refused(ways + "]}"), "too many schemas that hold together"));
+  std::string shaped = R"({"properties":{)";
+  for (int i = 0; i < 70; ++i) {
+    shaped += std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) +
+              R"(":{"pattern":"^[a-z]+$","maxLength":)" + std::to_string(i + 1) + "}";
+  }
+  CHECK(Contains(Refused(shaped + "}}"), "more than 64 strings"));
+}
+
 TEST_CASE("a refusal is about the caller's own field, and leniency leaves out what it must") {
   const std::string schema = R"({"properties":{"a":{"type":"string","not":{"const":"x"}}}})";
   const auto refused = ParseJsonSchema(schema, {.place = "tools[2].function.parameters"});
