@@ -1,7 +1,7 @@
 // HTTP towards servers we do not run: libcurl's multi interface on one thread of its own. Bounded
 // (requests at once, requests waiting), every phase with a deadline, no redirects, no proxies from
-// the environment, HTTP/1.1 so that a cancelled request closes its connection. http_client.cc is
-// the one file that knows libcurl.
+// the environment, HTTP/1.1 so that a cancelled request closes its connection. http_client.cc
+// and http_url.cc are the files that know libcurl.
 #pragma once
 
 #include <sys/socket.h>
@@ -110,16 +110,5 @@ struct HttpReply {
 // The whole answer; blocks, so not on the client's thread. RESOURCE_EXHAUSTED: it is longer than
 // `bytes_max`.
 absl::StatusOr<HttpReply> Fetch(HttpClient& client, HttpRequest request, size_t bytes_max);
-
-// Parts of an http or https URL as libcurl reads it, so that what is checked is what is connected
-// to.
-struct HttpUrl {
-  std::string scheme;
-  std::string host;  // lower case; an IPv6 address in brackets
-  int port = 0;      // the scheme's own when none is written
-  std::string path;  // with the query
-};
-// INVALID_ARGUMENT: not such a URL; one with a user or password, or with a fragment.
-absl::StatusOr<HttpUrl> ParseHttpUrl(const std::string& url);
 
 }  // namespace conclave::backends

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "backends/http_client.h"
+#include "backends/http_url.h"
 
 namespace conclave::backends {
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/http_client.h"
 #include "backends/http_policy.h"
+#include "backends/http_url.h"
 #include "backends/provider.h"
 #include "backends/remote_openai_wire.h"
 #include "backends/settings.h"

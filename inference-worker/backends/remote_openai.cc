@@ -15,6 +15,7 @@
 #include "backends/http_client.h"
 #include "backends/paced_sink.h"
 #include "backends/provider.h"
+#include "backends/remote_openai_request.h"
 #include "backends/remote_openai_server.h"
 #include "backends/remote_openai_wire.h"
 #include "backends/settings.h"

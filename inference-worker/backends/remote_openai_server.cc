@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/http_url.h"
+#include "backends/remote_openai_wire.h"
 #include "backends/settings.h"
 #include "base/status.h"
 

@@ -12,7 +12,7 @@
 
 #include "backends/http_client.h"
 #include "backends/provider.h"
-#include "backends/remote_openai_wire.h"
+#include "backends/remote_openai_request.h"
 #include "base/json.h"
 
 namespace conclave::backends {

@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/child_runner.h"
 #include "backends/provider.h"
+#include "backends/remote_openai_request.h"
 #include "backends/remote_openai_wire.h"
 #include "backends/settings.h"
 #include "backends/subprocess_jobs.h"

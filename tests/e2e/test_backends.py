@@ -121,7 +121,7 @@ providers:
       config:
         models:
           echo:
-            argv: [{sys.executable}, {HERE}/programs/echo_chat.py]
+            argv: [{sys.executable}, {HERE}/echo_chat.py]
             protocol: chat
             restart_pause: 10ms
       models: [echo]

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "backends/http_url.h"
 #include "backends/remote_openai_wire.h"
 #include "backends/sse_parser.h"
 #include "base/check.h"

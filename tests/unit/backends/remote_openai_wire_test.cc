@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "backends/remote_openai_request.h"
+
 #include "base/status.h"
 
 namespace conclave::backends {
