@@ -259,7 +259,7 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
 }
 
 // Slots of a tile, and which kernels. Bits do not depend on it, so it is the fastest by the figures
-// of docs/speed.md; between four and 32 slots of an expert nothing was measured.
+// of docs/speed.md; for 4 to 31 slots of an expert by reckoning from them.
 TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
   TilePlan plan;
   const int64_t each = slots / experts;

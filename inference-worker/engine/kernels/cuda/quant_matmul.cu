@@ -405,8 +405,9 @@ void LaunchStrands(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned 
          dim3(PanelBlocks(launch, 1), tiles), 8 * 32, launch);
 }
 
-// Tiles read each activation once for eight panels, which is the fastest way while their blocks,
-// 128 outputs wide, occupy nearly all of the device; one that is half idle is faster with strands.
+// Tiles read each activation once for eight panels, which is the fastest way when their blocks, 128
+// outputs wide, occupy nearly all of the device. Fewer take as long as those; strands, a fifth
+// slower on a full device, then take less.
 template <PanelKind kKind, int kTiles>
 void LaunchMany(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
   const unsigned blocks = PanelBlocks(launch, kBlockPanels);
