@@ -30,7 +30,10 @@ constexpr double kApartMax = 5e-3;
 constexpr double kFurtherMax = 1.3;
 constexpr double kFurtherRest = 1e-3;
 // Of the processors' distance: the lead of their choice over the next that another answer may turn.
-constexpr double kTieOfDistance = 4;
+// Each answer is that far from the exact one, so they are √2 of it apart, in a lead, which is the
+// difference of two log-probabilities, √2 more: 2 of it. Among hundreds of tokens three times that
+// comes about; a choice of experts that turns at a tie of the router makes it likelier still.
+constexpr double kTieOfDistance = 6;
 // Positions of an answer where answers are compared: so many tokens of it are given.
 constexpr size_t kPositions[] = {0, 3, 9, 21, 45};
 

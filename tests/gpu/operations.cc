@@ -67,6 +67,8 @@ void CheckMatmul(Kernels& device, Kernels& cpu, const Formats& formats, bool qui
     if (!quick) {
       shapes.push_back({1024, 2048});
       shapes.push_back({100, 8192});
+      // Blocks of 128 outputs for every multiprocessor: the kernels for many rows.
+      if (blocks) shapes.push_back({17'000, 512});
     }
     for (const Shape_& s : shapes) {
       const Weight weight(*format, {s.out, s.in}, 7);
@@ -185,7 +187,8 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
     for (const bool dense : {true, false}) {
       if (dense && c.experts > 30) continue;
       std::vector<float> whole;
-      for (const int64_t rows : {most, int64_t{1}, int64_t{6}}) {
+      for (const int64_t rows : {most, int64_t{1}, int64_t{6}, int64_t{30}}) {
+        if (quick && rows == 30) continue;
         const std::vector<float> some(x.begin(), x.begin() + rows * c.hidden);
         const std::vector<int32_t> some_ids(ids.begin(),
                                             dense ? ids.begin() : ids.begin() + rows * c.top_k);

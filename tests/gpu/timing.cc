@@ -102,7 +102,7 @@ void TimeMoe(Kernels& kernels) {
   }
   OnDevice<int32_t> device_ids(kernels, std::span<const int32_t>(ids));
   OnDevice<float> weights(kernels, std::span<const float>(Random(5).Floats(2048 * kTopK)));
-  for (const int64_t rows : {1, 4, 16, 64, 512, 2048}) {
+  for (const int64_t rows : {1, 4, 16, 32, 64, 128, 256, 512, 2048}) {
     const double us = Time(kernels, [&] {
       kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down},
                   {.ids = device_ids.data(), .weights = weights.data(), .top_k = kTopK},

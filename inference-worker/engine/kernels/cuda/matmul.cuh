@@ -35,7 +35,7 @@ struct TilePlan {
   int32_t rows = 0;   // without a list
   int32_t heads = 0;  // a stack of one matrix per head: activations and results are [row][head]
   int32_t width = 0;  // slots of a tile at most
-  bool many = false;  // the kernels for many rows: tiles of 64
+  bool many = false;  // the kernels for many rows, where they have enough blocks
 };
 
 struct MatrixLaunch {

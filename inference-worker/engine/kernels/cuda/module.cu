@@ -95,7 +95,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
-  c->graphs.wanted = graphs != nullptr && std::strcmp(graphs, "1") == 0;
+  c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
   status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
   if (status != cudaSuccess) {
     Say(error, error_size, "a stream", status);

@@ -258,19 +258,20 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
   return {q, meta, nullptr, 0};
 }
 
-// Slots of a tile, and which kernels. Bits do not depend on it.
+// Slots of a tile, and which kernels. Bits do not depend on it, so it is the fastest by the figures
+// of docs/speed.md; for 4 to 31 slots of an expert by reckoning from them.
 TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
   TilePlan plan;
   const int64_t each = slots / experts;
   const int64_t widest = all_int8 ? 64 : 8;
   const int64_t wanted = slots <= experts / 8 ? 1
                          : each == 0          ? 2
+                         : each < 4           ? 4
                          : each < 6           ? 8
-                         : each < 12          ? 16
                          : each <= 48         ? 32
                                               : 64;
   plan.width = static_cast<int32_t>(std::min(wanted, widest));
-  plan.many = plan.width == 64;
+  plan.many = plan.width > 8;
   plan.max_tiles = static_cast<int32_t>(std::min(slots, experts) + slots / plan.width);
   return plan;
 }
@@ -280,7 +281,7 @@ TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
 TilePlan PlanRows(int64_t rows) {
   TilePlan plan;
   plan.rows = static_cast<int32_t>(rows);
-  plan.many = rows > 64;
+  plan.many = rows > 32;
   plan.width = 1;
   while (plan.width < rows && plan.width < 64) plan.width *= 2;
   return plan;

@@ -1,7 +1,7 @@
 // Quantised weights times int8 activations (quant/int8_rows.h), straight from the packed blocks.
 // A group's product of integers is exact however it is made — four bytes at a time on the vector
-// units for one row or two, 16×8 tiles on the tensor cores for more — and what follows is the same
-// chain of fp32 operations, so all kernels agree to the bit.
+// units for up to eight rows, 16×8 tiles on the tensor cores for more — and what follows is the
+// same chain of fp32 operations, so all kernels agree to the bit.
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/matmul.cuh"
 #include "engine/kernels/cuda/mma.cuh"
@@ -9,7 +9,7 @@
 
 namespace {
 
-// --- one row or two: a thread has one output row of a chunk -------------------------------------
+// --- few rows: a thread has one output row of a chunk -------------------------------------------
 
 template <PanelKind kKind, int kCols>
 __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind>& bits,
@@ -405,27 +405,38 @@ void LaunchStrands(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned 
          dim3(PanelBlocks(launch, 1), tiles), 8 * 32, launch);
 }
 
+// Tiles read each activation once for eight panels, which is the fastest way when their blocks, 128
+// outputs wide, occupy nearly all of the device. Fewer take as long as those; strands, a fifth
+// slower on a full device, then take less.
+template <PanelKind kKind, int kTiles>
+void LaunchMany(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
+  const unsigned blocks = PanelBlocks(launch, kBlockPanels);
+  if (blocks * tiles * 5 < 4u * static_cast<unsigned>(c->multiprocessors)) {
+    return LaunchStrands<kKind, kTiles>(c, launch, tiles);
+  }
+  Launch(c, "quantised tiles", MultiplyTiles<kKind, kTiles>, dim3(blocks, tiles), 128, launch);
+}
+
+// Which kernel, by what an H100 took for each (docs/speed.md).
 template <PanelKind kKind>
 void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePlan& plan) {
   const unsigned tiles = TilesOf(plan, plan.width);
-  if (plan.many) {
-    return Launch(c, "quantised tiles", MultiplyTiles<kKind, 8>,
-                  dim3(PanelBlocks(launch, kBlockPanels), tiles), 128, launch);
-  }
   switch (plan.width) {
     case 1:
       return LaunchVectors<kKind, 1>(c, launch, tiles);
     case 2:
       return LaunchVectors<kKind, 2>(c, launch, tiles);
     case 4:
+      return LaunchVectors<kKind, 4>(c, launch, tiles);
     case 8:
-      return LaunchStrands<kKind, 1>(c, launch, tiles);
+      return LaunchVectors<kKind, 8>(c, launch, tiles);
     case 16:
       return LaunchStrands<kKind, 2>(c, launch, tiles);
     case 32:
-      return LaunchStrands<kKind, 4>(c, launch, tiles);
+      return plan.many ? LaunchMany<kKind, 4>(c, launch, tiles)
+                       : LaunchStrands<kKind, 4>(c, launch, tiles);
     default:
-      return LaunchStrands<kKind, 8>(c, launch, tiles);
+      return LaunchMany<kKind, 8>(c, launch, tiles);
   }
 }
 
