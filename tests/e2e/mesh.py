@@ -63,6 +63,10 @@ class Mesh:
         self.port = base
         self.internal_port = base + 1
         self.url = f"http://127.0.0.1:{self.port}"
+        self.compat_urls = {
+            profile: f"http://127.0.0.1:{base + 4 + i}"
+            for i, profile in enumerate(["kt-legacy", "ls-seed", "llm-serving"])
+        }
         self.worker_probe = f"http://127.0.0.1:{self.internal_port + 10}"
         self.store_probe = f"http://127.0.0.1:{self.internal_port + 12}"
 
@@ -71,7 +75,9 @@ class Mesh:
             os.environ,
             CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'}",
             CONCLAVE_STORE_ARGS="--lease 2s",
-            CONCLAVE_GATEWAY_ARGS="--admin-open",
+            CONCLAVE_GATEWAY_ARGS="--admin-open --compat-listen "
+            + ",".join(f"{profile}=127.0.0.1:{url.rsplit(':')[-1]}"
+                       for profile, url in self.compat_urls.items()),
         )
         result = subprocess.run(
             [
