@@ -74,8 +74,8 @@ def teacher(model_names):
 
 
 @pytest.fixture(scope="session")
-def embedding_model(model_names):
-    found = [name for name in model_names if "minilm" in name.lower()]
-    if not found:
+def embedding_model(mesh):
+    found = mesh.embedding_model()
+    if found is None:
         pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
-    return found[0]
+    return found

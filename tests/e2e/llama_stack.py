@@ -1,6 +1,5 @@
 """What the tests of Llama Stack's three clients share."""
 
-import requests
 from llama_stack_client import LlamaStackClient
 
 TEACHER = "conclave-teacher"
@@ -14,11 +13,6 @@ WEATHER = {
 
 def client_of(mesh):
     return LlamaStackClient(base_url=mesh.url, max_retries=0, timeout=60)
-
-
-def embedding_model(mesh):
-    models = requests.get(mesh.url + "/v1/models", timeout=10).json()["data"]
-    return next((model["id"] for model in models if model["model_type"] == "embedding"), None)
 
 
 def counts(tag, n):

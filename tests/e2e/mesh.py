@@ -128,6 +128,18 @@ class Mesh:
     def wait_ready(self, seconds=60):
         wait_until(lambda: requests.get(self.url + "/readyz", timeout=2).ok, seconds, "readyz")
 
+    def embedding_model(self):
+        """The name of the one that is served, None where none could be had."""
+        if not (self.data / "run" / "embed.pid").exists():
+            return None
+
+        def listed():
+            models = requests.get(self.url + "/v1/models", timeout=10).json()["data"]
+            return next((m["id"] for m in models if m["model_type"] == "embedding"), None)
+
+        # The gateway is ready without it, and may be so first.
+        return wait_until(listed, 20, "the embedding model")
+
     def metric(self, base_url, name):
         """Sum over the label sets of one metric in a /metrics text."""
         text = requests.get(base_url + "/metrics", timeout=5).text

@@ -5,7 +5,7 @@ import json
 import llama_stack_client
 import pytest
 
-from llama_stack import SUM, TEACHER, WEATHER, client_of, counts, embedding_model
+from llama_stack import SUM, TEACHER, WEATHER, client_of, counts
 from mesh import SCRIPTED_MODEL
 
 GREEDY = {"strategy": "greedy", "max_tokens": 64}
@@ -103,11 +103,8 @@ def test_completion(client):
     assert chunks[-1]["stop_reason"] == "end_of_turn"
 
 
-def test_embeddings(client, mesh):
-    model = embedding_model(mesh)
-    if model is None:
-        pytest.skip("the embedding model could not be had")
-    reply = client.inference.embeddings.create(model=model, contents=["one", "two"])
+def test_embeddings(client, embedding_model):
+    reply = client.inference.embeddings.create(model=embedding_model, contents=["one", "two"])
     assert len(reply.embeddings) == 2
     assert sum(x * x for x in reply.embeddings[0]) == pytest.approx(1, abs=1e-4)
 

@@ -5,7 +5,7 @@ import json
 import llama_stack_client
 import pytest
 
-from llama_stack import SUM, TEACHER, WEATHER, client_of, counts, embedding_model
+from llama_stack import SUM, TEACHER, WEATHER, client_of, counts
 from mesh import SCRIPTED_MODEL
 
 GREEDY = {"strategy": {"type": "greedy"}, "max_tokens": 64}
@@ -113,14 +113,11 @@ def test_completion(client):
     assert "".join(chunk.delta for chunk in chunks) == whole.content
 
 
-def test_embeddings(client, mesh):
-    model = embedding_model(mesh)
-    if model is None:
-        pytest.skip("the embedding model could not be had")
+def test_embeddings(client, embedding_model):
     reply = client.inference.embeddings(
-        model_id=model, contents=["one", "two"], text_truncation="end", output_dimension=64)
+        model_id=embedding_model, contents=["one", "two"], text_truncation="end", output_dimension=64)
     assert [len(vector) for vector in reply.embeddings] == [64, 64]
-    openai = client.embeddings.create(model=model, input="one")
+    openai = client.embeddings.create(model=embedding_model, input="one")
     assert len(openai.data) == 1
 
 

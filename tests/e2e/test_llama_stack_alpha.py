@@ -5,7 +5,7 @@ import json
 import llama_stack_client
 import pytest
 
-from llama_stack import SUM, TEACHER, WEATHER, client_of, counts, embedding_model
+from llama_stack import SUM, TEACHER, WEATHER, client_of, counts
 from mesh import SCRIPTED_MODEL
 
 GREEDY = {"strategy": "greedy", "max_tokens": 64}
@@ -48,13 +48,10 @@ def test_tools_loop(client):
     assert answer.completion_message.content == "It is sunny in Paris."
 
 
-def test_completion_and_embeddings(client, mesh):
+def test_completion_and_embeddings(client, embedding_model):
     whole = client.inference.completion(model_id=SCRIPTED_MODEL, content="count y")
     assert whole.content == counts("y", 40) and whole.stop_reason == "end_of_turn"
-    model = embedding_model(mesh)
-    if model is None:
-        pytest.skip("the embedding model could not be had")
-    assert len(client.inference.embeddings(model_id=model, contents=["one", "two"]).embeddings) == 2
+    assert len(client.inference.embeddings(model_id=embedding_model, contents=["one", "two"]).embeddings) == 2
 
 
 def test_models_providers_and_health(client):
