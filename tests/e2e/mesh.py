@@ -98,6 +98,17 @@ class Mesh:
     def pid(self, service):
         return int((self.data / "run" / f"{service}.pid").read_text())
 
+    def runs(self, service):
+        return (self.data / "run" / f"{service}.supervisor.pid").exists()
+
+    def wait_for_model(self, prefix, seconds=30):
+        """The name of the model: the gateway may find a worker a moment after both are ready."""
+        def found():
+            models = requests.get(self.url + "/v1/models", timeout=10).json()["data"]
+            return next((m["id"] for m in models if m["id"].startswith(prefix)), None)
+
+        return wait_until(found, seconds, f"a model {prefix}…")
+
     def kill(self, service, how=signal.SIGKILL):
         """Signals the service; its supervisor starts it again unless it ends with 0."""
         pid = self.pid(service)
