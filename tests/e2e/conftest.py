@@ -1,5 +1,4 @@
 import pytest
-import requests
 
 import offline
 from client_families import family_of_interpreter, family_of_test
@@ -61,21 +60,13 @@ def anthropic_client(mesh):
 
 
 @pytest.fixture(scope="session")
-def model_names(mesh):
-    """Asked without a client, as not every family has the same ones."""
-    models = requests.get(mesh.url + "/v1/models", timeout=10).json()["data"]
-    return [model["id"] for model in models]
-
-
-@pytest.fixture(scope="session")
-def teacher(model_names):
+def teacher(mesh):
     """The name under which the default model is served."""
-    return next(name for name in model_names if name.startswith("conclave-teacher"))
+    return mesh.wait_for_model("conclave-teacher")
 
 
 @pytest.fixture(scope="session")
 def embedding_model(mesh):
-    found = mesh.embedding_model()
-    if found is None:
+    if not mesh.runs("embed"):
         pytest.skip("the embedding model could not be had, so the mesh runs without embeddings")
-    return found
+    return mesh.wait_for_model("all-MiniLM")

@@ -104,6 +104,17 @@ class Mesh:
     def pid(self, service):
         return int((self.data / "run" / f"{service}.pid").read_text())
 
+    def runs(self, service):
+        return (self.data / "run" / f"{service}.supervisor.pid").exists()
+
+    def wait_for_model(self, prefix, seconds=30):
+        """The name of the model: the gateway may find a worker a moment after both are ready."""
+        def found():
+            models = requests.get(self.url + "/v1/models", timeout=10).json()["data"]
+            return next((m["id"] for m in models if m["id"].startswith(prefix)), None)
+
+        return wait_until(found, seconds, f"a model {prefix}…")
+
     def kill(self, service, how=signal.SIGKILL):
         """Signals the service; its supervisor starts it again unless it ends with 0."""
         pid = self.pid(service)
@@ -127,18 +138,6 @@ class Mesh:
 
     def wait_ready(self, seconds=60):
         wait_until(lambda: requests.get(self.url + "/readyz", timeout=2).ok, seconds, "readyz")
-
-    def embedding_model(self):
-        """The name of the one that is served, None where none could be had."""
-        if not (self.data / "run" / "embed.pid").exists():
-            return None
-
-        def listed():
-            models = requests.get(self.url + "/v1/models", timeout=10).json()["data"]
-            return next((m["id"] for m in models if m["model_type"] == "embedding"), None)
-
-        # The gateway is ready without it, and may be so first.
-        return wait_until(listed, 20, "the embedding model")
 
     def metric(self, base_url, name):
         """Sum over the label sets of one metric in a /metrics text."""
