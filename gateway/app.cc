@@ -148,6 +148,7 @@ void App::Impl::Wire() {
   services.completion_wanted = !options.upstream.inference_workers.empty();
   services.default_system_prompt = options.default_system_prompt;
   services.default_model = options.default_model;
+  services.commit = CONCLAVE_COMMIT;
   services.metrics_text = [this] { return metrics.Text(); };
   services.draining = [this] { return draining.load(); };
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);

@@ -17,6 +17,7 @@ class FleetDirectory final : public ModelDirectory {
   FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding);
 
   std::vector<v1::ModelStatus> List() const override;
+  std::vector<v1::WorkerState> Workers() const override;
   Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
 
  private:

@@ -235,6 +235,16 @@ using PredictDone = std::function<void(absl::StatusOr<std::string>)>;
 // ---- about the model
 // -----------------------------------------------------------------------------
 
+// The texts of the special tokens; empty = the vocabulary has none.
+struct TokenizerInfo {
+  std::string kind;  // "gpt2", "llama", "bert", "t5"
+  std::string bos_token;
+  std::string eos_token;
+  std::string pad_token;
+  std::string unk_token;
+  bool adds_bos = false;
+};
+
 struct ModelDetails {
   std::string format;        // "gguf", "script"
   std::string family;        // architecture
@@ -245,6 +255,7 @@ struct ModelDetails {
   int32_t embedding_length = 0;
   int32_t vocab_size = 0;
   std::string chat_template;
+  TokenizerInfo tokenizer;
   std::string license;
   std::vector<std::pair<std::string, std::string>> metadata;  // key → JSON text, scalars only
   int64_t memory_bytes = 0;                                   // weights and KV as loaded

@@ -27,6 +27,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr size_t kMetadataTextMax = 4'096;
+constexpr size_t kTokenizedMax = 1 << 20;  // ids of one text that is only tokenised
 // The smallest top_p that still means something: 0 is asked for by callers that want the best
 // token.
 constexpr float kTopPMin = 1e-6f;
@@ -455,9 +456,15 @@ absl::StatusOr<Tokenized> Native::Tokenize(const std::variant<ChatPrompt, TextPr
     tokenized.ids = std::move(prompt.ids);
     tokenized.prompt = std::move(prompt.text);
   } else {
+    const std::string_view text = std::get<TextPrompt>(input).text;
+    if (text.size() > kTokenizedMax &&
+        LeastIds(*text_.tokenizer, {&text, 1}, kTokenizedMax) > kTokenizedMax) {
+      return base::WithParam(
+          base::InvalidArgument(absl::StrCat("prompt: makes more than ", kTokenizedMax, " tokens")),
+          "prompt");
+    }
     tokenized.ids = text_.tokenizer->Encode(
-        std::get<TextPrompt>(input).text,
-        {.parse_special = options.parse_special, .add_special = options.add_special});
+        text, {.parse_special = options.parse_special, .add_special = options.add_special});
   }
   for (const TokenId id : tokenized.ids) {
     tokenized.pieces.push_back(text_.tokenizer->TokenBytes(id, true));
@@ -573,6 +580,20 @@ std::vector<std::pair<std::string, std::string>> ScalarMetadata(const engine::Mo
   return all;
 }
 
+// Padding and unknown are no business of the tokenizer's: the file names them.
+TokenizerInfo DescribeTokenizer(const engine::ModelSource& source, const engine::Tokenizer& of) {
+  const auto named = [&](std::string_view key) {
+    const absl::StatusOr<int64_t> id = source.GetInt(key, -1, of.vocab_size() - 1, -1);
+    return TokenText(of, id.ok() ? static_cast<TokenId>(*id) : -1);
+  };
+  return {.kind = std::string(of.model_name()),
+          .bos_token = TokenText(of, of.bos()),
+          .eos_token = TokenText(of, of.eos()),
+          .pad_token = named("tokenizer.ggml.padding_token_id"),
+          .unk_token = named("tokenizer.ggml.unknown_token_id"),
+          .adds_bos = of.adds_bos()};
+}
+
 ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& engine,
                       const TextModel& text) {
   const engine::ModelInfo& info = engine.info();
@@ -590,6 +611,7 @@ ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& e
   if (const auto license = source.GetString("general.license", std::string_view()); license.ok()) {
     details.license = std::string(*license);
   }
+  details.tokenizer = DescribeTokenizer(source, *text.tokenizer);
   details.metadata = ScalarMetadata(source);
   details.kv_bytes_per_token = info.kv_bytes_per_token;
   details.memory_bytes =

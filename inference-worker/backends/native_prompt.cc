@@ -6,6 +6,7 @@
 #include "backends/context_length.h"
 #include "backends/tool_words.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 namespace conclave::backends {
 namespace {
@@ -29,6 +30,21 @@ absl::Status CheckBytes(const TextModel& model, size_t bytes) {
   const size_t least = bytes / model.token_bytes_max;
   if (least <= static_cast<size_t>(model.context_length)) return absl::OkStatus();
   return ContextLengthExceeded(model.context_length, absl::StrCat("at least ", least));
+}
+
+// A long text is not tokenised to its end only to be refused. Texts of fewer bytes than this are
+// not looked at, they may well fit.
+constexpr size_t kProbedBytesPerToken = 8;
+
+absl::Status ProbeLength(const TextModel& model, std::span<const std::string_view> texts) {
+  const auto limit = static_cast<size_t>(model.context_length);
+  size_t bytes = 0;
+  for (const std::string_view text : texts) bytes += text.size();
+  if (bytes / kProbedBytesPerToken <= limit) return absl::OkStatus();
+  const size_t least = LeastIds(*model.tokenizer, texts, limit);
+  return least > limit
+             ? ContextLengthExceeded(model.context_length, absl::StrCat("at least ", least))
+             : absl::OkStatus();
 }
 
 absl::Status CheckIds(const TextModel& model, const std::vector<TokenId>& ids) {
@@ -128,6 +144,20 @@ void AddCalls(const ChatPrompt& chat, bool held, engine::grammar::AnswerShape* s
 
 }  // namespace
 
+size_t LeastIds(const engine::Tokenizer& tokenizer, std::span<const std::string_view> texts,
+                size_t enough) {
+  constexpr size_t kPieceBytes = 64 << 10;
+  size_t ids = 0;
+  for (std::string_view text : texts) {
+    while (!text.empty() && ids / 2 <= enough) {
+      const std::string_view piece = base::Utf8Prefix(text, kPieceBytes);
+      text.remove_prefix(piece.empty() ? text.size() : piece.size());
+      ids += tokenizer.Encode(piece, {}).size();
+    }
+  }
+  return ids / 2;
+}
+
 absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatPrompt& chat,
                                              bool answers_at_once) {
   const engine::ChatTemplate* const chat_template =
@@ -145,8 +175,13 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
       chat.tool_choice.mode == ToolChoice::Mode::kNamed || !chat.parallel_tool_calls;
 
   size_t bytes = 0;
-  for (const engine::Message& message : chat.conversation.messages) bytes += message.content.size();
+  std::vector<std::string_view> contents;
+  for (const engine::Message& message : chat.conversation.messages) {
+    bytes += message.content.size();
+    contents.push_back(message.content);
+  }
   RETURN_IF_ERROR(CheckBytes(model, bytes));
+  RETURN_IF_ERROR(ProbeLength(model, contents));
   absl::StatusOr<engine::Prompt> rendered =
       Render(model, *chat_template, prompt, chat.conversation);
   if (!rendered.ok()) {
@@ -176,6 +211,8 @@ absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateR
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
     if (text->text.empty()) return BadPrompt("must not be empty");
     RETURN_IF_ERROR(CheckBytes(model, text->text.size()));
+    const std::string_view whole = text->text;
+    RETURN_IF_ERROR(ProbeLength(model, {&whole, 1}));
     prompt.text = text->text;
     prompt.ids = model.tokenizer->Encode(text->text, {.parse_special = true, .add_special = true});
   } else {

@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -60,5 +62,10 @@ std::optional<engine::grammar::ReasoningLimit> LimitOf(const TextModel& model,
                                                        const NativePrompt& prompt);
 // Whether the vocabulary has a control token of that text.
 bool IsControl(const TextModel& model, std::string_view token_text);
+
+// How many ids the texts make at least, told from pieces of them; no more are read once that is
+// more than `enough`. Half of what the pieces make, because a cut parts what the whole would merge.
+size_t LeastIds(const engine::Tokenizer& tokenizer, std::span<const std::string_view> texts,
+                size_t enough);
 
 }  // namespace conclave::backends

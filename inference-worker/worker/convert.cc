@@ -404,6 +404,13 @@ void ToProto(const backends::ModelDetails& from, bool with_texts, pb::ModelDetai
   if (!with_texts) return;
   to->set_chat_template(from.chat_template);
   to->set_license(from.license);
+  pb::TokenizerInfo* const tokenizer = to->mutable_tokenizer();
+  tokenizer->set_kind(from.tokenizer.kind);
+  tokenizer->set_bos_token(from.tokenizer.bos_token);
+  tokenizer->set_eos_token(from.tokenizer.eos_token);
+  tokenizer->set_pad_token(from.tokenizer.pad_token);
+  tokenizer->set_unk_token(from.tokenizer.unk_token);
+  tokenizer->set_adds_bos(from.tokenizer.adds_bos);
   for (const auto& [key, json] : from.metadata) (*to->mutable_metadata())[key] = json;
 }
 

@@ -76,6 +76,13 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
+                                       base::SteadyTime deadline) override {
+    return Unary<v1::DetokenizeReply>([&](auto done) {
+      return client_.Detokenize(std::move(request), {.deadline = deadline}, std::move(done));
+    });
+  }
+
   Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
                                    base::SteadyTime deadline) override {
     return Unary<v1::TokenizeReply>([&](auto done) {
@@ -119,6 +126,19 @@ class MadeUpVectors final : public EmbeddingUpstream {
     reply.timings.set_load_ms(0.5);
     reply.timings.set_total_ms(6);
     return Played(std::vector<Embeddings>{std::move(reply)}, absl::OkStatus());
+  }
+
+  // The more a document has of the query's first letter, the better it is.
+  Call<v1::RerankReply> Rerank(v1::RerankRequest request, base::SteadyTime) override {
+    v1::RerankReply reply;
+    int tokens = 0;
+    for (const std::string& document : request.documents()) {
+      const auto hits = std::count(document.begin(), document.end(), request.query()[0]);
+      reply.add_scores()->set_score(static_cast<float>(hits) / 4);
+      tokens += static_cast<int>(request.query().size() + document.size());
+    }
+    reply.mutable_usage()->set_prompt_tokens(tokens);
+    return Played(std::vector<v1::RerankReply>{std::move(reply)}, absl::OkStatus());
   }
 };
 
@@ -223,6 +243,7 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   services.new_id = next_id;
   services.default_model = TextOr(options.Get("default_model"), "");
   services.default_system_prompt = TextOr(options.Get("default_system_prompt"), "");
+  services.commit = "0123456";
   services.metrics_text = [] { return std::string("conclave_example 1\n"); };
   const bool draining = Must(options.Get("draining").OptionalBool()).value_or(false);
   services.draining = [draining] { return draining; };

@@ -92,6 +92,10 @@ std::set<std::string> ServedRoutes(const Router& router) {
   return served;
 }
 
+// What these answer is made from tables or measured: their own tests hold them.
+const std::set<std::string> kWithoutGolden = {"GET /capabilities", "GET /openapi.json",
+                                              "GET /system-info"};
+
 bool Regenerating() { return std::getenv("CONCLAVE_REGENERATE_GOLDEN") != nullptr; }
 
 }  // namespace
@@ -128,6 +132,7 @@ TEST_CASE("every route has a golden exchange") {
       missing.erase(RouteOf(gateway.router(), setup.root().Get("request")));
     }
   }
+  for (const std::string& route : kWithoutGolden) CHECK(missing.erase(route) == 1);
   std::string report;
   for (const std::string& route : missing) report += "\n  " + route;
   INFO("routes without a case:" << report);

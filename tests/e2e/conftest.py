@@ -39,10 +39,20 @@ def mesh(request):
 
 
 @pytest.fixture(scope="session")
-def openai_client(mesh):
+def checked_transport():
+    from checked_transport import CheckedTransport
+
+    return CheckedTransport()
+
+
+@pytest.fixture(scope="session")
+def openai_client(mesh, checked_transport):
+    """Every answer it gets, each event of a stream included, fits the schema of its route."""
+    import httpx2
     import openai
 
-    return openai.OpenAI(base_url=mesh.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    return openai.OpenAI(base_url=mesh.url + "/v1", api_key="none", max_retries=0, timeout=60,
+                         http_client=httpx2.Client(transport=checked_transport))
 
 
 @pytest.fixture(scope="session")

@@ -108,13 +108,38 @@ Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::
   return Played(std::vector<v1::PredictReply>{reply}, absl::OkStatus());
 }
 
-Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
+Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest request, base::SteadyTime) {
+  tokenized.push_back(std::move(request));
   if (token_ids.empty()) {
     return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));
   }
   v1::TokenizeReply reply;
+  for (const int32_t id : token_ids) reply.add_pieces("t" + std::to_string(id));
+  reply.set_context_length(4096);
+  reply.set_prompt("<rendered>");
   reply.mutable_token_ids()->Assign(token_ids.begin(), token_ids.end());
   return Played(std::vector<v1::TokenizeReply>{reply}, absl::OkStatus());
+}
+
+Call<v1::DetokenizeReply> FakeInference::Detokenize(v1::DetokenizeRequest request,
+                                                    base::SteadyTime) {
+  v1::DetokenizeReply reply;
+  for (const int32_t id : request.token_ids()) reply.mutable_text()->append(std::to_string(id));
+  detokenized.push_back(std::move(request));
+  return Played(std::vector<v1::DetokenizeReply>{reply}, absl::OkStatus());
+}
+
+Call<v1::RerankReply> FakeEmbedding::Rerank(v1::RerankRequest request, base::SteadyTime) {
+  v1::RerankReply answer;
+  for (int i = 0; i < request.documents_size(); ++i) {
+    const auto at = static_cast<size_t>(i);
+    answer.add_scores()->set_score(at < scores.size() ? scores[at] : 0.0f);
+  }
+  answer.mutable_usage()->set_prompt_tokens(11);
+  reranked.push_back(std::move(request));
+  std::vector<v1::RerankReply> replies;
+  if (status.ok()) replies.push_back(std::move(answer));
+  return Played(std::move(replies), status);
 }
 
 Call<Embeddings> FakeEmbedding::Embed(v1::EmbedRequest request, base::SteadyTime) {

@@ -6,6 +6,7 @@
 namespace conclave::gateway::ai_backend {
 
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 // One handler for each operation.
 Task<void> Predict(const Router& router, const Services& services, Exchange& exchange);

@@ -8,6 +8,7 @@
 namespace conclave::gateway::anthropic {
 
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 void AddMessageRoutes(Router& router, const Services& services);
 void AddCountTokensRoutes(Router& router, const Services& services);

@@ -8,6 +8,7 @@ namespace conclave::gateway::llama_stack {
 
 // After the OpenAI dialect's, which it gives a second path.
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 void AddInferenceRoutes(Router& router, const Services& services);
 void AddModelRoutes(Router& router, const Services& services);

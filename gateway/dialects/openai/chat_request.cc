@@ -279,6 +279,18 @@ void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat) {
   }
 }
 
+absl::Status ReadConversation(JsonValue root, std::string_view default_system_prompt,
+                              v1::ChatPrompt* chat) {
+  RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
+  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
+  RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
+  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
+                   root.Get("parallel_tool_calls").OptionalBool());
+  chat->set_parallel_tool_calls(parallel.value_or(true));
+  RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
+  return RefuseFields(root, {"functions", "function_call", "continue_final_message"});
+}
+
 absl::Status CheckFunctionName(JsonValue name) {
   ASSIGN_OR_RETURN(const std::string text, name.AsString());
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
@@ -348,14 +360,7 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   v1::GenerateRequest& generate = request.generate;
   ASSIGN_OR_RETURN(std::string model, root.Get("model").AsString());
   generate.set_model(std::move(model));
-  v1::ChatPrompt* chat = generate.mutable_chat();
-  RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
-  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
-  RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
-  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
-                   root.Get("parallel_tool_calls").OptionalBool());
-  chat->set_parallel_tool_calls(parallel.value_or(true));
-  RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
+  RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, generate.mutable_chat()));
   RETURN_IF_ERROR(ReadFormat(root, &generate));
   RETURN_IF_ERROR(ReadLogprobs(root, &generate));
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
@@ -363,7 +368,6 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   RETURN_IF_ERROR(ReadSampling(root, kStopMax, &generate));
   RETURN_IF_ERROR(ReadPromptLogprobs(root, &generate));
   RETURN_IF_ERROR(RefuseAudio(root));
-  RETURN_IF_ERROR(RefuseFields(root, {"functions", "function_call", "continue_final_message"}));
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
   return request;
 }

@@ -238,6 +238,16 @@ TEST_CASE("prompts that do not fit are refused with both numbers, long ones unre
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
 }
 
+TEST_CASE("a text that is only tokenised may be longer than the context, but not endless") {
+  const auto backend = File().Open();
+  const auto longer = backend->Tokenize(TextPrompt{std::string(600, 'a')}, {});
+  REQUIRE(longer.ok());
+  CHECK(longer->ids.size() > 512);
+  const auto endless = backend->Tokenize(TextPrompt{std::string(30 << 20, 'a')}, {});
+  CHECK(endless.status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(base::ParamOf(endless.status()) == "prompt");
+}
+
 TEST_CASE("an output up to the end of the context ends with length") {
   const auto backend = File().Open();
   GenerateRequest request = Ask(std::string(440, 'a'), 4'000);
