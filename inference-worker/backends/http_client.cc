@@ -194,7 +194,8 @@ struct HttpClient::Impl {
   void Collect();
   void CheckTimes();
   int PollMs();
-  void End(const std::shared_ptr<HttpExchange>& exchange, absl::Status status);
+  // By value: the container it may come from is changed.
+  void End(std::shared_ptr<HttpExchange> exchange, absl::Status status);
 
   const HttpClientOptions options;
   CURLM* multi = nullptr;
@@ -413,7 +414,7 @@ int HttpClient::Impl::PollMs() {
   return static_cast<int>(std::max(left, milliseconds(0)).count());
 }
 
-void HttpClient::Impl::End(const std::shared_ptr<HttpExchange>& exchange, absl::Status status) {
+void HttpClient::Impl::End(std::shared_ptr<HttpExchange> exchange, absl::Status status) {
   if (std::exchange(exchange->ended, true)) return;
   const bool begun = exchange->easy != nullptr;
   if (begun) {
