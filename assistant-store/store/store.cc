@@ -14,12 +14,15 @@
 #include "store/assistants.h"
 #include "store/db/migrate.h"
 #include "store/db/transaction.h"
+#include "store/jobs/registrar.h"
 #include "store/jobs/run_jobs.h"
 #include "store/messages.h"
+#include "store/registrations.h"
 #include "store/run_signals.h"
 #include "store/runs.h"
 #include "store/services/assistants_service.h"
 #include "store/services/dispatcher.h"
+#include "store/services/registry_service.h"
 #include "store/services/run_streams.h"
 #include "store/services/runs_service.h"
 #include "store/services/threads_service.h"
@@ -29,6 +32,9 @@ namespace conclave::store {
 namespace {
 
 constexpr std::chrono::milliseconds kPingEvery{1000};
+// Calls that wait for workers: rare ones.
+constexpr int kPatientThreads = 4;
+constexpr int kPatientQueueMax = 32;
 
 // conclave_store_tx_seconds{op}: the operations are names in our code, so there are few.
 class TransactionTimes final {
@@ -78,14 +84,26 @@ struct Store::Impl {
         streams(runs, dispatcher, signals, {.streams_max = o.listeners_max}),
         assistants_service(assistants, dispatcher),
         threads_service(threads, messages, dispatcher),
-        runs_service(runs, dispatcher, streams) {
+        runs_service(runs, dispatcher, streams),
+        registrations(database),
+        patient({.num_threads = kPatientThreads, .queue_max = kPatientQueueMax}, &server.gate()) {}
+
+  // The workers are known before the first call comes.
+  absl::Status OpenServices() {
+    RETURN_IF_ERROR(OpenWorkers());
+    registrar =
+        std::make_unique<Registrar>(registrations, database, workers.get(),
+                                    RegistrarOptions{.owner = replica, .lease = options.lease});
+    registry_service =
+        std::make_unique<RegistryService>(registrations, *registrar, dispatcher, patient);
     server.AddService(&assistants_service);
     server.AddService(&threads_service);
     server.AddService(&runs_service);
+    server.AddService(registry_service.get());
+    return absl::OkStatus();
   }
 
-  // Runs are executed here when there are workers to ask.
-  absl::Status StartJobs() {
+  absl::Status OpenWorkers() {
     if (!options.inference_workers.empty()) {
       ASSIGN_OR_RETURN(workers, mesh::Discovery::Start({.targets = options.inference_workers,
                                                         .caller_id = replica,
@@ -94,6 +112,11 @@ struct Store::Impl {
       inference = std::make_unique<mesh::InferenceClient>(workers.get(),
                                                           mesh::InferenceClientOptions{}, &metrics);
     }
+    return absl::OkStatus();
+  }
+
+  // Runs are executed here, and models brought back, when there are workers to ask.
+  void StartJobs() {
     jobs = std::make_unique<RunJobs>(
         database, signals, inference.get(),
         RunJobsOptions{.owner = replica,
@@ -103,7 +126,12 @@ struct Store::Impl {
                                     .worker_patience = options.worker_patience}},
         &metrics);
     jobs->Start();
-    return absl::OkStatus();
+    registrar->Start();
+  }
+
+  void StopJobs() {
+    if (registrar) registrar->Stop();
+    if (jobs) jobs->Stop();
   }
 
   // The probe must not block, so the database is asked from a thread of its own.
@@ -146,11 +174,15 @@ struct Store::Impl {
   AssistantsService assistants_service;
   ThreadsService threads_service;
   RunsService runs_service;
+  Registrations registrations;
+  Dispatcher patient;
 
   const std::string replica = base::NewId("store-");
   std::unique_ptr<mesh::Discovery> workers;
   std::unique_ptr<mesh::InferenceClient> inference;  // over workers
   std::unique_ptr<RunJobs> jobs;                     // over inference
+  std::unique_ptr<Registrar> registrar;              // over workers
+  std::unique_ptr<RegistryService> registry_service;
 
   std::atomic<bool> database_ok{true};
   std::atomic<bool> draining{false};
@@ -181,8 +213,9 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options,
 }
 
 absl::Status Store::Start() {
+  RETURN_IF_ERROR(impl_->OpenServices());
   RETURN_IF_ERROR(impl_->server.Start());
-  RETURN_IF_ERROR(impl_->StartJobs());
+  impl_->StartJobs();
   impl_->pinger = std::jthread([this] { impl_->PingDatabase(); });
   impl_->server.SetReady(true);
   return absl::OkStatus();
@@ -204,12 +237,12 @@ void Store::SetNotReady() {
 }
 
 void Store::Drain(base::SteadyTime deadline) {
-  impl_->jobs->Stop();
+  impl_->StopJobs();
   impl_->server.Drain(deadline);
 }
 
 void Store::Stop() {
-  if (impl_->jobs) impl_->jobs->Stop();
+  impl_->StopJobs();
   impl_->server.Stop();
   impl_->StopPinging();
 }

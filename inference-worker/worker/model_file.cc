@@ -109,8 +109,8 @@ bool IsModelName(std::string_view name) {
   const auto good = [&](char c) {
     return alphanumeric(c) || std::string_view("._:/-").find(c) != std::string_view::npos;
   };
-  return !name.empty() && name.size() <= 128 && alphanumeric(name.front()) &&
-         std::all_of(name.begin(), name.end(), good);
+  return !name.empty() && name.size() <= 200 && alphanumeric(name.front()) &&
+         name.find("..") == std::string_view::npos && std::all_of(name.begin(), name.end(), good);
 }
 
 std::string ModelNameOf(const std::string& path) {

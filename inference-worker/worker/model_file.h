@@ -12,7 +12,7 @@
 
 namespace conclave::worker {
 
-// Letters, digits and "._:/-", 1 to 128 of them, the first a letter or digit.
+// Letters, digits and "._:/-", 1 to 200 of them, the first a letter or digit, no "..".
 bool IsModelName(std::string_view name);
 
 // The name a file gets when nobody gave one: its stem, less the number of a shard.

@@ -17,17 +17,51 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLoadingRetryAfter{2'000};
 constexpr milliseconds kDigestPoll{500};
 constexpr size_t kAliasesMax = 32;
+constexpr size_t kConfigBytesMax = 64 * 1024;
+constexpr size_t kProviderModelBytesMax = 1'024;
 
 absl::Status CheckNames(const std::string& name, const std::vector<std::string>& aliases) {
   if (!IsModelName(name)) {
     return base::InvalidArgument(absl::StrCat(
-        "name: \"", name, "\" must be 1 to 128 letters, digits, dots, dashes, colons or slashes"));
+        "name: \"", name, "\" must be 1 to 200 letters, digits, dots, dashes, colons or slashes"));
   }
   if (aliases.size() > kAliasesMax) return base::InvalidArgument("aliases: more than 32");
   for (const std::string& alias : aliases) {
     if (!IsModelName(alias)) return base::InvalidArgument("aliases: not a model name");
   }
   return absl::OkStatus();
+}
+
+// Of a provider other than our own engine, whose models are files.
+bool IsProvided(const LoadSpec& spec) {
+  return !spec.provider_id.empty() && spec.provider_id != kInlineProviderId;
+}
+
+absl::Status CheckProvided(const LoadSpec& spec, const ProviderSet& providers) {
+  if (!IsProvided(spec)) {
+    const bool empty = spec.config_json.empty() || spec.config_json == "{}";
+    return empty ? absl::OkStatus()
+                 : base::InvalidArgument("config_json: this worker's own models take none");
+  }
+  RETURN_IF_ERROR(providers.Find(spec.provider_id).status());
+  if (!spec.path.empty()) return base::InvalidArgument("path: a provider's model has none");
+  if (!spec.backend.empty()) return base::InvalidArgument("backend: the provider says it");
+  if (spec.derived) return base::InvalidArgument("derived: a provider's model is not derived");
+  if (spec.config_json.size() > kConfigBytesMax) {
+    return base::InvalidArgument("config_json: longer than 64 KiB");
+  }
+  if (spec.provider_model_id.size() > kProviderModelBytesMax) {
+    return base::InvalidArgument("provider_model_id: longer than 1024 bytes");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NoModel(std::string_view name) {
+  return base::WithParam(
+      base::WithReason(
+          base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
+          "model_not_found"),
+      "model");
 }
 
 bool Answers(const HostedModel& model, std::string_view name) {
@@ -60,19 +94,33 @@ ModelHost::ModelHost(HostOptions options) : options_(std::move(options)) {
 ModelHost::~ModelHost() { Close(milliseconds(0)); }
 
 absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const LoadSpec& spec) {
-  if (!spec.provider_id.empty()) {
-    return base::NotFound(
-        absl::StrCat("provider_id: there is no provider \"", spec.provider_id, "\""));
+  RETURN_IF_ERROR(CheckProvided(spec, *options_.providers));
+  if (!spec.registration.empty()) {
+    const std::lock_guard lock(mutex_);
+    const std::shared_ptr<HostedModel> there = FindLocked(spec.name);
+    const bool same =
+        there != nullptr && there->name == spec.name && there->registration == spec.registration;
+    if (same && there->status().state != HostedModel::State::kFailed) return there;
   }
-  auto checked =
-      spec.trusted ? CheckModelFile(spec.path) : CheckModelFile(spec.path, options_.folders);
-  RETURN_IF_ERROR(checked.status());
-  ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, *std::move(checked)));
+  ModelFile file{.modified_unix = options_.clock->UnixSeconds()};
+  if (!spec.derived && !IsProvided(spec)) {
+    ASSIGN_OR_RETURN(file, spec.trusted ? CheckModelFile(spec.path)
+                                        : CheckModelFile(spec.path, options_.folders));
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, std::move(file)));
   const std::lock_guard lock(mutex_);
   std::erase_if(loaders_, [](const Loader& loader) {
     return loader.model->status().state != HostedModel::State::kLoading;
   });
-  loaders_.push_back({model, std::jthread([this, model] { Open(model); })});
+  loaders_.push_back({model, std::jthread([this, model] {
+                        if (model->derived) {
+                          Derive(model);
+                        } else if (!model->provider_id.empty()) {
+                          OpenProvided(model);
+                        } else {
+                          Open(model);
+                        }
+                      })});
   return model;
 }
 
@@ -103,13 +151,47 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
   model->name = spec.name.empty() ? ModelNameOf(file.path) : spec.name;
   model->aliases = spec.aliases;
   model->backend_kind = spec.backend.empty() ? "native" : spec.backend;
+  if (spec.derived) model->backend_kind = "derived";
+  if (IsProvided(spec)) {
+    ASSIGN_OR_RETURN(const backends::Provider* provider,
+                     options_.providers->Find(spec.provider_id));
+    model->backend_kind = std::string(provider->type());
+    model->provider_id = spec.provider_id;
+    model->provider_model_id = spec.provider_model_id.empty() ? spec.name : spec.provider_model_id;
+    model->config_json = spec.config_json;
+  }
+  model->registration = spec.registration;
+  model->derived = spec.derived;
   model->file = std::move(file);
   RETURN_IF_ERROR(CheckNames(model->name, model->aliases));
 
+  std::vector<std::shared_ptr<HostedModel>> gone;  // destroyed after the lock
   const std::lock_guard lock(mutex_);
   if (closed_) return base::Unavailable("draining");
+  if (spec.derived) {
+    const std::shared_ptr<HostedModel> base_model = FindLocked(spec.derived->base);
+    if (base_model == nullptr) {
+      return base::WithParam(base::NotFound(absl::StrCat("derived.base: there is no model \"",
+                                                         spec.derived->base, "\"")),
+                             "derived.base");
+    }
+    if (base_model->derived) {
+      return base::InvalidArgument(absl::StrCat("derived.base: \"", base_model->name,
+                                                "\" is derived itself, from \"",
+                                                base_model->derived->base, "\""));
+    }
+    model->derived->base = base_model->name;
+  }
+  std::erase_if(replaced_, [&](const auto& other) {
+    const bool empty = other->gate_.inside() == 0;
+    if (empty) gone.push_back(other);
+    return empty;
+  });
   std::erase_if(models_, [&](const auto& other) {
-    return other->name == model->name && other->status().state == HostedModel::State::kFailed;
+    const bool failed =
+        other->name == model->name && other->status().state == HostedModel::State::kFailed;
+    if (failed) replaced_.push_back(other);
+    return failed;
   });
   std::vector<std::string> names = model->aliases;
   names.push_back(model->name);
@@ -171,6 +253,54 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
   if (options_.digests) digest_queue_.push_back(model);
 }
 
+void ModelHost::OpenProvided(const std::shared_ptr<HostedModel>& model) {
+  const absl::StatusOr<backends::Provider*> provider = options_.providers->Find(model->provider_id);
+  if (!provider.ok()) return Settle(*model, provider.status());
+  Settle(*model, (*provider)->Open({.name = model->name,
+                                    .model_id = model->provider_model_id,
+                                    .config_json = model->config_json,
+                                    .log = model->log}));
+  const HostedModel::Status status = model->status();
+  if (status.error.ok()) {
+    base::LogInfo("model opened", {{"model", model->name}, {"provider", model->provider_id}});
+  } else {
+    base::LogError("model could not be opened", {{"model", model->name},
+                                                 {"provider", model->provider_id},
+                                                 {"error", status.error.ToString()}});
+  }
+}
+
+// The base once it is ready; the error it failed with, or that it has gone.
+absl::StatusOr<ModelLease> ModelHost::AcquireBase(const std::string& name) {
+  uint64_t seen = 0;
+  while (true) {
+    absl::StatusOr<ModelLease> lease = Acquire(name);
+    if (!absl::IsUnavailable(lease.status())) return lease;
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_) return base::Unavailable("draining");
+    }
+    seen = WaitForChange(seen, milliseconds(1'000));
+  }
+}
+
+void ModelHost::Derive(const std::shared_ptr<HostedModel>& model) {
+  absl::StatusOr<ModelLease> base_lease = AcquireBase(model->derived->base);
+  if (!base_lease.ok()) return Settle(*model, base_lease.status());
+  backends::Backend& base_backend = base_lease->backend();
+  const std::string base_revision = base_lease->model().status().revision;
+  auto hold = std::make_shared<ModelLease>(*std::move(base_lease));
+  Settle(*model,
+         DerivedBackend::Open(base_backend, base_revision, std::move(hold), *model->derived));
+  const HostedModel::Status status = model->status();
+  if (status.error.ok()) {
+    base::LogInfo("model derived", {{"model", model->name}, {"base", model->derived->base}});
+  } else {
+    base::LogError("model could not be derived",
+                   {{"model", model->name}, {"error", status.error.ToString()}});
+  }
+}
+
 void ModelHost::Settle(HostedModel& model,
                        absl::StatusOr<std::unique_ptr<backends::Backend>> opened) {
   {
@@ -185,6 +315,12 @@ void ModelHost::Settle(HostedModel& model,
       model.status_.error = opened.status();
       model.status_.state = HostedModel::State::kFailed;
     }
+    if (model.status_.error.ok()) {
+      model.log->Add(base::LogLevel::kInfo, "loaded", {{"backend", model.backend_kind}});
+    } else {
+      model.log->Add(base::LogLevel::kError, "could not be loaded",
+                     {{"error", model.status_.error.ToString()}});
+    }
   }
   Changed();
 }
@@ -196,20 +332,29 @@ std::shared_ptr<HostedModel> ModelHost::FindLocked(std::string_view name) const 
   return nullptr;
 }
 
+absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::Find(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<const HostedModel> model = FindLocked(name);
+  if (model == nullptr) return NoModel(name);
+  return model;
+}
+
 absl::StatusOr<ModelLease> ModelHost::Acquire(std::string_view name) {
   std::shared_ptr<HostedModel> model;
   {
     const std::lock_guard lock(mutex_);
     model = FindLocked(name);
   }
-  if (model == nullptr) {
-    return base::WithParam(
-        base::WithReason(
-            base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
-            "model_not_found"),
-        "model");
-  }
+  if (model == nullptr) return NoModel(name);
   const HostedModel::Status status = model->status();
+  const bool loaded = model->backend() != nullptr;
+  if (status.state == HostedModel::State::kFailed && loaded && absl::IsUnavailable(status.error)) {
+    return base::WithRetryAfter(
+        base::WithReason(
+            base::Annotate(status.error, absl::StrCat("the model \"", model->name, "\" is away")),
+            "model_unreachable"),
+        kLoadingRetryAfter);
+  }
   if (status.state == HostedModel::State::kFailed) {
     return base::WithReason(
         base::FailedPrecondition(absl::StrCat(
@@ -229,7 +374,21 @@ absl::StatusOr<ModelLease> ModelHost::Acquire(std::string_view name) {
                               kLoadingRetryAfter);
 }
 
-absl::Status ModelHost::Unload(std::string_view name) {
+absl::Status ModelHost::CheckUnloadLocked(const HostedModel& model, bool registered_only) const {
+  if (registered_only && model.registration.empty()) {
+    return base::FailedPrecondition("name: the model is this worker's own");
+  }
+  for (const auto& other : models_) {
+    if (!other->derived || other->derived->base != model.name) continue;
+    if (other->status().state == HostedModel::State::kFailed) continue;
+    return base::WithReason(
+        base::FailedPrecondition(absl::StrCat("name: \"", other->name, "\" is derived from it")),
+        "model_in_use");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelHost::Unload(std::string_view name, bool registered_only) {
   std::shared_ptr<HostedModel> model;
   {
     const std::lock_guard lock(mutex_);
@@ -239,6 +398,7 @@ absl::Status ModelHost::Unload(std::string_view name) {
           base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
           "model_not_found");
     }
+    RETURN_IF_ERROR(CheckUnloadLocked(*model, registered_only));
     const std::lock_guard model_lock(model->mutex_);
     if (model->status_.state == HostedModel::State::kLoading) {
       return base::FailedPrecondition("name: the model is still loading");
@@ -344,7 +504,12 @@ void ModelHost::Close(milliseconds drain) {
   {
     const std::lock_guard lock(mutex_);
     models = models_;
+    models.insert(models.end(), replaced_.begin(), replaced_.end());
+    replaced_.clear();
   }
+  // What holds another model goes before it.
+  std::stable_partition(models.begin(), models.end(),
+                        [](const auto& model) { return model->derived.has_value(); });
   for (const auto& model : models) {
     const auto left =
         std::chrono::duration_cast<milliseconds>(deadline - base::Clock::System().Now());

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -24,7 +25,9 @@
 #include "backends/backend.h"
 #include "base/clock.h"
 #include "base/gate.h"
+#include "worker/derived_backend.h"
 #include "worker/model_file.h"
+#include "worker/providers.h"
 
 namespace conclave::worker {
 
@@ -37,7 +40,13 @@ class HostedModel final {
   std::string name;
   std::vector<std::string> aliases;
   std::string backend_kind;
+  std::string registration;            // digest of what it was loaded for; empty = our own
+  std::optional<DerivedSpec> derived;  // made from another model
+  std::string provider_id;             // empty = a file of this worker's own
+  std::string provider_model_id;
+  std::string config_json;
   ModelFile file;
+  std::shared_ptr<backends::ModelLog> log = std::make_shared<backends::ModelLog>();
 
   struct Status {
     State state = State::kLoading;
@@ -84,6 +93,7 @@ struct HostOptions {
   std::chrono::milliseconds unload_drain{30'000};
   bool digests = true;  // read every model file once, in the background
   const base::Clock* clock = &base::Clock::System();  // dates models that have no file
+  std::shared_ptr<const ProviderSet> providers = std::make_shared<ProviderSet>();
 };
 
 struct LoadSpec {
@@ -94,7 +104,9 @@ struct LoadSpec {
   std::string provider_id;  // set: of this provider, and neither path nor backend
   std::string provider_model_id;
   std::string config_json;
-  bool trusted = false;  // from the command line: any regular file
+  std::optional<DerivedSpec> derived;  // set: no path and no backend
+  std::string registration;            // see HostedModel
+  bool trusted = false;                // from the command line: any regular file
 };
 
 // Thread-safe.
@@ -106,8 +118,10 @@ class ModelHost final {
   ModelHost& operator=(const ModelHost&) = delete;
 
   // Begins to load; the model is listed at once and becomes ready or failed later. A name whose
-  // model failed may be loaded again. INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: the spec or
-  // the path; ALREADY_EXISTS: the name or alias is taken; RESOURCE_EXHAUSTED: too many models.
+  // model failed may be loaded again; a model that is here for the same registration is given as it
+  // is. A derived model waits for its base. INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: the
+  // spec or the path; ALREADY_EXISTS: the name or alias is taken; RESOURCE_EXHAUSTED: too many
+  // models.
   absl::StatusOr<std::shared_ptr<const HostedModel>> StartLoading(const LoadSpec& spec);
   // The same, and waits for the outcome.
   absl::Status Load(const LoadSpec& spec);
@@ -115,11 +129,17 @@ class ModelHost final {
   absl::Status Add(std::string name, std::unique_ptr<backends::Backend> backend);
 
   // NOT_FOUND (model_not_found); UNAVAILABLE with retry-after (model_loading) while it loads or
-  // goes; FAILED_PRECONDITION with the reason it failed.
+  // goes; (model_unreachable) while the server or process behind it is away; FAILED_PRECONDITION
+  // with the reason it failed.
   absl::StatusOr<ModelLease> Acquire(std::string_view name);
   // Streams end first, up to the drain time; what is left is cancelled. Blocks.
-  absl::Status Unload(std::string_view name);
+  // FAILED_PRECONDITION: it loads or goes just now; others derive from it; it is our own and only a
+  // registered one may go.
+  absl::Status Unload(std::string_view name, bool registered_only = false);
 
+  // By name or alias, in whatever state. NOT_FOUND (model_not_found).
+  absl::StatusOr<std::shared_ptr<const HostedModel>> Find(std::string_view name) const;
+  const ProviderSet& providers() const { return *options_.providers; }
   // In the order they were loaded.
   std::vector<std::shared_ptr<const HostedModel>> List() const;
 
@@ -134,7 +154,11 @@ class ModelHost final {
  private:
   absl::StatusOr<std::shared_ptr<HostedModel>> Register(const LoadSpec& spec, ModelFile file);
   std::shared_ptr<HostedModel> FindLocked(std::string_view name) const;
+  absl::Status CheckUnloadLocked(const HostedModel& model, bool registered_only) const;
   void Open(const std::shared_ptr<HostedModel>& model);
+  void OpenProvided(const std::shared_ptr<HostedModel>& model);
+  void Derive(const std::shared_ptr<HostedModel>& model);
+  absl::StatusOr<ModelLease> AcquireBase(const std::string& name);
   void Settle(HostedModel& model, absl::StatusOr<std::unique_ptr<backends::Backend>> opened);
   void RunDigests(const std::stop_token& stop);
   void Retire(const std::shared_ptr<HostedModel>& model, std::chrono::milliseconds drain);
@@ -146,6 +170,8 @@ class ModelHost final {
   uint64_t version_ = 1;
   bool closed_ = false;
   std::vector<std::shared_ptr<HostedModel>> models_;
+  // Failed and replaced, while their last streams end: a stream must not destroy its own backend.
+  std::vector<std::shared_ptr<HostedModel>> replaced_;
   std::deque<std::shared_ptr<HostedModel>> digest_queue_;
   struct Loader {
     std::shared_ptr<HostedModel> model;

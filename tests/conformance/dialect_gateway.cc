@@ -49,6 +49,7 @@ class HeldTimings final : public mesh::GenerateObserver {
   void OnEvent(v1::GenerateEvent& event) override {
     if (event.has_finished()) {
       v1::Timings* timings = event.mutable_finished()->mutable_timings();
+      timings->set_queue_ms(0);
       timings->set_load_ms(0.5);
       timings->set_prefill_ms(2);
       timings->set_decode_ms(3.5);
@@ -166,6 +167,14 @@ void ReadStore(JsonValue store, FakeStore* out) {
   });
 }
 
+void ReadWorkers(JsonValue workers, FakeAdmin* out) {
+  const std::string providers = TextOr(workers.Get("providers"), "");
+  out->providers = Proto<v1::ListProvidersReply>(providers);
+  workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
+    out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
+  });
+}
+
 }  // namespace
 
 // In the order of need, so that what is used is destroyed after its user.
@@ -181,6 +190,7 @@ struct DialectGateway::Impl {
   std::unique_ptr<MeshInference> inference;
   MadeUpVectors embedding;
   FakeStore store;
+  FakeAdmin admin;
   Admission admission{AdmissionOptions{}};
   FrontMetrics metrics{nullptr};
   std::atomic<int> ids{0};
@@ -226,6 +236,7 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   const bool with_store = Must(options.Get("store").OptionalBool()).value_or(true);
   services.store = with_store ? &store : nullptr;
   services.models = models.get();
+  services.workers = &admin;
   services.admission = &admission;
   services.metrics = &metrics;
   services.clock = &clock;
@@ -239,9 +250,14 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
   FilterOptions filter_options;
   filter_options.api_keys = Strings(options.Get("api_keys"));
+  filter_options.profile_keys = Strings(options.Get("compat_keys"));
   filter_options.allowed_origins = Strings(options.Get("allowed_origins"));
+  filter_options.admin_keys = Strings(options.Get("admin_keys"));
+  filter_options.admin_open = Must(options.Get("admin_open").OptionalBool()).value_or(false);
   filters = Must(Filters::Make(filter_options));
-  door.emplace(&router, &*filters, &metrics, next_id);
+  const auto profile = FindCompatProfile(TextOr(options.Get("profile"), "strict"));
+  REQUIRE(profile);
+  door.emplace(&router, &*filters, &metrics, next_id, *profile);
   server.emplace(&*door, HttpLimits{}, 1);
   REQUIRE(server->Start("127.0.0.1:0").ok());
 }
@@ -250,6 +266,7 @@ DialectGateway::Impl::Impl(JsonValue setup) {
   base::SetLogLevel(base::LogLevel::kError);  // a line for each request would drown the report
   StartWorker(setup.Get("models"));
   ReadStore(setup.Get("store"), &store);
+  ReadWorkers(setup.Get("workers"), &admin);
   Wire(setup.Get("server"));
 }
 

@@ -33,6 +33,8 @@ CONCLAVE_PROTO_TEXT(GenerateRequest)
 CONCLAVE_PROTO_TEXT(ModelStatus)
 CONCLAVE_PROTO_TEXT(RunEvent)
 CONCLAVE_PROTO_TEXT(Run)
+CONCLAVE_PROTO_TEXT(ListProvidersReply)
+CONCLAVE_PROTO_TEXT(GetModelLogsReply)
 CONCLAVE_PROTO_TEXT(Message)
 #undef CONCLAVE_PROTO_TEXT
 
@@ -97,6 +99,7 @@ Call<v1::ListModelsReply> FakeModels::Describe(const std::string&, base::SteadyT
 
 Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::SteadyTime) {
   predict_requests.push_back(std::move(request));
+  if (!predict_status.ok()) return Played(std::vector<v1::PredictReply>(), predict_status);
   if (prediction.empty()) {
     return Played(std::vector<v1::PredictReply>(), base::Unimplemented("no predict"));
   }
@@ -219,6 +222,7 @@ RecordingWriter Harness::Call(const std::string& method, const std::string& targ
   }
   request.body = body;
   request.request_id = "req_test";
+  request.profile = profile;
   request.received_at = std::chrono::steady_clock::now();
   Router::Match match = router.Find(method, request.head.path);
   INFO(method << " " << target);

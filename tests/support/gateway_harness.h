@@ -70,6 +70,7 @@ class FakeInference final : public InferenceUpstream {
                                                       base::SteadyTime deadline) override;
 
   std::string prediction;  // JSON, of every Predict; none = UNIMPLEMENTED
+  absl::Status predict_status;
   std::vector<v1::PredictRequest> predict_requests;
   ::conclave::gateway::Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
                                                             base::SteadyTime deadline) override;
@@ -150,6 +151,7 @@ struct Harness {
                        const std::string& body = "",
                        std::function<void(RecordingWriter&)> after_write = nullptr);
 
+  CompatProfile profile = CompatProfile::kStrict;  // of every request
   StoppedClock clock;
   FakeModels models;
   FakeAdmin admin;

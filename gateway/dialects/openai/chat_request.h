@@ -30,5 +30,7 @@ absl::Status ReadTools(base::JsonValue tools, v1::ChatPrompt* chat);
 // After ReadTools: a named tool must be one of them.
 absl::Status ReadToolChoice(base::JsonValue choice, v1::ChatPrompt* chat);
 absl::Status CheckFunctionName(base::JsonValue name);
+// "none", "low", …: told to the template, and a limit to the reasoning.
+void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat);
 
 }  // namespace conclave::gateway::openai

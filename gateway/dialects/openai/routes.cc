@@ -29,7 +29,6 @@ constexpr Unserved kUnserved[] = {
     {"/containers"},
     {"/skills"},
     {"/chatkit"},
-    {"/agents"},
     {"/decisions"},
 };
 constexpr std::string_view kMethods[] = {"GET", "POST", "DELETE", "PUT", "PATCH"};

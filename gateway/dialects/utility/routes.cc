@@ -38,7 +38,10 @@ Task<void> Readyz(const Services& services, Exchange& exchange) {
 // llama-server's shape: 200 {"status":"ok"}, 503 with an error object and what is being loaded.
 Task<void> Health(const Services& services, Exchange& exchange) {
   const Readiness state = ReadinessOf(services);
-  if (state.ready()) return ReplyJson(exchange, R"({"status":"ok"})");
+  const bool seed = exchange.request.profile == CompatProfile::kLsSeed;
+  if (state.ready()) {
+    return ReplyJson(exchange, seed ? R"({"status":"OK"})" : R"({"status":"ok"})");
+  }
   base::JsonWriter json;
   json.BeginObject();
   json.Key("error");

@@ -1,0 +1,80 @@
+// A model made from another one: the same weights, tokenizer and queue, with things said in
+// advance.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+
+namespace conclave::worker {
+
+struct DerivedSpec {
+  std::string base;  // name or alias
+  // In front of conversations that bring no system message.
+  std::optional<std::string> system;
+  std::optional<std::string> chat_template;  // Jinja, instead of the base's
+  // Where a request says nothing.
+  backends::Sampling sampling;
+  backends::StopConditions stop;
+  std::optional<int32_t> context_length;  // counts where it is below the base's
+  // Behind the system message, in front of the conversation.
+  std::vector<engine::Message> messages;
+  std::string license;
+  std::string parameters;  // JSON object as it was given; sampling and stop are made from it
+};
+
+// Thread-safe. Requests keep their ids: they are the base's requests.
+class DerivedBackend final : public backends::Backend {
+ public:
+  // `hold` keeps `base` alive. The backend's revision is one of both together. INVALID_ARGUMENT:
+  // the template does not parse. UNIMPLEMENTED: the base has no template to replace.
+  static absl::StatusOr<std::unique_ptr<DerivedBackend>> Open(backends::Backend& base,
+                                                              const std::string& base_revision,
+                                                              std::shared_ptr<void> hold,
+                                                              DerivedSpec spec);
+  ~DerivedBackend() override;
+
+  absl::StatusOr<backends::Accepted> Generate(backends::GenerateRequest request,
+                                              std::shared_ptr<backends::EventSink> sink) override;
+  void Cancel(std::string_view id) override { base_.Cancel(id); }
+  void Resume(std::string_view id) override { base_.Resume(id); }
+  void Predict(backends::PredictRequest request, backends::PredictDone done) override {
+    base_.Predict(std::move(request), std::move(done));
+  }
+  absl::StatusOr<backends::Tokenized> Tokenize(
+      const std::variant<backends::ChatPrompt, backends::TextPrompt>& input,
+      const backends::TokenizeOptions& options) const override;
+  absl::StatusOr<std::string> Detokenize(std::span<const backends::TokenId> ids) const override {
+    return base_.Detokenize(ids);
+  }
+  // The work is the base's and counted there.
+  backends::Load load() const override { return {}; }
+  absl::Status health() const override { return base_.health(); }
+  const backends::ModelDetails& details() const override { return details_; }
+  void Drain(std::chrono::milliseconds timeout) override;
+
+  const DerivedSpec& spec() const { return spec_; }
+
+ private:
+  struct Live;
+  class Sink;
+
+  DerivedBackend(backends::Backend& base, std::shared_ptr<void> hold, DerivedSpec spec);
+  void ApplyTo(backends::ChatPrompt* chat) const;
+  absl::Status CheckLength(backends::GenerateRequest* request) const;
+
+  backends::Backend& base_;
+  const std::shared_ptr<void> hold_;
+  const DerivedSpec spec_;
+  std::shared_ptr<const engine::ChatTemplate> template_;
+  backends::ModelDetails details_;
+  const std::shared_ptr<Live> live_;  // shared with the sinks of running requests
+};
+
+// What is absent in `to` becomes what `defaults` says.
+void FillIn(const backends::Sampling& defaults, backends::Sampling* to);
+
+}  // namespace conclave::worker
