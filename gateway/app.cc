@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <list>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -23,14 +24,37 @@ int IoThreads(int wanted) {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kIoThreadsMax);
 }
 
+struct CompatListener {
+  CompatProfile profile = CompatProfile::kStrict;
+  std::string address;
+};
+
+absl::StatusOr<CompatListener> ParseCompatListener(const std::string& text) {
+  const size_t equals = text.find('=');
+  const auto profile = FindCompatProfile(std::string_view(text).substr(0, equals));
+  if (equals == std::string::npos || !profile) {
+    return base::InvalidArgument("compat-listen: \"" + text +
+                                 "\" is not a profile, =, and host:port");
+  }
+  return CompatListener{*profile, text.substr(equals + 1)};
+}
+
+absl::Status CheckAddress(std::string_view option, const std::string& address, bool keys) {
+  ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(address));
+  if (keys || IsLoopback(where.host)) return absl::OkStatus();
+  return base::InvalidArgument(
+      std::string(option) + ": " + address +
+      " is reachable from outside; give --api-keys or --api-keys-file, or listen on 127.0.0.1");
+}
+
 }  // namespace
 
 absl::Status GatewayOptions::Validate() const {
-  ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(listen));
-  if (!IsLoopback(where.host) && filters.api_keys.empty()) {
-    return base::InvalidArgument(
-        "listen: " + listen +
-        " is reachable from outside; give --api-keys or --api-keys-file, or listen on 127.0.0.1");
+  const bool keys = !filters.api_keys.empty() || !filters.profile_keys.empty();
+  RETURN_IF_ERROR(CheckAddress("listen", listen, keys));
+  for (const std::string& text : compat_listen) {
+    ASSIGN_OR_RETURN(const CompatListener listener, ParseCompatListener(text));
+    RETURN_IF_ERROR(CheckAddress("compat-listen", listener.address, keys));
   }
   if (upstream.inference_workers.empty()) {
     return base::InvalidArgument("inference-workers: at least one is needed");
@@ -41,6 +65,13 @@ absl::Status GatewayOptions::Validate() const {
 void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   using std::chrono::milliseconds;
   set.Add("listen", &o->listen, "address of the HTTP listener, host:port");
+  set.AddChoice("compat-profile", &o->compat_profile,
+                {"strict", "kt-legacy", "ls-seed", "llm-serving"},
+                "whose quirks the listener has (docs/compat-profiles.md)");
+  set.Add("compat-listen", &o->compat_listen,
+          "further listeners with quirks, profile=host:port each");
+  set.AddSecretList("compat-keys", &o->filters.profile_keys,
+                    "further API keys whose requests get a profile, profile=key each");
   set.Add("probe-listen", &o->probe_listen, "address for /livez, /readyz, /metrics without a key");
   set.Add("io-threads", &o->io_threads, "threads for connections; 0 = one for each core", 0, 256);
   set.Add("inference-workers", &o->upstream.inference_workers, "addresses or headless names");
@@ -74,7 +105,7 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   set.Add("default-system-prompt", &o->default_system_prompt,
           "for conversations that bring no system message");
   set.Add("default-model", &o->default_model,
-          "stands for model names nobody serves (profile llm-serving); empty = 404");
+          "stands for unknown names in the profiles llm-serving and kt-legacy; empty = the first");
   set.Add("drain", &o->drain, "for running requests after SIGTERM");
   set.Add("drain-settle", &o->drain_settle, "not ready, but still accepting, before the drain");
   set.AddChoice("log-level", &o->log_level, {"debug", "info", "warning", "error"},
@@ -96,11 +127,12 @@ struct App::Impl {
   Services services;
   Router router;
   std::optional<Filters> filters;
-  std::optional<FrontDoor> door;
+  std::list<FrontDoor> doors;  // the listener's, then one for each of compat_listen
   std::optional<HttpServer> server;
   std::unique_ptr<mesh::ProbeServer> probes;
 
   void Wire();
+  absl::Status Listen();
   absl::Status StartProbes();
 };
 
@@ -117,15 +149,30 @@ void App::Impl::Wire() {
   services.completion_wanted = !options.upstream.inference_workers.empty();
   services.default_system_prompt = options.default_system_prompt;
   services.default_model = options.default_model;
+  services.commit = CONCLAVE_COMMIT;
   services.metrics_text = [this] { return metrics.Text(); };
   services.draining = [this] { return draining.load(); };
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
-  door.emplace(&router, &*filters, &front_metrics);
-  server.emplace(&*door, options.limits, IoThreads(options.io_threads));
+  doors.emplace_back(&router, &*filters, &front_metrics, base::NewId,
+                     FindCompatProfile(options.compat_profile).value_or(CompatProfile::kStrict));
+  server.emplace(&doors.front(), options.limits, IoThreads(options.io_threads));
   const base::Gauge connections =
       metrics.AddGauge("conclave_http_connections", "Open connections.");
   metrics.OnCollect(
       [this, connections] { connections.Set(static_cast<double>(server->num_connections())); });
+}
+
+absl::Status App::Impl::Listen() {
+  RETURN_IF_ERROR(server->Start(options.listen));
+  for (const std::string& text : options.compat_listen) {
+    ASSIGN_OR_RETURN(const CompatListener listener, ParseCompatListener(text));
+    doors.emplace_back(&router, &*filters, &front_metrics, base::NewId, listener.profile);
+    ASSIGN_OR_RETURN(const uint16_t port, server->AlsoListen(listener.address, &doors.back()));
+    base::LogInfo("gateway is listening", {{"listen", listener.address},
+                                           {"port", port},
+                                           {"profile", CompatProfileName(listener.profile)}});
+  }
+  return absl::OkStatus();
 }
 
 absl::Status App::Impl::StartProbes() {
@@ -144,7 +191,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const GatewayOptions& options) {
   impl->filters = std::move(filters);
   ASSIGN_OR_RETURN(impl->clients, Clients::Open(options.upstream, &impl->metrics));
   impl->Wire();
-  RETURN_IF_ERROR(impl->server->Start(options.listen));
+  RETURN_IF_ERROR(impl->Listen());
   RETURN_IF_ERROR(impl->StartProbes());
   base::LogInfo("gateway is listening", {{"listen", options.listen},
                                          {"port", impl->server->port()},

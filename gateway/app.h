@@ -17,8 +17,10 @@ namespace conclave::gateway {
 
 struct GatewayOptions {
   std::string listen = "127.0.0.1:8080";
-  std::string probe_listen;  // empty = no probe port of its own
-  int io_threads = 0;        // 0 = one for each core, at most 16
+  std::string probe_listen;                // empty = no probe port of its own
+  std::string compat_profile = "strict";   // of `listen`
+  std::vector<std::string> compat_listen;  // further addresses, "<profile>=<host:port>"
+  int io_threads = 0;                      // 0 = one for each core, at most 16
   UpstreamOptions upstream;
   FilterOptions filters;
   AdmissionOptions admission;

@@ -1,8 +1,10 @@
 // conclave-gateway: options → app → drain.
 #include <iostream>
+#include <string_view>
 
 #include "base/strings.h"
 #include "gateway/app.h"
+#include "gateway/dialects/coverage_text.h"
 #include "mesh/process.h"
 
 namespace conclave::gateway {
@@ -25,6 +27,10 @@ int Serve(const GatewayOptions& options, base::Shutdown& shutdown) {
 
 int main(int argc, char** argv) {
   using namespace conclave;
+  if (argc == 2 && std::string_view(argv[1]) == "--print-coverage") {
+    std::cout << gateway::CoverageMarkdown();
+    return 0;
+  }
   gateway::GatewayOptions options;
   base::OptionSet set("conclave-gateway",
                       "The REST front of conclave: OpenAI, Ollama and friends.");

@@ -17,6 +17,13 @@ namespace conclave::base {
 absl::StatusOr<ConfigEntries> LoadConfigFile(const std::string& path);
 absl::StatusOr<ConfigEntries> ParseConfig(const std::string& yaml);
 
+// A file that is more than options, as one JSON object: mappings and sequences nested up to 16
+// deep, plain scalars as the YAML 1.2 core schema reads them (true, null, 12, 1.5), quoted ones as
+// strings. INVALID_ARGUMENT with the line and key: not a mapping, a key given twice, larger than
+// 1 MiB. NOT_FOUND: no such file.
+absl::StatusOr<std::string> LoadYamlAsJson(const std::string& path);
+absl::StatusOr<std::string> YamlToJson(const std::string& yaml);
+
 // The first lines of main(): parses, answers --help, --print-config and --check-config on stdout
 // and complains on stderr. The value is the exit code main returns at once; nothing = go on.
 std::optional<int> HandleOptions(OptionSet& options, int argc, const char* const* argv);

@@ -5,8 +5,7 @@
 #include <future>
 
 #include "mesh/grpc_status.h"
-#include "mesh/retrying_call.h"
-#include "mesh/worker_link.h"
+#include "mesh/retrying_unary.h"
 
 namespace conclave::mesh {
 namespace {
@@ -131,6 +130,16 @@ std::shared_ptr<CallHandle> EmbeddingClient::Embed(pb::EmbedRequest request,
       std::make_shared<EmbedCall>(impl_->core, std::move(request), options, std::move(done));
   call->Start();
   return call;
+}
+
+std::shared_ptr<CallHandle> EmbeddingClient::Rerank(pb::RerankRequest request,
+                                                    const CallOptions& options,
+                                                    ReplyCallback<pb::RerankReply> done) {
+  const int64_t tokens = static_cast<int64_t>(request.ByteSizeLong()) / kBytesPerToken;
+  return StartRetryingUnary<class pb::Embedding::Stub::async, pb::RerankRequest, pb::RerankReply>(
+      impl_->core, std::move(request), tokens, options,
+      [](WorkerLink& link) { return link.embedding().async(); },
+      &pb::Embedding::Stub::async::Rerank, std::move(done));
 }
 
 absl::StatusOr<EmbedResult> EmbeddingClient::EmbedAndWait(pb::EmbedRequest request,

@@ -30,7 +30,11 @@ class EmbeddingClient final {
   // one vector per input.
   std::shared_ptr<CallHandle> Embed(conclave::v1::EmbedRequest request, const CallOptions& options,
                                     ReplyCallback<EmbedResult> done);
-  // The same, waiting.
+  // The scores in the order of the documents, with the same retries.
+  std::shared_ptr<CallHandle> Rerank(conclave::v1::RerankRequest request,
+                                     const CallOptions& options,
+                                     ReplyCallback<conclave::v1::RerankReply> done);
+  // Embed, waiting.
   absl::StatusOr<EmbedResult> EmbedAndWait(conclave::v1::EmbedRequest request,
                                            const CallOptions& options);
 

@@ -1,63 +1,23 @@
 #include "mesh/inference_client.h"
 
 #include "mesh/generate_session.h"
-#include "mesh/retrying_call.h"
-#include "mesh/worker_link.h"
+#include "mesh/retrying_unary.h"
 
 namespace conclave::mesh {
 namespace {
 
 namespace pb = conclave::v1;
 
-// A unary call of the Inference service on whichever worker serves the model.
-template <typename Request, typename Reply>
-class InferenceUnary final : public RetryingCall {
- public:
-  using Method = void (pb::Inference::Stub::async::*)(grpc::ClientContext*, const Request*, Reply*,
-                                                      std::function<void(grpc::Status)>);
-  InferenceUnary(std::shared_ptr<CallCore> core, Request request, int64_t tokens,
-                 const CallOptions& options, Method method, ReplyCallback<Reply> done)
-      : RetryingCall(std::move(core), request.model(), tokens, options.deadline),
-        request_(std::move(request)),
-        method_(method),
-        done_(std::move(done)) {}
-
- private:
-  std::shared_ptr<InferenceUnary> Self() {
-    return std::static_pointer_cast<InferenceUnary>(shared_from_this());
-  }
-  void Begin(const WorkerInfo& worker, grpc::ClientContext* context) override {
-    reply_.Clear();
-    link_ = worker.link;
-    (link_->inference().async()->*method_)(
-        context, &request_, &reply_,
-        [self = Self()](const grpc::Status& status) { self->AttemptDone(status); });
-  }
-  void End(const absl::Status& status) override {
-    ReplyCallback<Reply> done = std::move(done_);
-    if (status.ok()) {
-      done(std::move(reply_));
-    } else {
-      done(status);
-    }
-  }
-
-  const Request request_;
-  const Method method_;
-  Reply reply_;
-  ReplyCallback<Reply> done_;
-  std::shared_ptr<WorkerLink> link_;
-};
+using Async = class pb::Inference::Stub::async;
 
 template <typename Request, typename Reply>
 std::shared_ptr<CallHandle> StartUnary(std::shared_ptr<CallCore> core, Request request,
-                                       int64_t tokens, const CallOptions& options,
-                                       typename InferenceUnary<Request, Reply>::Method method,
+                                       const CallOptions& options,
+                                       UnaryMethod<Async, Request, Reply> method,
                                        ReplyCallback<Reply> done) {
-  auto call = std::make_shared<InferenceUnary<Request, Reply>>(
-      std::move(core), std::move(request), tokens, options, method, std::move(done));
-  call->Start();
-  return call;
+  return StartRetryingUnary<Async, Request, Reply>(
+      std::move(core), std::move(request), 0, options,
+      [](WorkerLink& link) { return link.inference().async(); }, method, std::move(done));
 }
 
 }  // namespace
@@ -88,7 +48,7 @@ std::shared_ptr<CallHandle> InferenceClient::Tokenize(pb::TokenizeRequest reques
                                                       const CallOptions& options,
                                                       ReplyCallback<pb::TokenizeReply> done) {
   return StartUnary<pb::TokenizeRequest, pb::TokenizeReply>(
-      impl_->core, std::move(request), 0, options, &pb::Inference::Stub::async::Tokenize,
+      impl_->core, std::move(request), options, &pb::Inference::Stub::async::Tokenize,
       std::move(done));
 }
 
@@ -96,16 +56,16 @@ std::shared_ptr<CallHandle> InferenceClient::Detokenize(pb::DetokenizeRequest re
                                                         const CallOptions& options,
                                                         ReplyCallback<pb::DetokenizeReply> done) {
   return StartUnary<pb::DetokenizeRequest, pb::DetokenizeReply>(
-      impl_->core, std::move(request), 0, options, &pb::Inference::Stub::async::Detokenize,
+      impl_->core, std::move(request), options, &pb::Inference::Stub::async::Detokenize,
       std::move(done));
 }
 
 std::shared_ptr<CallHandle> InferenceClient::Predict(pb::PredictRequest request,
                                                      const CallOptions& options,
                                                      ReplyCallback<pb::PredictReply> done) {
-  return StartUnary<pb::PredictRequest, pb::PredictReply>(
-      impl_->core, std::move(request), 0, options, &pb::Inference::Stub::async::Predict,
-      std::move(done));
+  return StartUnary<pb::PredictRequest, pb::PredictReply>(impl_->core, std::move(request), options,
+                                                          &pb::Inference::Stub::async::Predict,
+                                                          std::move(done));
 }
 
 Discovery& InferenceClient::discovery() { return impl_->core->discovery(); }

@@ -27,6 +27,8 @@ StreamLedger::Verdict StreamLedger::Enter(const pb::GenerateEvent& event) {
     case pb::GenerateEvent::kProgress:
       begun_ = true;
       return Verdict::kDeliver;
+    case pb::GenerateEvent::kPromptLogprobs:
+      return EnterPrompt(event.prompt_logprobs());
     case pb::GenerateEvent::kDelta:
       return EnterDelta(event.delta());
     case pb::GenerateEvent::kFinished: {
@@ -61,6 +63,16 @@ StreamLedger::Verdict StreamLedger::EnterAccepted(const pb::Accepted& accepted) 
   begun_ = true;
   revision_ = accepted.model_revision();
   seed_ = accepted.seed();
+  return Verdict::kDeliver;
+}
+
+// Another worker tells them anew, in the same pieces.
+StreamLedger::Verdict StreamLedger::EnterPrompt(const pb::PromptLogprobs& prompt) {
+  if (!accepted_) return Broken("a prompt's tokens before accepted");
+  const int32_t end = prompt.position() + prompt.tokens_size();
+  if (end <= prompt_position_) return Verdict::kDrop;
+  if (prompt.position() != prompt_position_) return Broken("a gap in the tokens of the prompt");
+  prompt_position_ = end;
   return Verdict::kDeliver;
 }
 

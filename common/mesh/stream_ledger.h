@@ -47,6 +47,7 @@ class StreamLedger final {
  private:
   Verdict Broken(std::string what);
   Verdict EnterAccepted(const conclave::v1::Accepted& accepted);
+  Verdict EnterPrompt(const conclave::v1::PromptLogprobs& prompt);
   Verdict EnterDelta(const conclave::v1::Delta& delta);
 
   const int n_;
@@ -56,6 +57,7 @@ class StreamLedger final {
   uint64_t seed_ = 0;
   uint64_t epoch_ = 0;
   int64_t next_seq_ = 0;
+  int32_t prompt_position_ = 0;  // of the next PromptLogprobs
   std::vector<int32_t> emitted_;
   std::set<int> finished_;
   absl::Status error_;

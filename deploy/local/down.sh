@@ -25,11 +25,12 @@ for name in gateway store embed worker postgres; do
   if [ "$name" = postgres ] && alive "$data/run/postgres.pid"; then
     kill -INT "$(cat "$data/run/postgres.pid")"
   fi
+  # The supervisor removes the file as its last act; its process number may stay until init reaps it.
   for _ in $(seq 600); do
-    kill -0 "$pid" 2>/dev/null || break
+    alive "$file" || break
     sleep 0.1
   done
-  if kill -0 "$pid" 2>/dev/null; then
+  if alive "$file"; then
     echo "$name did not drain within 60 s: killed" >&2
     [ -f "$data/run/$name.pid" ] && kill -KILL "$(cat "$data/run/$name.pid")" 2>/dev/null
     kill -KILL "$pid" 2>/dev/null || true

@@ -37,4 +37,4 @@ if [ "$(id -u)" = 0 ]; then
   drop_privileges=(setpriv --reuid postgres --regid postgres --init-groups)
 fi
 
-alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+alive() { [ -f "$1" ] && { kill -0 "$(cat "$1")"; } 2>/dev/null; }

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "gateway/dialects/coverage.h"
 #include "gateway/http/router.h"
 #include "gateway/upstream/services.h"
 
@@ -13,6 +14,8 @@ struct Dialect {
   std::string_view name;
   // `services` outlives the router's handlers.
   void (*add_routes)(Router& router, const Services& services);
+  // Every route of add_routes, and what it does with each parameter.
+  Coverage (*coverage)();
 };
 
 // Every dialect there is; a new one is a row in all.cc.

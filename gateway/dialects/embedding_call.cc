@@ -8,7 +8,8 @@
 namespace conclave::gateway {
 Task<absl::StatusOr<Embeddings>> EmbedInputs(const Services& services, Exchange& exchange,
                                              v1::EmbedRequest request) {
-  const absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(request.model());
+  const absl::StatusOr<v1::ModelStatus> model =
+      FindForgiving(services, exchange.request, "embedding", request.mutable_model());
   if (!model.ok()) co_return model.status();
   if (services.embedding == nullptr || !Can(*model, "embedding")) {
     co_return base::WithParam(

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "gateway/http/error_response.h"
+#include "gateway/upstream/joined_call.h"
 
 namespace conclave::gateway {
 namespace {
@@ -45,16 +46,19 @@ class Watcher final {
   }
 
   void OnUsage(const v1::Usage& usage) {
-    // The prompt is the same for every choice.
-    if (record_.prompt_tokens == 0) {
-      record_.prompt_tokens = usage.prompt_tokens();
-      record_.cached_tokens = usage.cached_tokens();
-      metrics_->prompt_tokens.Add(usage.prompt_tokens());
-      metrics_->cached_tokens.Add(usage.cached_tokens());
-    }
+    // A prompt is the same for all its choices; with several, the count grows.
+    AddWhatIsNew(usage.prompt_tokens(), &record_.prompt_tokens, metrics_->prompt_tokens);
+    AddWhatIsNew(usage.cached_tokens(), &record_.cached_tokens, metrics_->cached_tokens);
     record_.completion_tokens += usage.completion_tokens();
     metrics_->completion_tokens.Add(usage.completion_tokens());
     metrics_->reasoning_tokens.Add(usage.reasoning_tokens());
+  }
+
+  template <typename Count, typename Counter>
+  static void AddWhatIsNew(int32_t told, Count* known, const Counter& counter) {
+    if (told <= *known) return;
+    counter.Add(told - *known);
+    *known = told;
   }
 
   AccessRecord& record_;
@@ -71,9 +75,11 @@ struct Running {
   SteadyTime cancelled_at{};
 };
 
+// One admission for all of them.
 Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Exchange& exchange,
-                                                    v1::GenerateRequest request) {
-  const absl::StatusOr<v1::ModelStatus> model = FindGenerator(services, request.mutable_model());
+                                                    std::vector<v1::GenerateRequest> requests) {
+  const absl::StatusOr<v1::ModelStatus> model =
+      FindGenerator(services, exchange.request, requests.front().mutable_model());
   if (!model.ok()) co_return model.status();
   exchange.record.model = model->name();
   auto running = std::make_unique<Running>();
@@ -87,11 +93,19 @@ Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Ex
   exchange.record.queue_ms = queue_seconds * 1000;
   services.metrics->queue_seconds.Observe(queue_seconds);
 
-  const int priority = request.meta().priority();
-  *request.mutable_meta() = MetaOf(exchange.request);
-  request.mutable_meta()->set_priority(priority);
-  running->call = services.inference->Generate(std::move(request),
-                                               steady_clock::now() + services.times.generate);
+  for (v1::GenerateRequest& request : requests) {
+    const int priority = request.meta().priority();
+    *request.mutable_meta() = MetaOf(exchange.request);
+    request.mutable_meta()->set_priority(priority);
+    request.set_model(requests.front().model());
+  }
+  const SteadyTime deadline = steady_clock::now() + services.times.generate;
+  if (requests.size() == 1) {
+    running->call = services.inference->Generate(std::move(requests.front()), deadline);
+  } else {
+    running->call = JoinGenerations(services.inference, std::move(requests), deadline,
+                                    co_await boost::asio::this_coro::executor);
+  }
   exchange.out.OnCancel([raw = running.get()] {
     raw->cancelled_at = steady_clock::now();
     raw->call->Cancel();
@@ -117,6 +131,7 @@ absl::Status EndStatus(const Exchange& exchange, const absl::Status& status) {
 ErrorInfo NoteError(Exchange& exchange, const absl::Status& status) {
   ErrorInfo error = ErrorInfoOf(status);
   error.request_id = exchange.request.request_id;
+  error.profile = exchange.request.profile;
   exchange.record.error_code =
       error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
   if (error.http_status == 500) {
@@ -238,9 +253,9 @@ void AddToolCall(const v1::ToolCallDelta& delta, std::vector<v1::ToolCall>* call
 
 // CANCELLED: the client went, there is nobody to answer.
 Task<absl::StatusOr<Completion>> Collect(const Services& services, Exchange& exchange,
-                                         v1::GenerateRequest request) {
+                                         std::vector<v1::GenerateRequest> requests) {
   absl::StatusOr<std::unique_ptr<Running>> opened =
-      co_await Open(services, exchange, std::move(request));
+      co_await Open(services, exchange, std::move(requests));
   if (!opened.ok()) co_return opened.status();
   Running& running = **opened;
   Watcher watcher(services, exchange, running.model);
@@ -265,6 +280,21 @@ Task<absl::StatusOr<Completion>> Collect(const Services& services, Exchange& exc
   co_return completion;
 }
 
+std::vector<v1::GenerateRequest> ListOf(v1::GenerateRequest request) {
+  std::vector<v1::GenerateRequest> requests;
+  requests.push_back(std::move(request));
+  return requests;
+}
+
+// The place of `index` in a list that grows as needed. Workers are trusted with it only so far.
+template <typename T>
+T& At(std::vector<T>* list, int index) {
+  constexpr int kMax = 4'095;
+  const auto at = static_cast<size_t>(std::clamp(index, 0, kMax));
+  if (list->size() <= at) list->resize(at + 1);
+  return (*list)[at];
+}
+
 }  // namespace
 
 void WriteTokenFields(base::JsonWriter& json, const v1::TokenLogprob& token) {
@@ -281,12 +311,33 @@ bool HasObjectArguments(const v1::ToolCall& call) {
   return document.ok() && document->root().is_object();
 }
 
-absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name) {
-  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
-  if (absl::IsNotFound(model.status()) && !services.default_model.empty()) {
-    model = services.models->FindReady(services.default_model);
-    *name = services.default_model;
+std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability) {
+  if (!services.default_model.empty()) {
+    absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(services.default_model);
+    if (model.ok() && Can(*model, capability)) return *std::move(model);
   }
+  for (v1::ModelStatus& model : services.models->List()) {
+    const bool ready = model.state() == v1::ModelStatus::STATE_READY;
+    if (ready && Can(model, capability)) return std::move(model);
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
+                                              std::string_view capability, std::string* name) {
+  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
+  const bool forgives =
+      request.profile == CompatProfile::kLlmServing || request.profile == CompatProfile::kKtLegacy;
+  if (!forgives || !absl::IsNotFound(model.status())) return model;
+  std::optional<v1::ModelStatus> other = DefaultModel(services, capability);
+  if (!other) return model;
+  *name = other->name();
+  return *std::move(other);
+}
+
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, const Request& request,
+                                              std::string* name) {
+  absl::StatusOr<v1::ModelStatus> model = FindForgiving(services, request, "completion", name);
   if (!model.ok() || Can(*model, "completion")) return model;
   return base::WithParam(
       base::InvalidArgument("the model `" + model->name() + "` does not generate text"), "model");
@@ -299,6 +350,14 @@ std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatP
   return thinks && !Can(model, "thinking") ? "thinking" : "";
 }
 
+absl::Status CheckModel(const Services& services, const Request& request,
+                        const v1::ChatPrompt& chat, std::string* name) {
+  ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, request, name));
+  const std::string missing(MissingCapability(model, chat));
+  if (missing.empty()) return absl::OkStatus();
+  return base::InvalidArgument(missing + ": not supported by the model `" + model.name() + "`");
+}
+
 void AddUsage(const v1::Usage& one, v1::Usage* all) {
   all->set_prompt_tokens(std::max(all->prompt_tokens(), one.prompt_tokens()));
   all->set_cached_tokens(std::max(all->cached_tokens(), one.cached_tokens()));
@@ -309,10 +368,14 @@ void AddUsage(const v1::Usage& one, v1::Usage* all) {
 void Completion::Add(const v1::GenerateEvent& event) {
   if (event.has_accepted()) accepted = event.accepted();
   const int index = event.has_delta() ? event.delta().index() : event.finished().index();
+  if (event.has_prompt_logprobs()) {
+    const v1::PromptLogprobs& piece = event.prompt_logprobs();
+    Prompt& prompt = At(&prompts, piece.prompt());
+    prompt.tokens.insert(prompt.tokens.end(), piece.tokens().begin(), piece.tokens().end());
+    prompt.text += piece.text();
+  }
   if (!event.has_delta() && !event.has_finished()) return;
-  const auto at = static_cast<size_t>(std::clamp(index, 0, 127));
-  if (choices.size() <= at) choices.resize(at + 1);
-  Choice& choice = choices[at];
+  Choice& choice = At(&choices, index);
   if (event.has_finished()) {
     choice.finished = event.finished();
     AddUsage(event.finished().usage(), &usage);
@@ -331,8 +394,14 @@ void Completion::Add(const v1::GenerateEvent& event) {
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
                             ErrorFamily errors) {
+  co_await StreamGenerations(services, exchange, ListOf(std::move(request)), encoder, errors);
+}
+
+Task<void> StreamGenerations(const Services& services, Exchange& exchange,
+                             std::vector<v1::GenerateRequest> requests, GenerationEncoder& encoder,
+                             ErrorFamily errors) {
   absl::StatusOr<std::unique_ptr<Running>> running =
-      co_await Open(services, exchange, std::move(request));
+      co_await Open(services, exchange, std::move(requests));
   if (!running.ok()) {
     co_await ReplyError(exchange, running.status(), errors);
     co_return;
@@ -348,8 +417,16 @@ Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
                            v1::GenerateRequest request,
                            std::function<std::string(const Completion&)> encode,
                            ErrorFamily errors) {
+  co_await ReplyGenerations(services, exchange, ListOf(std::move(request)), std::move(encode),
+                            errors);
+}
+
+Task<void> ReplyGenerations(const Services& services, Exchange& exchange,
+                            std::vector<v1::GenerateRequest> requests,
+                            std::function<std::string(const Completion&)> encode,
+                            ErrorFamily errors) {
   const absl::StatusOr<Completion> completion =
-      co_await Collect(services, exchange, std::move(request));
+      co_await Collect(services, exchange, std::move(requests));
   if (!completion.ok()) {
     co_await ReplyError(exchange, completion.status(), errors);
     co_return;

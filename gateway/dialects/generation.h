@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,7 +45,13 @@ struct Completion {
     std::vector<int32_t> token_ids;
     v1::Finished finished;
   };
+  // What was told of a prompt.
+  struct Prompt {
+    std::vector<v1::TokenLogprob> tokens;
+    std::string text;
+  };
   v1::Accepted accepted;
+  std::vector<Prompt> prompts;  // by number; none when nothing was asked for
   std::vector<Choice> choices;  // by index
   v1::Usage usage;              // of all choices together
   v1::Timings timings;          // of the last to finish
@@ -61,23 +68,44 @@ void AddUsage(const v1::Usage& one, v1::Usage* all);
 // Whether the call is whole: its arguments are one JSON object.
 bool HasObjectArguments(const v1::ToolCall& call);
 
-// The ready model that answers a generation for `*name`; where that is unknown, the server's
-// default if there is one, whose name it then becomes. NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT.
-absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, std::string* name);
+// The ready model that stands for unknown names: the configured default, or the first that can.
+std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability);
+
+// The ready model of `*name`. Where nobody knows the name and the request's profile forgives that
+// (kt-legacy, llm-serving), the default of the capability, whose name it then becomes.
+absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
+                                              std::string_view capability, std::string* name);
+
+// The same for a generation. NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT when it does not generate.
+absl::StatusOr<v1::ModelStatus> FindGenerator(const Services& services, const Request& request,
+                                              std::string* name);
 
 // What the conversation asks of the model and the model lacks: "tools", "thinking"; else empty.
 std::string_view MissingCapability(const v1::ModelStatus& model, const v1::ChatPrompt& chat);
+
+// Finds the model of `*name` as FindGenerator does and holds what the conversation asks against
+// what it can. INVALID_ARGUMENT names the field that asks too much.
+absl::Status CheckModel(const Services& services, const Request& request,
+                        const v1::ChatPrompt& chat, std::string* name);
 
 // Answers with a stream; with an error of the family when there is none to begin.
 Task<void> StreamGeneration(const Services& services, Exchange& exchange,
                             v1::GenerateRequest request, GenerationEncoder& encoder,
                             ErrorFamily errors);
+// The same for several prompts at once (joined_call.h), which differ in nothing else.
+Task<void> StreamGenerations(const Services& services, Exchange& exchange,
+                             std::vector<v1::GenerateRequest> requests, GenerationEncoder& encoder,
+                             ErrorFamily errors);
 
 // Answers in one piece, with what `encode` makes of the whole.
 Task<void> ReplyGeneration(const Services& services, Exchange& exchange,
                            v1::GenerateRequest request,
                            std::function<std::string(const Completion&)> encode,
                            ErrorFamily errors);
+Task<void> ReplyGenerations(const Services& services, Exchange& exchange,
+                            std::vector<v1::GenerateRequest> requests,
+                            std::function<std::string(const Completion&)> encode,
+                            ErrorFamily errors);
 
 // Answers with the error, unless nobody is there to read it.
 Task<void> ReplyError(Exchange& exchange, absl::Status status, ErrorFamily errors);

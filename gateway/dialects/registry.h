@@ -1,12 +1,27 @@
-// Registering and removing models, for every dialect that has a way to say it.
+// Registering and removing models, for every dialect that has a way to say it, and the providers
+// that models are registered at.
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
 
 namespace conclave::gateway {
+
+// The provider whose models are the workers' own.
+inline constexpr std::string_view kInlineProvider = "conclave";
+inline constexpr std::string_view kInlineProviderType = "inline::conclave";
+
+std::string ProviderIdOf(const v1::ModelStatus& model);
+// As the provider calls it.
+std::string ProviderModelIdOf(const v1::ModelStatus& model);
+
+// Every provider, or the one that is named. NOT_FOUND.
+Task<absl::StatusOr<v1::ListProvidersReply>> AskProviders(const Services& services,
+                                                          Exchange& exchange, std::string id);
 
 // For routes that change which models there are. `any_content_type`: Ollama's clients send none.
 RouteOptions AdminRoute(bool any_content_type = false);
@@ -15,7 +30,23 @@ RouteOptions AdminRoute(bool any_content_type = false);
 Task<absl::StatusOr<v1::ModelRegistration>> RegisterModel(const Services& services,
                                                           Exchange& exchange,
                                                           v1::RegisterModelRequest request);
-// By the model's own name. PERMISSION_DENIED: it is there by the workers' own configuration.
+
+struct WantedModel {
+  std::string name;
+  std::string provider_id;        // empty = the workers themselves
+  std::string provider_model_id;  // empty = `name`
+  std::string model_type;         // "llm", "embedding"; empty = llm
+  std::string config_json;
+  std::map<std::string, std::string> metadata;
+};
+
+// For dialects that name a provider and the model as the provider calls it. OK as well when the
+// very same is there already. Of the workers' own models, another name for one that is served.
+// INVALID_ARGUMENT "Provider `x` not found".
+Task<absl::Status> RegisterModelOf(const Services& services, Exchange& exchange,
+                                   WantedModel wanted);
+
+// By name or alias. NOT_FOUND; PERMISSION_DENIED: it is there by the workers' own configuration.
 Task<absl::StatusOr<v1::DeleteReply>> UnregisterModel(const Services& services, Exchange& exchange,
                                                       std::string name);
 

@@ -38,6 +38,22 @@ ErrorInfo Refusal(int status, std::string message, std::string reason) {
   return error;
 }
 
+// "<profile>=<key>" → keys by profile.
+absl::StatusOr<std::map<CompatProfile, std::vector<std::string>>> SplitProfileKeys(
+    const std::vector<std::string>& texts) {
+  std::map<CompatProfile, std::vector<std::string>> keys;
+  for (size_t n = 0; n < texts.size(); ++n) {
+    const size_t equals = texts[n].find('=');
+    const auto profile = FindCompatProfile(std::string_view(texts[n]).substr(0, equals));
+    if (equals == std::string::npos || !profile) {
+      return base::InvalidArgument("compat-keys[" + std::to_string(n) +
+                                   "]: expected a profile, =, and a key");
+    }
+    keys[*profile].push_back(texts[n].substr(equals + 1));
+  }
+  return keys;
+}
+
 }  // namespace
 
 ApiKeys::Digest ApiKeys::DigestOf(std::string_view key) {
@@ -101,7 +117,13 @@ std::string_view KeyOf(const RequestHead& head) {
 
 absl::StatusOr<Filters> Filters::Make(const FilterOptions& options) {
   Filters filters;
-  ASSIGN_OR_RETURN(filters.keys_, ApiKeys::FromTexts("api-keys", options.api_keys));
+  std::vector<std::string> keys = options.api_keys;
+  ASSIGN_OR_RETURN(const auto by_profile, SplitProfileKeys(options.profile_keys));
+  for (const auto& [profile, texts] : by_profile) {
+    ASSIGN_OR_RETURN(filters.profile_keys_[profile], ApiKeys::FromTexts("compat-keys", texts));
+    keys.insert(keys.end(), texts.begin(), texts.end());
+  }
+  ASSIGN_OR_RETURN(filters.keys_, ApiKeys::FromTexts("api-keys", keys));
   ASSIGN_OR_RETURN(filters.admin_keys_, ApiKeys::FromTexts("admin-keys", options.admin_keys));
   filters.admin_open_ = options.admin_open;
   for (const std::string& host : options.allowed_hosts) filters.hosts_.push_back(Lowercase(host));
@@ -152,6 +174,13 @@ std::optional<ErrorInfo> Filters::CheckKey(const RequestHead& head,
   }
   return Refusal(key.empty() ? 401 : 403, "this needs an administrator's API key",
                  "admin_key_required");
+}
+
+std::optional<CompatProfile> Filters::ProfileOf(const RequestHead& head) const {
+  for (const auto& [profile, keys] : profile_keys_) {
+    if (keys.Contains(KeyOf(head))) return profile;
+  }
+  return std::nullopt;
 }
 
 std::optional<ErrorInfo> Filters::CheckBody(const RequestHead& head,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,8 @@ class ApiKeys final {
 
 struct FilterOptions {
   std::vector<std::string> api_keys;  // empty = no key is asked for
+  // More of them, "<profile>=<key>": requests that show one get the profile.
+  std::vector<std::string> profile_keys;
   // Keys for routes that change which models there are; each opens all other routes too. None:
   // those routes are off, unless `admin_open` lets everybody use them who may use the rest.
   std::vector<std::string> admin_keys;
@@ -58,6 +61,9 @@ class Filters final {
   // 415: a content coding, or a body that does not say it is JSON where that is asked.
   std::optional<ErrorInfo> CheckBody(const RequestHead& head, const RouteOptions& options) const;
 
+  // Of the request's key, when it has one.
+  std::optional<CompatProfile> ProfileOf(const RequestHead& head) const;
+
   // Headers that let the page of an allowed origin read the answer; empty without Origin.
   HeaderList CorsHeaders(const RequestHead& head) const;
 
@@ -65,6 +71,7 @@ class Filters final {
   bool OriginAllowed(const RequestHead& head, std::string_view origin) const;
 
   ApiKeys keys_;
+  std::map<CompatProfile, ApiKeys> profile_keys_;
   ApiKeys admin_keys_;
   bool admin_open_ = false;
   std::vector<std::string> hosts_;

@@ -54,8 +54,12 @@ std::string_view BodyMessage(int status) {
 }  // namespace
 
 FrontDoor::FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics,
-                     base::IdSource new_id)
-    : router_(*router), filters_(*filters), metrics_(*metrics), new_id_(std::move(new_id)) {}
+                     base::IdSource new_id, CompatProfile profile)
+    : router_(*router),
+      filters_(*filters),
+      metrics_(*metrics),
+      new_id_(std::move(new_id)),
+      profile_(profile) {}
 
 HeadVerdict FrontDoor::OnHead(const RequestHead& head) {
   HeadVerdict verdict;
@@ -81,6 +85,7 @@ std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Rou
   const auto refuse = [&](ErrorInfo error) {
     metrics_.CountRejected(error.reason);
     error.request_id = request_id;
+    error.profile = ProfileOf(head);
     return MakeErrorResponse(error, family);
   };
   if (const auto error = filters_.CheckHost(head)) return refuse(*error);
@@ -114,6 +119,10 @@ std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Rou
   return std::nullopt;
 }
 
+CompatProfile FrontDoor::ProfileOf(const RequestHead& head) const {
+  return filters_.ProfileOf(head).value_or(profile_);
+}
+
 Response FrontDoor::Preflight(const RequestHead& head, const Router::Match& match) const {
   Response response;
   response.status = 204;
@@ -134,6 +143,7 @@ Response FrontDoor::OnBodyRefused(const RequestHead& head, const std::string& re
   metrics_.CountRejected(reason);
   ErrorInfo error{status, std::string(BodyMessage(status)), std::string(reason), "", 0};
   error.request_id = request_id;
+  error.profile = ProfileOf(head);
   return MakeErrorResponse(error, router_.error_family(head.path));
 }
 
@@ -152,6 +162,7 @@ Response FrontDoor::OnHeadRefused(const HeadRefusal& refusal) {
 Task<void> FrontDoor::Handle(Request& request, ResponseWriter& out, AccessRecord& record) {
   Router::Match match = router_.Find(request.head.method, request.head.path);
   request.params = std::move(match.params);
+  request.profile = ProfileOf(request.head);
   Exchange exchange{request, out, record};
   co_await match.route->handler(exchange);
 }

@@ -13,9 +13,9 @@ namespace conclave::gateway {
 class FrontDoor final : public HttpHandler {
  public:
   // The pointers are borrowed and must outlive the door. `new_id` names requests that bring no
-  // X-Request-Id.
+  // X-Request-Id. `profile` is for requests whose key has none of its own.
   FrontDoor(const Router* router, const Filters* filters, FrontMetrics* metrics,
-            base::IdSource new_id = base::NewId);
+            base::IdSource new_id = base::NewId, CompatProfile profile = CompatProfile::kStrict);
 
   HeadVerdict OnHead(const RequestHead& head) override;
   Response OnBodyRefused(const RequestHead& head, const std::string& request_id, int status,
@@ -28,12 +28,14 @@ class FrontDoor final : public HttpHandler {
  private:
   std::optional<Response> RefuseHead(const RequestHead& head, const Router::Match& match,
                                      const std::string& request_id);
+  CompatProfile ProfileOf(const RequestHead& head) const;
   Response Preflight(const RequestHead& head, const Router::Match& match) const;
 
   const Router& router_;
   const Filters& filters_;
   FrontMetrics& metrics_;
   const base::IdSource new_id_;
+  const CompatProfile profile_;
 };
 
 }  // namespace conclave::gateway

@@ -68,8 +68,18 @@ struct HttpServer::Impl {
     for (int i = 0; i < std::max(threads_in, 1); ++i) loops.push_back(std::make_unique<Loop>());
   }
 
-  void Accept();
-  void Adopt(Session::Socket socket);
+  struct Listener {
+    Listener(const net::any_io_executor& executor, HttpHandler* its_handler)
+        : acceptor(executor), retry(executor), handler(its_handler) {}
+    tcp::acceptor acceptor;
+    net::steady_timer retry;
+    HttpHandler* const handler;
+  };
+
+  absl::StatusOr<uint16_t> Listen(const std::string& listen, HttpHandler* its_handler);
+  void Accept(Listener& listener);
+  void Adopt(Session::Socket socket, HttpHandler* its_handler);
+  void StopAccepting();
   void Forget(Session* session);
   std::vector<std::shared_ptr<Session>> Alive();
   bool WaitUntilEmpty(base::SteadyTime deadline);
@@ -93,36 +103,63 @@ struct HttpServer::Impl {
   };
   std::vector<std::unique_ptr<Loop>> loops;
   size_t next_loop = 0;
-  std::optional<tcp::acceptor> acceptor;
-  std::optional<net::steady_timer> accept_retry;
+  // Their handlers run on the first loop.
+  std::vector<std::unique_ptr<Listener>> listeners;
   std::vector<std::jthread> threads;
 };
 
-void HttpServer::Impl::Accept() {
+absl::StatusOr<uint16_t> HttpServer::Impl::Listen(const std::string& listen,
+                                                  HttpHandler* its_handler) {
+  ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(listen));
+  ASSIGN_OR_RETURN(const net::ip::address address, ParseAddress(where.host));
+  const tcp::endpoint endpoint(address, where.port);
+  auto listener = std::make_unique<Listener>(loops.front()->io.get_executor(), its_handler);
+  tcp::acceptor& acceptor = listener->acceptor;
+  boost::system::error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(net::socket_base::max_listen_connections, error);
+  if (error) return base::Unavailable("cannot listen on " + listen + ": " + error.message());
+  listeners.push_back(std::move(listener));
+  net::post(acceptor.get_executor(), [this, to = listeners.back().get()] { Accept(*to); });
+  return acceptor.local_endpoint().port();
+}
+
+void HttpServer::Impl::Accept(Listener& listener) {
   Loop& loop = *loops[next_loop++ % loops.size()];
-  acceptor->async_accept(
+  listener.acceptor.async_accept(
       net::make_strand(loop.io.get_executor()),
-      [this](const boost::system::error_code& error, Session::Socket socket) {
+      [this, &listener](const boost::system::error_code& error, Session::Socket socket) {
         if (error == net::error::operation_aborted) return;
         if (!error) {
-          Adopt(std::move(socket));
-          return Accept();
+          Adopt(std::move(socket), listener.handler);
+          return Accept(listener);
         }
         // Out of descriptors, most likely: the listener stays and tries again.
         base::LogWarning("accept failed", {{"what", error.message()}});
-        accept_retry->expires_after(kAcceptRetry);
-        accept_retry->async_wait([this](const boost::system::error_code& cancelled) {
-          if (!cancelled && acceptor->is_open()) Accept();
+        listener.retry.expires_after(kAcceptRetry);
+        listener.retry.async_wait([this, &listener](const boost::system::error_code& cancelled) {
+          if (!cancelled && listener.acceptor.is_open()) Accept(listener);
         });
       });
 }
 
-void HttpServer::Impl::Adopt(Session::Socket socket) {
+void HttpServer::Impl::StopAccepting() {
+  for (const auto& listener : listeners) {
+    net::post(listener->acceptor.get_executor(), [raw = listener.get()] {
+      boost::system::error_code ignored;
+      raw->acceptor.close(ignored);
+    });
+  }
+}
+
+void HttpServer::Impl::Adopt(Session::Socket socket, HttpHandler* its_handler) {
   std::shared_ptr<Session> session;
   {
     const std::lock_guard lock(mutex);
     if (stopped || sessions.size() >= limits.connections_max) return;  // closes the socket
-    session = std::make_shared<Session>(std::move(socket), handler, &limits,
+    session = std::make_shared<Session>(std::move(socket), its_handler, &limits,
                                         [this](Session* gone) { Forget(gone); });
     sessions.emplace(session.get(), session);
   }
@@ -156,25 +193,17 @@ HttpServer::HttpServer(HttpHandler* handler, HttpLimits limits, int threads)
 HttpServer::~HttpServer() { Stop(); }
 
 absl::Status HttpServer::Start(const std::string& listen) {
-  ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(listen));
-  ASSIGN_OR_RETURN(const net::ip::address address, ParseAddress(where.host));
-  const tcp::endpoint endpoint(address, where.port);
   Impl& impl = *impl_;
-  boost::system::error_code error;
-  impl.acceptor.emplace(net::make_strand(impl.loops.front()->io));
-  impl.acceptor->open(endpoint.protocol(), error);
-  if (!error) impl.acceptor->set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) impl.acceptor->bind(endpoint, error);
-  if (!error) impl.acceptor->listen(net::socket_base::max_listen_connections, error);
-  if (error) return base::Unavailable("cannot listen on " + listen + ": " + error.message());
-  impl.port = impl.acceptor->local_endpoint().port();
-  impl.accept_retry.emplace(impl.acceptor->get_executor());
-  impl.Accept();
+  ASSIGN_OR_RETURN(impl.port, impl.Listen(listen, impl.handler));
   for (const auto& loop : impl.loops) {
     loop->work.emplace(loop->io.get_executor());
     impl.threads.emplace_back([&io = loop->io] { io.run(); });
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint16_t> HttpServer::AlsoListen(const std::string& listen, HttpHandler* handler) {
+  return impl_->Listen(listen, handler);
 }
 
 uint16_t HttpServer::port() const { return impl_->port; }
@@ -186,10 +215,7 @@ size_t HttpServer::num_connections() const {
 
 bool HttpServer::Drain(base::SteadyTime deadline) {
   Impl& impl = *impl_;
-  net::post(impl.acceptor->get_executor(), [&impl] {
-    boost::system::error_code ignored;
-    impl.acceptor->close(ignored);
-  });
+  impl.StopAccepting();
   for (const auto& session : impl.Alive()) session->BeginDrain();
   if (impl.WaitUntilEmpty(deadline)) return true;
   for (const auto& session : impl.Alive()) session->Expire();
@@ -204,10 +230,7 @@ void HttpServer::Stop() {
     if (std::exchange(impl.stopped, true)) return;
   }
   if (impl.threads.empty()) return;
-  net::post(impl.acceptor->get_executor(), [&impl] {
-    boost::system::error_code ignored;
-    impl.acceptor->close(ignored);
-  });
+  impl.StopAccepting();
   for (const auto& session : impl.Alive()) session->Close();
   impl.WaitUntilEmpty(std::chrono::steady_clock::now() + kLastWords);
   for (const auto& loop : impl.loops) {

@@ -71,6 +71,9 @@ class HttpServer final {
   // INVALID_ARGUMENT when it is no address; a name is not resolved, "localhost" is 127.0.0.1.
   absl::Status Start(const std::string& listen);
   uint16_t port() const;
+  // A further address, whose requests go to a handler of their own; after Start, which says what
+  // may fail. The port.
+  absl::StatusOr<uint16_t> AlsoListen(const std::string& listen, HttpHandler* handler);
 
   // Stops accepting, closes idle connections, lets running requests finish. At the deadline those
   // left are told (CancelReason::kDrain) and get a moment to say so to their clients. False when

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "gateway/http/compat_profile.h"
 
 namespace conclave::gateway {
 
@@ -41,6 +42,7 @@ struct Request {
   std::string body;
   std::string request_id;  // "req_…", or the caller's own x-request-id when it is a plain token
   base::SteadyTime received_at;
+  CompatProfile profile = CompatProfile::kStrict;  // of its key, else of its listener
   // Path parameters in the order of the pattern, percent-decoded.
   std::vector<std::pair<std::string, std::string>> params;
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/status.h"
+#include "gateway/http/compat_profile.h"
 
 namespace conclave::gateway {
 
@@ -20,6 +21,7 @@ struct ErrorInfo {
   std::string param;            // the request field at fault; "" = none
   int64_t retry_after_ms = 0;   // 0 = no hint
   std::string request_id = {};  // for dialects that repeat it in the body
+  CompatProfile profile = CompatProfile::kStrict;  // of the request; some have bodies of their own
 };
 
 // Reads code, message, reason, param and retry-after (base/status.h). An INVALID_ARGUMENT whose

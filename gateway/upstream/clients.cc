@@ -31,6 +31,13 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
+                                       base::SteadyTime deadline) override {
+    return Unary<v1::DetokenizeReply>([&](auto done) {
+      return client_.Detokenize(std::move(request), {.deadline = deadline}, std::move(done));
+    });
+  }
+
   Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) override {
     return Unary<v1::PredictReply>([&](auto done) {
       return client_.Predict(std::move(request), {.deadline = deadline}, std::move(done));
@@ -56,6 +63,12 @@ class MeshEmbedding final : public EmbeddingUpstream {
                              embeddings.timings = std::move(result->timings);
                              done(std::move(embeddings));
                            });
+    });
+  }
+
+  Call<v1::RerankReply> Rerank(v1::RerankRequest request, base::SteadyTime deadline) override {
+    return Unary<v1::RerankReply>([&](auto done) {
+      return client_.Rerank(std::move(request), {.deadline = deadline}, std::move(done));
     });
   }
 

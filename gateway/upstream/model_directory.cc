@@ -38,6 +38,24 @@ std::vector<v1::ModelStatus> FleetDirectory::List() const {
   return JoinModels(std::move(models), embedding_->fleet()->Models());
 }
 
+std::vector<v1::WorkerState> FleetDirectory::Workers() const {
+  std::vector<v1::WorkerState> workers;
+  for (const mesh::Discovery* discovery : {inference_, embedding_}) {
+    if (discovery == nullptr) continue;
+    const auto fleet = discovery->fleet();
+    for (const auto& worker : fleet->workers) {
+      v1::WorkerState& state = workers.emplace_back();
+      state.set_worker_id(worker->worker_id.empty() ? worker->address : worker->worker_id);
+      state.set_epoch(worker->epoch);
+      state.set_serving(worker->usable());
+      state.set_draining(worker->draining);
+      state.mutable_models()->Assign(worker->models.begin(), worker->models.end());
+      *state.mutable_load() = worker->load;
+    }
+  }
+  return workers;
+}
+
 std::optional<v1::ModelStatus> FleetDirectory::FindLost(std::string_view name) const {
   for (const mesh::Discovery* workers : {inference_, embedding_}) {
     if (workers == nullptr) continue;

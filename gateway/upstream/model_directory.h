@@ -19,6 +19,7 @@ class FleetDirectory final : public ModelDirectory {
                  const RegisteredModels* registered = nullptr);
 
   std::vector<v1::ModelStatus> List() const override;
+  std::vector<v1::WorkerState> Workers() const override;
   Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
 
  private:

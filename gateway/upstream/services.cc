@@ -44,6 +44,13 @@ absl::StatusOr<v1::ModelStatus> ModelDirectory::FindReady(std::string_view name)
     case v1::ModelStatus::STATE_READY:
       return model;
     case v1::ModelStatus::STATE_FAILED:
+      // Loaded, but the server or process behind it is away: it may come back.
+      if (model.has_details() && model.error().rfind("UNAVAILABLE", 0) == 0) {
+        return base::WithRetryAfter(
+            base::WithReason(base::Unavailable("the model `" + model.name() + "` is away"),
+                             "model_unreachable"),
+            kLoadingRetry);
+      }
       return base::WithReason(
           base::FailedPrecondition("the model `" + model.name() + "` could not be loaded"),
           "model_failed");

@@ -36,6 +36,8 @@ class InferenceUpstream {
                                            base::SteadyTime deadline) = 0;
   virtual Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest request,
                                            base::SteadyTime deadline) = 0;
+  virtual Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
+                                               base::SteadyTime deadline) = 0;
   // UNIMPLEMENTED: the model speaks Generate instead.
   virtual Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) = 0;
 };
@@ -97,6 +99,8 @@ class EmbeddingUpstream {
  public:
   virtual ~EmbeddingUpstream() = default;
   virtual Call<Embeddings> Embed(v1::EmbedRequest request, base::SteadyTime deadline) = 0;
+  // Scores in the order of the documents.
+  virtual Call<v1::RerankReply> Rerank(v1::RerankRequest request, base::SteadyTime deadline) = 0;
 };
 
 // X(Method, Request, Reply) for every unary call of the store.
@@ -152,6 +156,9 @@ class ModelDirectory {
   virtual Call<v1::ListModelsReply> Describe(const std::string& name,
                                              base::SteadyTime deadline) = 0;
 
+  // Every worker that is known, with the load it last reported.
+  virtual std::vector<v1::WorkerState> Workers() const { return {}; }
+
   // By name or alias, whatever its state; a model whose workers are away just now, as it was when
   // they were last heard of (the call then waits for one, or says UNAVAILABLE). NOT_FOUND
   // "model_not_found".
@@ -195,6 +202,7 @@ struct Services {
   bool completion_wanted = true;
   std::string default_system_prompt;  // in front of conversations that have none; empty = none
   std::string default_model;          // for the profile llm-serving: stands for unknown names
+  std::string commit = "unknown";     // of the source that was built
   std::function<std::string()> metrics_text;  // exposition for /metrics
   std::function<bool()> draining = [] { return false; };
 };

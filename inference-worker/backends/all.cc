@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/backend.h"
+#include "backends/provider.h"
 #include "base/status.h"
 
 namespace conclave::backends {
@@ -11,6 +12,12 @@ namespace {
 constexpr std::array<BackendKind, 2> kAll = {{
     {"native", OpenNative},
     {"scripted", OpenScripted},
+}};
+
+constexpr std::array<ProviderType, 3> kProviderTypes = {{
+    {"remote::openai", OpenRemoteOpenAi},
+    {"remote::http", OpenRemoteHttp},
+    {"subprocess", OpenSubprocess},
 }};
 
 }  // namespace
@@ -26,6 +33,19 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(std::string_view kind,
   }
   return base::NotFound(
       absl::StrCat("backend: there is no \"", std::string(kind), "\"; there are ", names));
+}
+
+std::span<const ProviderType> AllProviderTypes() { return kProviderTypes; }
+
+absl::StatusOr<std::unique_ptr<Provider>> OpenProvider(std::string_view type,
+                                                       const ProviderConfig& config) {
+  std::string names;
+  for (const ProviderType& row : kProviderTypes) {
+    if (row.name == type) return row.open(config);
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(row.name));
+  }
+  return base::InvalidArgument(
+      absl::StrCat("provider_type: there is no \"", std::string(type), "\"; there are ", names));
 }
 
 }  // namespace conclave::backends

@@ -49,12 +49,13 @@ struct ChatPrompt {
   engine::Conversation conversation;
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
+  std::optional<int32_t> reasoning_budget;  // tokens; then the end of the reasoning is forced
   // Instead of the model's own, from its ParseTemplate; null = its own.
   std::shared_ptr<const engine::ChatTemplate> chat_template;
 };
 
 struct TextPrompt {
-  std::string text;  // raw, never parsed for special tokens
+  std::string text;  // the whole prompt as the model reads it, special tokens by their names
 };
 
 struct TokenPrompt {
@@ -67,6 +68,7 @@ struct Sampling {
   std::optional<int32_t> top_k;
   std::optional<float> top_p;
   std::optional<float> min_p;
+  std::optional<float> typical_p;
   std::optional<float> repetition_penalty;
   std::optional<float> frequency_penalty;
   std::optional<float> presence_penalty;
@@ -76,7 +78,7 @@ struct Sampling {
 };
 
 struct StopConditions {
-  std::optional<int32_t> max_tokens;  // of output, resumed ones included
+  std::optional<int32_t> max_tokens;  // of output, resumed ones included; 0 = nothing is generated
   std::vector<std::string> strings;   // never empty strings; not part of the output
   std::vector<TokenId> token_ids;
   int32_t min_tokens = 0;
@@ -87,7 +89,8 @@ struct StopConditions {
 struct ResponseFormat {
   enum class Kind { kText, kJsonObject, kJsonSchema, kGbnf, kRegex };
   Kind kind = Kind::kText;
-  std::string definition;  // schema, grammar or expression
+  std::string definition;                 // schema, grammar or expression
+  std::string place = "response_format";  // what the caller calls the definition
 };
 
 // An interrupted stream taken up again: the output continues as if it had never stopped.
@@ -97,15 +100,27 @@ struct Resume {
   int64_t next_seq = 0;  // the first Delta.seq to send
 };
 
+// What to tell of the prompt's own tokens (PromptTokens).
+struct PromptReport {
+  int32_t top_logprobs = -1;  // -1 = the tokens alone, n = with their logprobs and n alternatives
+  // A stop token that ends an answer tells its logprobs in a last Delta without token ids.
+  bool stop_token = false;
+};
+
 struct GenerateRequest {
   std::string id;  // unique among the live requests of the process
   std::variant<ChatPrompt, TextPrompt, TokenPrompt> prompt;
+  // Of a text prompt: the output stands between prompt and suffix. A model that cannot do that says
+  // UNIMPLEMENTED.
+  std::string suffix;
+  int32_t n = 1;  // answers, at most engine::kAnswersMax; each has its own index
   Sampling sampling;
   StopConditions stop;
+  std::optional<PromptReport> prompt_report;
   int32_t top_logprobs = -1;  // -1 = none, n = the chosen token and n alternatives
   ResponseFormat response_format;
-  std::optional<Resume> resume;
-  bool split_reasoning = true;  // <think> goes to Delta.reasoning; false leaves it in the text
+  std::optional<Resume> resume;  // of a single answer
+  bool split_reasoning = true;   // <think> goes to Delta.reasoning; false leaves it in the text
   std::string cache_salt;
 };
 
@@ -144,16 +159,27 @@ struct TokenLogprob {
   std::vector<TokenLogprob> top;
 };
 
-// Newly generated material. At most one of text, reasoning and tool_call is set; none while bytes
-// are held back. A function of the emitted ids and the request alone: replaying the ids gives the
-// same deltas under the same numbers, which is what makes resuming exact.
+// Consecutive tokens of the prompt, kMax of them but in the last piece; all come before the first
+// Delta. A function of the request alone, as deltas are.
+struct PromptTokens {
+  static constexpr size_t kMax = 128;
+  int32_t position = 0;              // of the first of `tokens`
+  std::vector<TokenLogprob> tokens;  // the prompt's first token has no logprob: 0
+  std::string text;                  // what they read as, without control tokens
+};
+
+// Newly generated material of one answer. At most one of text, reasoning and tool_call is set; none
+// while bytes are held back. A function of the emitted ids and the request alone: replaying the ids
+// gives the same deltas under the same numbers, which is what makes resuming exact.
 struct Delta {
-  int64_t seq = 0;  // counts the deltas of a request from 0 without gaps
+  int32_t index = 0;  // of the answer
+  int64_t seq = 0;    // counts the deltas of a request from 0 without gaps
   std::vector<TokenId> token_ids;
   std::string text;
   std::string reasoning;
   std::optional<ToolCallDelta> tool_call;
-  std::vector<TokenLogprob> logprobs;  // one per token id, when asked for
+  std::vector<TokenLogprob>
+      logprobs;  // one per token id, when asked for (PromptReport::stop_token)
 };
 
 struct Usage {
@@ -172,6 +198,7 @@ struct Timings {
 
 struct Finished {
   enum class Reason { kStop, kLength, kToolCalls, kCancelled };
+  int32_t index = 0;  // of the answer that ended
   Reason reason = Reason::kStop;
   std::string matched_stop;      // the stop string, when one ended it
   TokenId matched_stop_id = -1;  // the stop token, when one ended it
@@ -183,14 +210,15 @@ struct Failed {
   absl::Status status;
 };
 
-using Event = std::variant<Progress, Delta, Finished, Failed>;
+using Event = std::variant<Progress, PromptTokens, Delta, Finished, Failed>;
 
 enum class Flow {
   kContinue,
   kPause,  // the reader is slow: nothing more for this request until Backend::Resume(id)
 };
 
-// Hears the events of one request in order; exactly one Finished or Failed comes last. Called on a
+// Hears the events of one request in order; exactly one Finished for each answer, or one Failed,
+// comes last. Called on a
 // thread of the backend, perhaps before Generate has returned: it must not block.
 class EventSink {
  public:
@@ -198,8 +226,24 @@ class EventSink {
   virtual Flow OnEvent(Event event) = 0;
 };
 
+struct PredictRequest {
+  std::string id;    // unique among the live requests of the process
+  std::string body;  // one JSON value, well-formed
+};
+using PredictDone = std::function<void(absl::StatusOr<std::string>)>;
+
 // ---- about the model
 // -----------------------------------------------------------------------------
+
+// The texts of the special tokens; empty = the vocabulary has none.
+struct TokenizerInfo {
+  std::string kind;  // "gpt2", "llama", "bert", "t5"
+  std::string bos_token;
+  std::string eos_token;
+  std::string pad_token;
+  std::string unk_token;
+  bool adds_bos = false;
+};
 
 struct ModelDetails {
   std::string format;        // "gguf", "script"
@@ -211,6 +255,7 @@ struct ModelDetails {
   int32_t embedding_length = 0;
   int32_t vocab_size = 0;
   std::string chat_template;
+  TokenizerInfo tokenizer;
   std::string license;
   std::vector<std::pair<std::string, std::string>> metadata;  // key → JSON text, scalars only
   int64_t memory_bytes = 0;                                   // weights and KV as loaded
@@ -264,11 +309,19 @@ class Backend {
   // UNAVAILABLE: draining. On error the sink is never called.
   virtual absl::StatusOr<Accepted> Generate(GenerateRequest request,
                                             std::shared_ptr<EventSink> sink) = 0;
-  // Ends a request wherever it is; its sink gets Finished(kCancelled) within one step. Unknown ids
-  // are ignored: it may have ended just now.
+  // Ends a request wherever it is; its sink gets Finished(kCancelled) for each answer within one
+  // step. Unknown ids are ignored: it may have ended just now.
   virtual void Cancel(std::string_view id) = 0;
   // Takes a request out of the pause its sink asked for.
   virtual void Resume(std::string_view id) = 0;
+
+  // One JSON value in, one out, as the model itself defines them. `done` is called exactly once,
+  // perhaps before Predict returns, else on a thread of the backend: it must not block. Cancel(id)
+  // ends it with CANCELLED. UNIMPLEMENTED: the model speaks Generate instead.
+  virtual void Predict(PredictRequest request, PredictDone done) {
+    static_cast<void>(request);
+    done(absl::UnimplementedError("this model does not answer predict"));
+  }
 
   virtual absl::StatusOr<Tokenized> Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,
                                              const TokenizeOptions& options) const = 0;

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "backends/backend.h"
+#include "engine/grammar/answer.h"
 #include "engine/grammar/token_grammar.h"
 
 namespace conclave::backends {
@@ -18,23 +18,24 @@ class GrammarCache final {
  public:
   using Grammar = std::shared_ptr<const engine::grammar::TokenGrammar>;
 
-  explicit GrammarCache(std::shared_ptr<const engine::grammar::TokenTrie> trie)
-      : trie_(std::move(trie)) {}
+  GrammarCache(std::shared_ptr<const engine::grammar::TokenTrie> trie,
+               engine::grammar::IsControl is_control)
+      : trie_(std::move(trie)), is_control_(std::move(is_control)) {}
 
-  // Null for text. INVALID_ARGUMENT and UNIMPLEMENTED as engine/grammar/compile.h, with param
-  // response_format: nothing runs unconstrained that was asked to be constrained.
-  absl::StatusOr<Grammar> Get(const ResponseFormat& format);
+  // INVALID_ARGUMENT and UNIMPLEMENTED as engine/grammar/answer.h, with the place as param: nothing
+  // runs unconstrained that was asked to be constrained.
+  absl::StatusOr<Grammar> Get(const engine::grammar::AnswerShape& shape);
 
  private:
   struct Entry {
-    ResponseFormat::Kind kind;
-    std::string definition;
+    std::string key;
     Grammar grammar;
   };
-  Grammar Find(const ResponseFormat& format);
-  void Keep(const ResponseFormat& format, const Grammar& grammar);
+  Grammar Find(const std::string& key);
+  void Keep(std::string key, const Grammar& grammar);
 
   const std::shared_ptr<const engine::grammar::TokenTrie> trie_;
+  const engine::grammar::IsControl is_control_;
   std::mutex mutex_;
   std::list<Entry> entries_;  // last used first
 };

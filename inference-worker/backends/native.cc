@@ -1,18 +1,22 @@
 // Our engine with text around it: template and tokenizer before, decoder, parser and stop strings
 // after, all on the step thread, token by token.
 #include <algorithm>
+#include <deque>
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "backends/backend.h"
+#include "backends/fim.h"
 #include "backends/grammar_cache.h"
 #include "backends/native_prompt.h"
 #include "backends/output_assembler.h"
+#include "backends/prompt_teller.h"
 #include "backends/script.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/engine.h"
+#include "engine/grammar/token_grammar.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/source.h"
@@ -23,6 +27,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr size_t kMetadataTextMax = 4'096;
+constexpr size_t kTokenizedMax = 1 << 20;  // ids of one text that is only tokenised
 // The smallest top_p that still means something: 0 is asked for by callers that want the best
 // token.
 constexpr float kTopPMin = 1e-6f;
@@ -39,26 +44,28 @@ class NativeSequence final : public engine::EventSink {
   struct Setup {
     std::shared_ptr<backends::EventSink> sink;
     const engine::Tokenizer* tokenizer = nullptr;
-    AssemblerOptions assembler;
-    std::vector<TokenId> stop_ids;  // the request's own
+    std::vector<AssemblerOptions> assemblers;  // one for each answer
+    std::vector<TokenId> stop_ids;             // the request's own
     bool logprobs = false;
-    int64_t next_seq = 0;  // deltas before it were sent by an earlier attempt
+    std::optional<PromptReport> prompt_report;
+    std::vector<TokenId> prompt;  // when there is something to tell of it
+    int64_t next_seq = 0;         // deltas before it were sent by an earlier attempt
     int32_t prompt_tokens = 0;
     double tokenize_ms = 0;
   };
   explicit NativeSequence(Setup setup)
-      : setup_(std::move(setup)), assembler_(std::move(setup_.assembler)) {
-    assembler_.Start(&deltas_);
+      : setup_(std::move(setup)), prompt_(setup_.tokenizer, setup_.prompt.size()) {
+    for (AssemblerOptions& options : setup_.assemblers) answers_.emplace_back(std::move(options));
   }
 
   // Rebuilds the state after `emitted`.
   void Replay(const std::vector<TokenId>& emitted) {
     for (const TokenId id : emitted) {
-      if (assembler_.stopped()) break;
-      assembler_.Append(id, {}, &deltas_);
+      if (stopped()) break;
+      answers_[0].Append(id, {}, &deltas_);
     }
   }
-  bool stopped() const { return assembler_.stopped(); }
+  bool stopped() const { return answers_[0].stopped(); }
   // For an output that was complete before it was taken up again.
   void EndReplayed() {
     Flush();
@@ -70,19 +77,34 @@ class NativeSequence final : public engine::EventSink {
   }
 
   engine::SinkAction OnEvent(const engine::Event& event) override {
+    if (failed_) return engine::SinkAction::kStop;
+    const bool is_first = event.index == 0;
     switch (event.kind) {
       case engine::Event::Kind::kAccepted:
+        if (!is_first) return engine::SinkAction::kContinue;
+        TellPromptStart();
         return Tell(Progress{.phase = Progress::Phase::kPrefill, .total = setup_.prompt_tokens});
       case engine::Event::Kind::kPrefill:
+        if (!is_first) return engine::SinkAction::kContinue;
         return Tell(Progress{.phase = Progress::Phase::kPrefill,
                              .done = event.prefill_done,
                              .total = event.prefill_total});
+      case engine::Event::Kind::kPromptLogprobs: {
+        engine::SinkAction action = engine::SinkAction::kContinue;
+        for (const engine::ScoredToken& score : event.scores) {
+          const auto one = TellPrompt(MakeLogprob(score.logprob, score.alternatives));
+          if (one == engine::SinkAction::kPause) action = one;
+        }
+        return action;
+      }
       case engine::Event::Kind::kToken: {
         std::vector<TokenLogprob> logprobs;
-        if (setup_.logprobs) logprobs.push_back(MakeLogprob(event));
-        assembler_.Append(event.token, std::move(logprobs), &deltas_);
+        if (setup_.logprobs) logprobs.push_back(MakeLogprob(event.logprob, event.alternatives));
+        OutputAssembler& answer = AnswerOf(event);
+        answer.Append(event.token, std::move(logprobs), &deltas_);
+        Stamp(event.index);
         const engine::SinkAction action = Flush();
-        return assembler_.stopped() ? engine::SinkAction::kStop : action;
+        return answer.stopped() ? engine::SinkAction::kStop : action;
       }
       case engine::Event::Kind::kFinished:
         TellEnd(event);
@@ -97,6 +119,33 @@ class NativeSequence final : public engine::EventSink {
                                                                   : engine::SinkAction::kContinue;
   }
 
+  OutputAssembler& AnswerOf(const engine::Event& event) {
+    return answers_[static_cast<size_t>(event.index)];
+  }
+
+  // What an answer's assembler has made since: the deltas of several answers share one count.
+  void Stamp(int32_t index) {
+    if (answers_.size() == 1) return;
+    for (auto delta = deltas_.begin() + static_cast<ptrdiff_t>(num_stamped_);
+         delta != deltas_.end(); ++delta) {
+      delta->index = index;
+      delta->seq = next_seq_++;
+    }
+    num_stamped_ = deltas_.size();
+  }
+
+  // What is known of the prompt before anything is computed.
+  void TellPromptStart() {
+    if (!setup_.prompt_report) return;
+    const bool tokens_only = setup_.prompt_report->top_logprobs < 0;
+    const size_t known = tokens_only ? setup_.prompt.size() : 1;
+    for (size_t i = 0; i < known; ++i) TellPrompt(Named({.id = setup_.prompt[i]}));
+  }
+  engine::SinkAction TellPrompt(TokenLogprob token) {
+    std::optional<PromptTokens> piece = prompt_.Add(std::move(token));
+    return piece ? Tell(*std::move(piece)) : engine::SinkAction::kContinue;
+  }
+
   engine::SinkAction Flush() {
     engine::SinkAction action = engine::SinkAction::kContinue;
     for (Delta& delta : deltas_) {
@@ -104,6 +153,7 @@ class NativeSequence final : public engine::EventSink {
       if (Tell(std::move(delta)) == engine::SinkAction::kPause) action = engine::SinkAction::kPause;
     }
     deltas_.clear();
+    num_stamped_ = 0;
     return action;
   }
 
@@ -113,26 +163,41 @@ class NativeSequence final : public engine::EventSink {
             .bytes = setup_.tokenizer->TokenBytes(from.id, true),
             .top = {}};
   }
-  TokenLogprob MakeLogprob(const engine::Event& event) const {
-    TokenLogprob chosen = Named(event.logprob);
-    for (const engine::TokenLogprob& other : event.alternatives) chosen.top.push_back(Named(other));
+  TokenLogprob MakeLogprob(const engine::TokenLogprob& from,
+                           const std::vector<engine::TokenLogprob>& alternatives) const {
+    TokenLogprob chosen = Named(from);
+    for (const engine::TokenLogprob& other : alternatives) chosen.top.push_back(Named(other));
     return chosen;
   }
 
   void TellEnd(const engine::Event& event) {
     if (event.reason == engine::FinishReason::kError) {
+      failed_ = true;  // the other answers end at their next token, and are not told of
       setup_.sink->OnEvent(Failed{event.status});
       return;
     }
     if (event.reason != engine::FinishReason::kCancelled) {
-      assembler_.Finish(&deltas_);
+      AnswerOf(event).Finish(&deltas_);
+      AddStopToken(event);
+      Stamp(event.index);
       Flush();
     }
     setup_.sink->OnEvent(MakeFinished(event));
   }
 
-  Finished MakeFinished(const engine::Event& event) const {
+  void AddStopToken(const engine::Event& event) {
+    const bool wanted = setup_.logprobs && setup_.prompt_report && setup_.prompt_report->stop_token;
+    if (event.token < 0 || !wanted) return;
+    Delta last;
+    last.seq = AnswerOf(event).next_seq();
+    last.logprobs.push_back(MakeLogprob(event.logprob, event.alternatives));
+    deltas_.push_back(std::move(last));
+  }
+
+  Finished MakeFinished(const engine::Event& event) {
+    const OutputAssembler& answer = AnswerOf(event);
     Finished finished;
+    finished.index = event.index;
     switch (event.reason) {
       case engine::FinishReason::kLength:
         finished.reason = Finished::Reason::kLength;
@@ -142,19 +207,19 @@ class NativeSequence final : public engine::EventSink {
         break;
       default:
         finished.reason =
-            assembler_.has_called() ? Finished::Reason::kToolCalls : Finished::Reason::kStop;
+            answer.has_called() ? Finished::Reason::kToolCalls : Finished::Reason::kStop;
         break;
     }
-    finished.matched_stop = std::string(assembler_.matched_stop());
+    finished.matched_stop = std::string(answer.matched_stop());
     const auto& stop_ids = setup_.stop_ids;
     // The model's own end is no news; a stop the caller named is.
     if (std::find(stop_ids.begin(), stop_ids.end(), event.token) != stop_ids.end()) {
       finished.matched_stop_id = event.token;
     }
     finished.usage = {.prompt_tokens = event.usage.prompt_tokens,
-                      .completion_tokens = assembler_.num_tokens(),
+                      .completion_tokens = answer.num_tokens(),
                       .cached_tokens = event.usage.cached_tokens,
-                      .reasoning_tokens = assembler_.reasoning_tokens()};
+                      .reasoning_tokens = answer.reasoning_tokens()};
     finished.timings = {.queue_ms = event.timings.queue_ms,
                         .tokenize_ms = setup_.tokenize_ms,
                         .prefill_ms = event.timings.prefill_ms,
@@ -163,8 +228,12 @@ class NativeSequence final : public engine::EventSink {
   }
 
   Setup setup_;
-  OutputAssembler assembler_;
-  std::vector<Delta> deltas_;  // not told yet
+  PromptTeller prompt_;
+  std::deque<OutputAssembler> answers_;  // by index
+  std::vector<Delta> deltas_;            // not told yet
+  size_t num_stamped_ = 0;               // of deltas_
+  int64_t next_seq_ = 0;                 // of several answers' deltas
+  bool failed_ = false;
 };
 
 // Engine refusals are "field: what"; callers want the field by itself.
@@ -198,7 +267,8 @@ class Native final : public Backend {
         defaults_(std::move(defaults)),
         details_(std::move(details)),
         source_(std::move(source)),
-        grammars_(text_.trie),
+        grammars_(text_.trie, [this](std::string_view token) { return IsControl(text_, token); }),
+        fim_(FindFimTokens(*source_, *text_.tokenizer)),
         engine_(std::move(engine)) {}
 
   absl::StatusOr<Accepted> Generate(GenerateRequest request,
@@ -219,6 +289,11 @@ class Native final : public Backend {
 
  private:
   engine::SamplingParams Sampling(const GenerateRequest& request) const;
+  // Puts the text before the gap and the one after it together.
+  absl::Status FillIn(GenerateRequest* request) const;
+  absl::StatusOr<std::vector<AssemblerOptions>> Assemblers(const GenerateRequest& request,
+                                                           const NativePrompt& prompt,
+                                                           uint64_t seed) const;
   absl::StatusOr<AssemblerOptions> Assembler(const GenerateRequest& request,
                                              const NativePrompt& prompt, uint64_t seed) const;
 
@@ -227,24 +302,26 @@ class Native final : public Backend {
   const ModelDetails details_;
   const std::shared_ptr<const engine::ModelSource> source_;
   GrammarCache grammars_;
+  const FimTokens fim_;
   const std::unique_ptr<engine::Engine> engine_;  // last: its thread uses all the above
 };
 
 absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                                           std::shared_ptr<EventSink> sink) {
   const base::SteadyTime start = base::Clock::System().Now();
-  ASSIGN_OR_RETURN(GrammarCache::Grammar grammar, grammars_.Get(request.response_format));
+  RETURN_IF_ERROR(FillIn(&request));
   ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
-  if (grammar != nullptr && prompt.tools) {
-    return base::WithParam(
-        base::Unimplemented("response_format: not supported together with tools"),
-        "response_format");
-  }
   engine::GenerateRequest to;
-  to.grammar = std::move(grammar);
+  if (const auto shape = ShapeOf(text_, request, prompt); shape.has_value()) {
+    ASSIGN_OR_RETURN(to.grammar, grammars_.Get(*shape));
+    if (auto limit = LimitOf(text_, request, prompt); limit.has_value()) {
+      to.grammar = std::make_shared<engine::grammar::TokenGrammar>(*to.grammar, *std::move(limit));
+    }
+  }
   to.id = request.id;
   to.sampling = Sampling(request);
-  ASSIGN_OR_RETURN(AssemblerOptions assembler, Assembler(request, prompt, to.sampling.seed));
+  ASSIGN_OR_RETURN(std::vector<AssemblerOptions> assemblers,
+                   Assemblers(request, prompt, to.sampling.seed));
   Accepted accepted;
   accepted.prompt_tokens = static_cast<int32_t>(prompt.ids.size());
   accepted.seed = to.sampling.seed;
@@ -253,9 +330,11 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
   const auto sequence = std::make_shared<NativeSequence>(
       NativeSequence::Setup{.sink = std::move(sink),
                             .tokenizer = text_.tokenizer.get(),
-                            .assembler = std::move(assembler),
+                            .assemblers = std::move(assemblers),
                             .stop_ids = request.stop.token_ids,
                             .logprobs = request.top_logprobs >= 0,
+                            .prompt_report = request.prompt_report,
+                            .prompt = request.prompt_report ? prompt.ids : std::vector<TokenId>(),
                             .next_seq = request.resume ? request.resume->next_seq : 0,
                             .prompt_tokens = accepted.prompt_tokens,
                             .tokenize_ms = accepted.tokenize_ms});
@@ -273,14 +352,32 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
     to.resumed = std::move(request.resume->emitted);
   }
   to.prompt = std::move(prompt.ids);
+  to.n = request.n;
   to.max_tokens = request.stop.max_tokens.value_or(0);
+  to.prompt_only = request.stop.max_tokens == 0;
   to.stop_ids = std::move(request.stop.token_ids);
   to.num_logprobs = request.top_logprobs;
+  if (request.prompt_report) to.num_prompt_logprobs = request.prompt_report->top_logprobs;
   to.cache_salt = std::move(request.cache_salt);
   const engine::EngineStats stats = engine_->Stats();
   if (stats.running >= stats.slots) accepted.queue_position = stats.waiting + 1;
   RETURN_IF_ERROR(Explain(engine_->Submit(std::move(to), sequence)));
   return accepted;
+}
+
+absl::Status Native::FillIn(GenerateRequest* request) const {
+  if (request->suffix.empty()) return absl::OkStatus();
+  const auto* const text = std::get_if<TextPrompt>(&request->prompt);
+  if (text == nullptr) {
+    return base::WithParam(base::InvalidArgument("suffix: needs a prompt of text"), "suffix");
+  }
+  if (!fim_.complete()) {
+    return base::WithParam(
+        base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
+        "suffix");
+  }
+  request->prompt = TokenPrompt{EncodeFim(*text_.tokenizer, fim_, text->text, request->suffix)};
+  return absl::OkStatus();
 }
 
 engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {
@@ -290,6 +387,7 @@ engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {
   to.top_k = from.top_k.value_or(to.top_k);
   to.top_p = std::max(from.top_p.value_or(to.top_p), kTopPMin);
   to.min_p = from.min_p.value_or(to.min_p);
+  to.typical_p = std::max(from.typical_p.value_or(to.typical_p), kTopPMin);
   to.repetition_penalty = from.repetition_penalty.value_or(to.repetition_penalty);
   to.frequency_penalty = from.frequency_penalty.value_or(to.frequency_penalty);
   to.presence_penalty = from.presence_penalty.value_or(to.presence_penalty);
@@ -301,6 +399,19 @@ engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {
   return to;
 }
 
+absl::StatusOr<std::vector<AssemblerOptions>> Native::Assemblers(const GenerateRequest& request,
+                                                                 const NativePrompt& prompt,
+                                                                 uint64_t seed) const {
+  std::vector<AssemblerOptions> all;
+  for (int32_t index = 0; index < request.n; ++index) {
+    // The ids of tool calls come from it: no two answers have the same.
+    const uint64_t own = index == 0 ? seed : Draw(seed, static_cast<uint64_t>(index));
+    ASSIGN_OR_RETURN(AssemblerOptions one, Assembler(request, prompt, own));
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
 absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& request,
                                                    const NativePrompt& prompt,
                                                    uint64_t seed) const {
@@ -309,9 +420,13 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   auto stops = engine::StopMatcher::Make(request.stop.strings);
   if (!stops.ok()) return base::WithParam(stops.status(), "stop");
   options.stops = *std::move(stops);
-  // What keeps to a format is the answer as it is, whatever tags its strings may hold.
+  // Without reasoning or calls, what keeps to a format is the answer as it is, whatever tags its
+  // strings may hold.
   const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;
-  if (!prompt.is_chat || formatted) return options;
+  const bool reasons = request.split_reasoning && (prompt.thinks || prompt.reasoning_open);
+  if (!prompt.is_chat || (formatted && !prompt.tools && !reasons && !HasChannels(*prompt.family))) {
+    return options;
+  }
   engine::ParserOptions parser;
   parser.tools = prompt.tools;
   if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt);
@@ -327,10 +442,9 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   parser.make_id = [seed, prompt_hash, index = 0](std::string_view) mutable {
     return ToolCallId(seed, prompt_hash, index++);
   };
-  options.parser = text_.family->make(parser);
+  options.parser = prompt.family->make(parser);
   options.reasoning_open = prompt.reasoning_open && request.split_reasoning;
   options.stop_after_call = prompt.stop_after_call;
-  options.prefix = prompt.prefix;
   return options;
 }
 
@@ -342,9 +456,15 @@ absl::StatusOr<Tokenized> Native::Tokenize(const std::variant<ChatPrompt, TextPr
     tokenized.ids = std::move(prompt.ids);
     tokenized.prompt = std::move(prompt.text);
   } else {
+    const std::string_view text = std::get<TextPrompt>(input).text;
+    if (text.size() > kTokenizedMax &&
+        LeastIds(*text_.tokenizer, {&text, 1}, kTokenizedMax) > kTokenizedMax) {
+      return base::WithParam(
+          base::InvalidArgument(absl::StrCat("prompt: makes more than ", kTokenizedMax, " tokens")),
+          "prompt");
+    }
     tokenized.ids = text_.tokenizer->Encode(
-        std::get<TextPrompt>(input).text,
-        {.parse_special = options.parse_special, .add_special = options.add_special});
+        text, {.parse_special = options.parse_special, .add_special = options.add_special});
   }
   for (const TokenId id : tokenized.ids) {
     tokenized.pieces.push_back(text_.tokenizer->TokenBytes(id, true));
@@ -434,8 +554,8 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
 std::vector<std::string> Capabilities(const TextModel& text) {
   std::vector<std::string> all = {"completion"};
   if (text.chat_template == nullptr) return all;
-  if (text.family->has_tool_calls && text.chat_template->mentions_tools()) all.push_back("tools");
-  if (text.chat_template->source().find("<think>") != std::string::npos) all.push_back("thinking");
+  all.push_back("tools");  // a template that knows none is told of them in words
+  if (Thinks(*text.family, *text.chat_template)) all.push_back("thinking");
   return all;
 }
 
@@ -460,6 +580,20 @@ std::vector<std::pair<std::string, std::string>> ScalarMetadata(const engine::Mo
   return all;
 }
 
+// Padding and unknown are no business of the tokenizer's: the file names them.
+TokenizerInfo DescribeTokenizer(const engine::ModelSource& source, const engine::Tokenizer& of) {
+  const auto named = [&](std::string_view key) {
+    const absl::StatusOr<int64_t> id = source.GetInt(key, -1, of.vocab_size() - 1, -1);
+    return TokenText(of, id.ok() ? static_cast<TokenId>(*id) : -1);
+  };
+  return {.kind = std::string(of.model_name()),
+          .bos_token = TokenText(of, of.bos()),
+          .eos_token = TokenText(of, of.eos()),
+          .pad_token = named("tokenizer.ggml.padding_token_id"),
+          .unk_token = named("tokenizer.ggml.unknown_token_id"),
+          .adds_bos = of.adds_bos()};
+}
+
 ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& engine,
                       const TextModel& text) {
   const engine::ModelInfo& info = engine.info();
@@ -477,6 +611,7 @@ ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& e
   if (const auto license = source.GetString("general.license", std::string_view()); license.ok()) {
     details.license = std::string(*license);
   }
+  details.tokenizer = DescribeTokenizer(source, *text.tokenizer);
   details.metadata = ScalarMetadata(source);
   details.kv_bytes_per_token = info.kv_bytes_per_token;
   details.memory_bytes =

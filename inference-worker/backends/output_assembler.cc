@@ -12,12 +12,6 @@ OutputAssembler::OutputAssembler(AssemblerOptions options)
       decoder_(*options_.tokenizer),
       in_reasoning_(options_.reasoning_open) {}
 
-void OutputAssembler::Start(std::vector<Delta>* deltas) {
-  if (options_.prefix.empty()) return;
-  FeedText(options_.prefix);
-  Emit(deltas);
-}
-
 void OutputAssembler::Append(TokenId id, std::vector<TokenLogprob> logprobs,
                              std::vector<Delta>* deltas) {
   ++num_tokens_;
@@ -66,6 +60,9 @@ void OutputAssembler::Take(std::vector<OutputEvent>& events) {
       case OutputEvent::Kind::kReasoning:
         FlushContent();
         AddReasoning(event.text);
+        break;
+      case OutputEvent::Kind::kReasoningEnded:
+        in_reasoning_ = false;
         break;
       default:
         TakeToolCall(event);

@@ -22,7 +22,6 @@ struct AssemblerOptions {
   engine::StopMatcher stops;
   bool reasoning_open = false;   // the prompt ended inside a reasoning block
   bool stop_after_call = false;  // one tool call is all the caller wants
-  std::string prefix;  // output that stands in the prompt already, to be parsed like output
 };
 
 // One per output. Not thread-safe.
@@ -30,8 +29,6 @@ class OutputAssembler final {
  public:
   explicit OutputAssembler(AssemblerOptions options);
 
-  // The deltas of the prefix; call it first, once.
-  void Start(std::vector<Delta>* deltas);
   // At least one delta; the first carries the id (and logprobs, when given).
   void Append(TokenId id, std::vector<TokenLogprob> logprobs, std::vector<Delta>* deltas);
   // The output ended by itself: what was held back. Nothing after stopped().
@@ -41,6 +38,7 @@ class OutputAssembler final {
   bool stopped() const { return stopped_; }
   std::string_view matched_stop() const { return matched_stop_; }
   bool has_called() const { return has_called_; }
+  int64_t next_seq() const { return next_seq_; }
   int32_t num_tokens() const { return num_tokens_; }
   int32_t reasoning_tokens() const { return reasoning_tokens_; }
 

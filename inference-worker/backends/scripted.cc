@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "backends/context_length.h"
 #include "backends/script.h"
 #include "base/clock.h"
 #include "base/ids.h"
@@ -28,9 +29,19 @@ using std::chrono::milliseconds;
 constexpr int32_t kBlockTokens = 16;
 constexpr int64_t kScriptBytesMax = 16 << 20;
 
+// What the answers to one request share.
+struct Family {
+  int64_t next_seq = 0;  // of their deltas
+  bool failed = false;   // the sink has heard the last of it
+};
+
 struct Sequence {
   std::string id;
+  int32_t index = 0;  // of the answer
+  std::shared_ptr<Family> family = std::make_shared<Family>();
   std::shared_ptr<EventSink> sink;
+  std::vector<TokenId> prompt;  // while there is something to tell of it
+  std::optional<PromptReport> prompt_report;
   ScriptAnswer answer;
   Usage usage;
   int32_t top_logprobs = -1;
@@ -40,7 +51,6 @@ struct Sequence {
   milliseconds prefill_delay{0};
 
   size_t next_action = 0;
-  int64_t next_seq = 0;
   bool running = false;
   bool cancelled = false;
   bool paused = false;
@@ -55,8 +65,7 @@ int32_t Blocks(const Sequence& s) {
   return (s.usage.prompt_tokens + s.usage.completion_tokens + kBlockTokens - 1) / kBlockTokens;
 }
 
-std::vector<TokenLogprob> Logprobs(const Sequence& s, TokenId id) {
-  if (s.top_logprobs < 0) return {};
+TokenLogprob MakeLogprob(TokenId id, int32_t top) {
   const auto make = [](TokenId token, int rank) {
     TokenLogprob entry;
     entry.id = token;
@@ -65,17 +74,36 @@ std::vector<TokenLogprob> Logprobs(const Sequence& s, TokenId id) {
     return entry;
   };
   TokenLogprob chosen = make(id, 0);
-  for (int32_t i = 0; i < s.top_logprobs; ++i) {
-    chosen.top.push_back(make((id + i) % kScriptVocabSize, i));
+  for (int32_t i = 0; i < top; ++i) chosen.top.push_back(make((id + i) % kScriptVocabSize, i));
+  return chosen;
+}
+
+// The next piece of the prompt; takes its tokens away.
+PromptTokens NextPromptTokens(Sequence& s, int32_t position) {
+  const size_t count = std::min(s.prompt.size(), PromptTokens::kMax);
+  PromptTokens piece;
+  piece.position = position;
+  for (size_t i = 0; i < count; ++i) {
+    const TokenId id = s.prompt[i];
+    TokenLogprob token = MakeLogprob(id, s.prompt_report->top_logprobs);
+    const bool has_logprob = s.prompt_report->top_logprobs >= 0 && (position > 0 || i > 0);
+    if (!has_logprob) {
+      token.logprob = 0;
+      token.top.clear();
+    }
+    piece.text += token.bytes;
+    piece.tokens.push_back(std::move(token));
   }
-  return {std::move(chosen)};
+  s.prompt.erase(s.prompt.begin(), s.prompt.begin() + static_cast<ptrdiff_t>(count));
+  return piece;
 }
 
 Delta MakeDelta(const Sequence& s, const ScriptAction& action) {
   Delta delta;
-  delta.seq = s.next_seq;
+  delta.index = s.index;
+  delta.seq = s.family->next_seq++;
   delta.token_ids = {action.id};
-  delta.logprobs = Logprobs(s, action.id);
+  if (s.top_logprobs >= 0) delta.logprobs.push_back(MakeLogprob(action.id, s.top_logprobs));
   switch (action.kind) {
     case ScriptAction::Kind::kText:
       delta.text = action.text;
@@ -128,13 +156,15 @@ class Scripted final : public Backend {
   using Key = std::pair<SteadyTime, uint64_t>;  // due, then first come first served
 
   absl::StatusOr<const ScriptRule*> FindRule(const ScriptPrompt& prompt);
-  absl::StatusOr<Accepted> Enqueue(SequencePtr sequence);
+  // Of one request, by index.
+  absl::StatusOr<Accepted> Enqueue(std::vector<SequencePtr> answers);
   void Run();
   void AdmitLocked();
   void MakeReadyLocked(const SequencePtr& s, SteadyTime due);
   void WakeLocked(const SequencePtr& s);
   // One turn of `s`: its next action, or its end. Gives the lock up while the sink is called.
   void Step(const SequencePtr& s, std::unique_lock<std::mutex>& lock);
+  void TellPrompt(const SequencePtr& s, std::unique_lock<std::mutex>& lock);
   void End(const SequencePtr& s, Event last, std::unique_lock<std::mutex>& lock);
   Finished MakeFinished(const Sequence& s) const;
 
@@ -144,8 +174,8 @@ class Scripted final : public Backend {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable idle_;
-  std::vector<int64_t> rule_uses_;                     // how often each rule has answered
-  std::unordered_map<std::string, SequencePtr> live_;  // by request id
+  std::vector<int64_t> rule_uses_;                          // how often each rule has answered
+  std::unordered_multimap<std::string, SequencePtr> live_;  // by request id
   std::deque<SequencePtr> waiting_;
   std::map<Key, SequencePtr> ready_;
   uint64_t tickets_ = 0;
@@ -200,18 +230,20 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
         base::Unimplemented("response_format: only text is supported by the scripted backend"),
         "response_format");
   }
+  if (!request.suffix.empty()) {
+    return base::WithParam(
+        base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
+        "suffix");
+  }
   ASSIGN_OR_RETURN(const ScriptPrompt prompt, ReadScriptPrompt(request));
   const int32_t room = script_.context_length - prompt.num_tokens;
   if (room <= 0) {
-    return base::WithReason(absl::OutOfRangeError(absl::StrCat(
-                                "the prompt has ", prompt.num_tokens,
-                                " tokens, the context of this model is ", script_.context_length)),
-                            "context_length_exceeded");
+    return ContextLengthExceeded(script_.context_length, absl::StrCat(prompt.num_tokens));
   }
   ASSIGN_OR_RETURN(const ScriptRule* rule, FindRule(prompt));
 
   auto s = std::make_shared<Sequence>();
-  s->id = std::move(request.id);
+  s->id = request.id;
   s->sink = std::move(sink);
   s->top_logprobs = request.top_logprobs;
   s->prompt_hash = HashBytes(prompt.text);
@@ -223,6 +255,8 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
   s->prefill_delay =
       milliseconds(rule ? rule->prefill_ms.value_or(script_.prefill_ms) : script_.prefill_ms);
   s->answer = MakeAnswer(rule, prompt, request.stop, s->seed, room);
+  s->prompt_report = request.prompt_report;
+  if (request.prompt_report) s->prompt = CodePoints(prompt.text);
   if (request.resume) {
     // Every emitting action has one id and one delta, so the ids already seen are the position. An
     // action without an id before that position is past, too.
@@ -234,12 +268,21 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
       ++s->usage.completion_tokens;
       if (action.kind == ScriptAction::Kind::kReasoning) ++s->usage.reasoning_tokens;
     }
-    s->next_seq = s->usage.completion_tokens;
+    s->family->next_seq = s->usage.completion_tokens;
   }
-  return Enqueue(std::move(s));
+  std::vector<SequencePtr> answers = {s};
+  for (int32_t index = 1; index < request.n; ++index) {
+    auto other = std::make_shared<Sequence>(*s);
+    other->index = index;
+    other->seed = Draw(s->seed, static_cast<uint64_t>(index));
+    other->prompt.clear();
+    other->answer = MakeAnswer(rule, prompt, request.stop, other->seed, room);
+    answers.push_back(std::move(other));
+  }
+  return Enqueue(std::move(answers));
 }
 
-absl::StatusOr<Accepted> Scripted::Enqueue(SequencePtr s) {
+absl::StatusOr<Accepted> Scripted::Enqueue(std::vector<SequencePtr> answers) {
   const std::lock_guard lock(mutex_);
   if (draining_) return base::Unavailable("draining");
   // Counted together: a newcomer waits for the thread even where a slot is free.
@@ -248,16 +291,20 @@ absl::StatusOr<Accepted> Scripted::Enqueue(SequencePtr s) {
     return base::ResourceExhausted(
         absl::StrCat("the queue of this model is full (", script_.max_queued, " waiting)"));
   }
-  if (!live_.emplace(s->id, s).second) {
-    return base::Internal(absl::StrCat("request id ", s->id, " is already live"));
+  const Sequence& first = *answers.front();
+  if (live_.contains(first.id)) {
+    return base::Internal(absl::StrCat("request id ", first.id, " is already live"));
   }
   Accepted accepted;
-  accepted.prompt_tokens = s->usage.prompt_tokens;
-  accepted.seed = s->seed;
+  accepted.prompt_tokens = first.usage.prompt_tokens;
+  accepted.seed = first.seed;
   accepted.queue_position =
       running_ < script_.slots ? 0 : static_cast<int32_t>(waiting_.size()) + 1;
-  s->submitted = base::Clock::System().Now();
-  waiting_.push_back(std::move(s));
+  for (SequencePtr& s : answers) {
+    s->submitted = base::Clock::System().Now();
+    live_.emplace(s->id, s);
+    waiting_.push_back(std::move(s));
+  }
   wake_.notify_all();
   return accepted;
 }
@@ -280,7 +327,7 @@ void Scripted::AdmitLocked() {
     s->running = true;
     ++running_;
     s->admitted = base::Clock::System().Now();
-    totals_.prompt_tokens_total += s->usage.prompt_tokens;
+    if (s->index == 0) totals_.prompt_tokens_total += s->usage.prompt_tokens;
     MakeReadyLocked(s, s->admitted + s->prefill_delay);
   }
 }
@@ -306,12 +353,15 @@ void Scripted::Run() {
 }
 
 void Scripted::Step(const SequencePtr& s, std::unique_lock<std::mutex>& lock) {
+  if (s->family->failed) return End(s, MakeFinished(*s), lock);
   if (s->cancelled) {
     ++totals_.cancelled_total;
     s->answer.reason = Finished::Reason::kCancelled;
     End(s, MakeFinished(*s), lock);
     return;
   }
+  if (!s->prompt.empty()) TellPrompt(s, lock);
+  if (s->cancelled) return;  // Cancel has made it due while the lock was free
   if (s->next_action >= s->answer.actions.size()) {
     End(s, MakeFinished(*s), lock);
     return;
@@ -329,7 +379,6 @@ void Scripted::Step(const SequencePtr& s, std::unique_lock<std::mutex>& lock) {
   }
   if (s->first_token == SteadyTime()) s->first_token = now;
   Delta delta = MakeDelta(*s, action);
-  ++s->next_seq;
   ++s->usage.completion_tokens;
   ++totals_.output_tokens_total;
   if (action.kind == ScriptAction::Kind::kReasoning) ++s->usage.reasoning_tokens;
@@ -342,12 +391,27 @@ void Scripted::Step(const SequencePtr& s, std::unique_lock<std::mutex>& lock) {
   if (!s->paused) MakeReadyLocked(s, now + s->token_delay);
 }
 
+// Gives the lock up while the sink is called, which may pause later: a prompt is told in one go.
+void Scripted::TellPrompt(const SequencePtr& s, std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  int32_t position = 0;
+  while (!s->prompt.empty()) {
+    PromptTokens piece = NextPromptTokens(*s, position);
+    position += static_cast<int32_t>(piece.tokens.size());
+    s->sink->OnEvent(std::move(piece));
+  }
+  lock.lock();
+}
+
 void Scripted::End(const SequencePtr& s, Event last, std::unique_lock<std::mutex>& lock) {
-  live_.erase(s->id);
+  const auto [begin, end] = live_.equal_range(s->id);
+  live_.erase(std::find_if(begin, end, [&](const auto& entry) { return entry.second == s; }));
+  const bool is_told = s->family->failed;
+  s->family->failed = s->family->failed || std::holds_alternative<Failed>(last);
   if (s->running) --running_;
   s->running = false;
   lock.unlock();
-  s->sink->OnEvent(std::move(last));
+  if (!is_told) s->sink->OnEvent(std::move(last));
   lock.lock();
   if (live_.empty()) idle_.notify_all();
 }
@@ -355,6 +419,7 @@ void Scripted::End(const SequencePtr& s, Event last, std::unique_lock<std::mutex
 Finished Scripted::MakeFinished(const Sequence& s) const {
   const SteadyTime now = base::Clock::System().Now();
   Finished finished;
+  finished.index = s.index;
   finished.reason = s.answer.reason;
   if (finished.reason != Finished::Reason::kCancelled) {
     finished.matched_stop = s.answer.matched_stop;
@@ -371,24 +436,26 @@ Finished Scripted::MakeFinished(const Sequence& s) const {
 
 void Scripted::Cancel(std::string_view id) {
   const std::lock_guard lock(mutex_);
-  const auto found = live_.find(std::string(id));
-  if (found == live_.end()) return;
-  const SequencePtr s = found->second;
-  if (s->cancelled) return;
-  s->cancelled = true;
-  std::erase(waiting_, s);
-  WakeLocked(s);
+  const auto [begin, end] = live_.equal_range(std::string(id));
+  for (auto it = begin; it != end; ++it) {
+    const SequencePtr& s = it->second;
+    if (s->cancelled) continue;
+    s->cancelled = true;
+    std::erase(waiting_, s);
+    WakeLocked(s);
+  }
 }
 
 void Scripted::Resume(std::string_view id) {
   const std::lock_guard lock(mutex_);
-  const auto found = live_.find(std::string(id));
-  if (found == live_.end()) return;
-  Sequence& s = *found->second;
-  ++s.resumes;
-  if (!s.paused) return;
-  s.paused = false;
-  WakeLocked(found->second);
+  const auto [begin, end] = live_.equal_range(std::string(id));
+  for (auto it = begin; it != end; ++it) {
+    Sequence& s = *it->second;
+    ++s.resumes;
+    if (!s.paused) continue;
+    s.paused = false;
+    WakeLocked(it->second);
+  }
 }
 
 absl::StatusOr<Tokenized> Scripted::Tokenize(const std::variant<ChatPrompt, TextPrompt>& input,

@@ -74,6 +74,16 @@ absl::StatusOr<std::vector<TokenId>> ModelStopIds(const ModelSource& source) {
   return ids;
 }
 
+// How many rows of a prompt a step may score: their logits take this much memory at most, but for
+// huge vocabularies, which would otherwise be scored a token at a time.
+int32_t ScoreRowsMax(int32_t vocab_size, int32_t step_token_budget) {
+  constexpr int64_t kLogitBytes = 64 << 20;
+  constexpr int64_t kRowsMin = 16;
+  const int64_t rows = kLogitBytes / (int64_t{vocab_size} * static_cast<int64_t>(sizeof(float)));
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(rows, kRowsMin, std::max<int64_t>(step_token_budget, kRowsMin)));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const ModelSource> source,
@@ -109,12 +119,13 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
   config.context_length = plan.context_length;
   config.num_blocks = plan.num_blocks;
+  config.score_rows_max = ScoreRowsMax(hparams.vocab_size, options.step_token_budget);
 
   const int32_t max_rows =
       std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
   ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor,
                    Executor::Create(std::move(kernels), std::move(model), std::move(kv), max_rows,
-                                    options.max_sequences));
+                                    options.max_sequences + config.score_rows_max));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*executor), "the first step"));
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
   return std::make_unique<LoopEngine>(std::move(info), std::move(config), std::move(executor),

@@ -69,16 +69,17 @@ class Engine {
                                                       const EngineOptions& options);
   virtual ~Engine() = default;
 
-  // Queues the request; the sink hears of everything from then on, kFinished last, exactly once.
+  // Queues the request; the sink hears of everything from then on. kFinished is the last event of
+  // each answer, exactly once.
   // INVALID_ARGUMENT: parameters or prompt out of range. OUT_OF_RANGE: prompt longer than the
   // context ("… 5000 tokens, the context is 4096"). RESOURCE_EXHAUSTED: the queue is full.
   // UNAVAILABLE: draining. On error the sink is not called.
   virtual absl::Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) = 0;
 
-  // Ends a request wherever it is: queued, prefill, decode. Its sink gets kFinished(kCancelled)
-  // within one step. Unknown ids are ignored (it may have ended just now).
+  // Ends a request wherever it is: queued, prefill, decode. Its sink gets kFinished(kCancelled) for
+  // each answer within one step. Unknown ids are ignored (it may have ended just now).
   virtual void Cancel(std::string_view id) = 0;
-  // Takes a sequence out of the pause its sink asked for.
+  // Takes a request out of the pause its sink asked for.
   virtual void Resume(std::string_view id) = 0;
 
   virtual EngineStats Stats() const = 0;

@@ -7,7 +7,7 @@ SinkAction Collector::OnEvent(const Event& event) {
     const std::lock_guard lock(mutex_);
     events_.push_back(event);
     if (event.kind == Event::Kind::kToken) tokens_.push_back(event.token);
-    if (event.kind == Event::Kind::kFinished) finished_ = event;
+    if (event.kind == Event::Kind::kFinished && ++num_finished_ == answers_) finished_ = event;
   }
   changed_.notify_all();
   return reaction_ ? reaction_(event) : SinkAction::kContinue;
@@ -28,6 +28,15 @@ bool Collector::WaitTokens(size_t count, std::chrono::milliseconds timeout) cons
 std::vector<TokenId> Collector::tokens() const {
   const std::lock_guard lock(mutex_);
   return tokens_;
+}
+
+std::vector<TokenId> Collector::tokens(int32_t index) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<TokenId> tokens;
+  for (const Event& event : events_) {
+    if (event.kind == Event::Kind::kToken && event.index == index) tokens.push_back(event.token);
+  }
+  return tokens;
 }
 
 std::vector<Event> Collector::events() const {

@@ -22,6 +22,7 @@ constexpr size_t kStopBytesMax = 1'024;
 constexpr int kStopIdsMax = 256;
 constexpr int kLogitBiasMax = 1'024;
 constexpr int kLogprobsMax = 20;
+constexpr size_t kSuffixBytesMax = 1 << 20;
 constexpr int kEmittedMax = 1 << 20;
 constexpr int32_t kTokensMax = 1 << 30;
 
@@ -135,6 +136,7 @@ absl::Status ReadSampling(const pb::SamplingParams& from, backends::Sampling* to
   RETURN_IF_ERROR(read(from.has_top_k(), from.top_k(), "top_k", 0, kIntMax, &to->top_k));
   RETURN_IF_ERROR(read(from.has_top_p(), from.top_p(), "top_p", 0, 1, &to->top_p));
   RETURN_IF_ERROR(read(from.has_min_p(), from.min_p(), "min_p", 0, 1, &to->min_p));
+  RETURN_IF_ERROR(read(from.has_typical_p(), from.typical_p(), "typical_p", 0, 1, &to->typical_p));
   RETURN_IF_ERROR(read(from.has_repetition_penalty(), from.repetition_penalty(),
                        "repetition_penalty", 0.01, 10, &to->repetition_penalty));
   RETURN_IF_ERROR(read(from.has_frequency_penalty(), from.frequency_penalty(), "frequency_penalty",
@@ -155,7 +157,7 @@ absl::Status ReadSampling(const pb::SamplingParams& from, backends::Sampling* to
 
 absl::Status ReadStop(pb::StopConditions&& from, backends::StopConditions* to) {
   if (from.has_max_tokens()) {
-    RETURN_IF_ERROR(InRange("max_tokens", from.max_tokens(), 1, kTokensMax));
+    RETURN_IF_ERROR(InRange("max_tokens", from.max_tokens(), 0, kTokensMax));
     to->max_tokens = from.max_tokens();
   }
   RETURN_IF_ERROR(InRange("min_tokens", from.min_tokens(), 0, kTokensMax));
@@ -174,19 +176,28 @@ absl::Status ReadStop(pb::StopConditions&& from, backends::StopConditions* to) {
 
 backends::ResponseFormat ReadFormat(pb::ResponseFormat&& from) {
   using Kind = backends::ResponseFormat::Kind;
+  backends::ResponseFormat to;
   switch (from.format_case()) {
     case pb::ResponseFormat::kJsonObject:
-      return {.kind = from.json_object() ? Kind::kJsonObject : Kind::kText, .definition = ""};
+      to.kind = from.json_object() ? Kind::kJsonObject : Kind::kText;
+      break;
     case pb::ResponseFormat::kJsonSchema:
-      return {.kind = Kind::kJsonSchema,
-              .definition = std::move(*from.mutable_json_schema()->mutable_schema_json())};
+      to.kind = Kind::kJsonSchema;
+      to.definition = std::move(*from.mutable_json_schema()->mutable_schema_json());
+      break;
     case pb::ResponseFormat::kGbnf:
-      return {.kind = Kind::kGbnf, .definition = std::move(*from.mutable_gbnf())};
+      to.kind = Kind::kGbnf;
+      to.definition = std::move(*from.mutable_gbnf());
+      break;
     case pb::ResponseFormat::kRegex:
-      return {.kind = Kind::kRegex, .definition = std::move(*from.mutable_regex())};
+      to.kind = Kind::kRegex;
+      to.definition = std::move(*from.mutable_regex());
+      break;
     default:
-      return {};
+      break;
   }
+  if (!from.place().empty()) to.place = std::move(*from.mutable_place());
+  return to;
 }
 
 absl::StatusOr<backends::Resume> ReadResume(const pb::ResumeState& from) {
@@ -215,6 +226,13 @@ void Write(const backends::Progress& from, pb::Progress* to) {
   to->set_total(from.total);
 }
 
+void Write(backends::PromptTokens&& from, pb::PromptLogprobs* to) {
+  to->set_position(from.position);
+  to->set_text(std::move(from.text));
+  for (backends::TokenLogprob& token : from.tokens)
+    WriteLogprob(std::move(token), to->add_tokens());
+}
+
 void Write(backends::ToolCallDelta&& from, pb::ToolCallDelta* to) {
   using State = backends::ToolCallDelta::State;
   to->set_index(from.index);
@@ -228,6 +246,7 @@ void Write(backends::ToolCallDelta&& from, pb::ToolCallDelta* to) {
 }
 
 void Write(backends::Delta&& from, pb::Delta* to) {
+  to->set_index(from.index);
   to->set_seq(from.seq);
   to->mutable_token_ids()->Add(from.token_ids.begin(), from.token_ids.end());
   to->set_text(std::move(from.text));
@@ -240,6 +259,7 @@ void Write(backends::Delta&& from, pb::Delta* to) {
 
 void Write(backends::Finished&& from, const ServedTimes& times, pb::Finished* to) {
   using Reason = backends::Finished::Reason;
+  to->set_index(from.index);
   to->set_reason(from.reason == Reason::kStop        ? pb::Finished::REASON_STOP
                  : from.reason == Reason::kLength    ? pb::Finished::REASON_LENGTH
                  : from.reason == Reason::kToolCalls ? pb::Finished::REASON_TOOL_CALLS
@@ -283,10 +303,15 @@ absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
     chat.conversation.tools.push_back({.name = std::move(*tool.mutable_name()),
                                        .description = std::move(*tool.mutable_description()),
                                        .parameters = std::move(*tool.mutable_parameters_json()),
-                                       .strict = tool.strict()});
+                                       .strict = tool.strict(),
+                                       .place = std::move(*tool.mutable_place())});
   }
   ASSIGN_OR_RETURN(chat.tool_choice, ReadToolChoice(from.tool_choice(), chat.conversation.tools));
   chat.parallel_tool_calls = from.parallel_tool_calls();
+  if (from.has_reasoning_budget()) {
+    RETURN_IF_ERROR(InRange("reasoning_budget", from.reasoning_budget(), 0, kTokensMax));
+    chat.reasoning_budget = from.reasoning_budget();
+  }
   for (auto& [name, json] : *from.mutable_template_variables()) {
     chat.conversation.template_variables.emplace_back(name, std::move(json));
   }
@@ -301,10 +326,8 @@ absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
 absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, std::string id) {
   backends::GenerateRequest request;
   request.id = std::move(id);
-  if (from.n() < 0) return Bad("n", "must be at least 1");
-  if (from.n() > 1) {
-    return base::WithParam(base::Unimplemented("n: only one answer per request is supported"), "n");
-  }
+  RETURN_IF_ERROR(InRange("n", from.n(), 0, engine::kAnswersMax));
+  request.n = std::max(from.n(), 1);
   if (from.stream_credit() < 0) return Bad("stream_credit", "must not be negative");
   switch (from.prompt_case()) {
     case pb::GenerateRequest::kChat: {
@@ -331,8 +354,17 @@ absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, 
     RETURN_IF_ERROR(InRange("top_logprobs", from.logprobs().top(), 0, kLogprobsMax));
     request.top_logprobs = from.logprobs().top();
   }
+  if (from.has_prompt_logprobs()) {
+    RETURN_IF_ERROR(InRange("prompt_logprobs", from.prompt_logprobs().top(), 0, kLogprobsMax));
+    request.prompt_report = {
+        .top_logprobs = from.prompt_logprobs().tokens_only() ? -1 : from.prompt_logprobs().top(),
+        .stop_token = from.prompt_logprobs().stop_token()};
+  }
+  if (from.suffix().size() > kSuffixBytesMax) return Bad("suffix", "longer than 1 MiB");
+  request.suffix = std::move(*from.mutable_suffix());
   request.response_format = ReadFormat(std::move(*from.mutable_response_format()));
   if (from.has_resume()) {
+    if (request.n > 1) return Bad("resume", "several answers cannot be taken up again");
     ASSIGN_OR_RETURN(request.resume, ReadResume(from.resume()));
   }
   request.split_reasoning = from.reasoning_format() != pb::GenerateRequest::REASONING_FORMAT_NONE;
@@ -346,6 +378,8 @@ pb::GenerateEvent ToProto(backends::Event&& event, const ServedTimes& times) {
   pb::GenerateEvent to;
   if (auto* progress = std::get_if<backends::Progress>(&event)) {
     Write(*progress, to.mutable_progress());
+  } else if (auto* prompt = std::get_if<backends::PromptTokens>(&event)) {
+    Write(std::move(*prompt), to.mutable_prompt_logprobs());
   } else if (auto* delta = std::get_if<backends::Delta>(&event)) {
     Write(std::move(*delta), to.mutable_delta());
   } else if (auto* finished = std::get_if<backends::Finished>(&event)) {
@@ -370,6 +404,13 @@ void ToProto(const backends::ModelDetails& from, bool with_texts, pb::ModelDetai
   if (!with_texts) return;
   to->set_chat_template(from.chat_template);
   to->set_license(from.license);
+  pb::TokenizerInfo* const tokenizer = to->mutable_tokenizer();
+  tokenizer->set_kind(from.tokenizer.kind);
+  tokenizer->set_bos_token(from.tokenizer.bos_token);
+  tokenizer->set_eos_token(from.tokenizer.eos_token);
+  tokenizer->set_pad_token(from.tokenizer.pad_token);
+  tokenizer->set_unk_token(from.tokenizer.unk_token);
+  tokenizer->set_adds_bos(from.tokenizer.adds_bos);
   for (const auto& [key, json] : from.metadata) (*to->mutable_metadata())[key] = json;
 }
 

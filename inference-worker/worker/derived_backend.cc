@@ -67,15 +67,16 @@ struct DerivedBackend::Live {
   }
 };
 
-// Passes events on and notices the last one.
+// Passes events on and notices the last one: the end of the last answer, or a failure.
 class DerivedBackend::Sink final : public backends::EventSink {
  public:
-  Sink(std::string id, std::shared_ptr<backends::EventSink> to, std::shared_ptr<Live> live)
-      : id_(std::move(id)), to_(std::move(to)), live_(std::move(live)) {}
+  Sink(std::string id, int32_t num_answers, std::shared_ptr<backends::EventSink> to,
+       std::shared_ptr<Live> live)
+      : id_(std::move(id)), to_(std::move(to)), live_(std::move(live)), num_left_(num_answers) {}
 
   backends::Flow OnEvent(backends::Event event) override {
-    const bool last = std::holds_alternative<backends::Finished>(event) ||
-                      std::holds_alternative<backends::Failed>(event);
+    if (std::holds_alternative<backends::Finished>(event)) --num_left_;
+    const bool last = num_left_ == 0 || std::holds_alternative<backends::Failed>(event);
     const backends::Flow flow = to_->OnEvent(std::move(event));
     if (last) live_->Forget(id_);
     return flow;
@@ -85,6 +86,7 @@ class DerivedBackend::Sink final : public backends::EventSink {
   const std::string id_;
   const std::shared_ptr<backends::EventSink> to_;
   const std::shared_ptr<Live> live_;
+  int32_t num_left_;  // answers that have not ended
 };
 
 void FillIn(const backends::Sampling& defaults, backends::Sampling* to) {
@@ -92,6 +94,7 @@ void FillIn(const backends::Sampling& defaults, backends::Sampling* to) {
   Default(defaults.top_k, &to->top_k);
   Default(defaults.top_p, &to->top_p);
   Default(defaults.min_p, &to->min_p);
+  Default(defaults.typical_p, &to->typical_p);
   Default(defaults.repetition_penalty, &to->repetition_penalty);
   Default(defaults.frequency_penalty, &to->frequency_penalty);
   Default(defaults.presence_penalty, &to->presence_penalty);
@@ -166,7 +169,7 @@ absl::Status DerivedBackend::CheckLength(backends::GenerateRequest* request) con
       input = std::get<backends::TextPrompt>(request->prompt);
     }
     ASSIGN_OR_RETURN(const backends::Tokenized tokenized,
-                     base_.Tokenize(input, {.add_special = true}));
+                     base_.Tokenize(input, {.add_special = true, .parse_special = true}));
     tokens = tokenized.ids.size();
   }
   const auto context = static_cast<size_t>(details_.context_length);
@@ -189,8 +192,8 @@ absl::StatusOr<backends::Accepted> DerivedBackend::Generate(
     if (live_->draining) return base::Unavailable("draining");
     live_->ids.insert(id);
   }
-  absl::StatusOr<backends::Accepted> accepted =
-      base_.Generate(std::move(request), std::make_shared<Sink>(id, std::move(sink), live_));
+  auto ours = std::make_shared<Sink>(id, request.n, std::move(sink), live_);
+  absl::StatusOr<backends::Accepted> accepted = base_.Generate(std::move(request), std::move(ours));
   if (!accepted.ok()) live_->Forget(id);
   return accepted;
 }

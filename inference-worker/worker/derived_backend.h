@@ -45,6 +45,9 @@ class DerivedBackend final : public backends::Backend {
                                               std::shared_ptr<backends::EventSink> sink) override;
   void Cancel(std::string_view id) override { base_.Cancel(id); }
   void Resume(std::string_view id) override { base_.Resume(id); }
+  void Predict(backends::PredictRequest request, backends::PredictDone done) override {
+    base_.Predict(std::move(request), std::move(done));
+  }
   absl::StatusOr<backends::Tokenized> Tokenize(
       const std::variant<backends::ChatPrompt, backends::TextPrompt>& input,
       const backends::TokenizeOptions& options) const override;

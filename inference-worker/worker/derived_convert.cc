@@ -73,6 +73,7 @@ absl::Status ReadParameters(const std::string& json, pb::GenerateRequest* to,
   RETURN_IF_ERROR(ReadNumber(root, "temperature", real([s](float v) { s->set_temperature(v); })));
   RETURN_IF_ERROR(ReadNumber(root, "top_p", real([s](float v) { s->set_top_p(v); })));
   RETURN_IF_ERROR(ReadNumber(root, "min_p", real([s](float v) { s->set_min_p(v); })));
+  RETURN_IF_ERROR(ReadNumber(root, "typical_p", real([s](float v) { s->set_typical_p(v); })));
   RETURN_IF_ERROR(
       ReadNumber(root, "repeat_penalty", real([s](float v) { s->set_repetition_penalty(v); })));
   RETURN_IF_ERROR(

@@ -28,11 +28,6 @@ size_t BufferLimit(const pb::GenerateRequest& request, size_t most) {
   return credit == 0 ? most : std::min(credit, most);
 }
 
-bool IsLast(const backends::Event& event) {
-  return std::holds_alternative<backends::Finished>(event) ||
-         std::holds_alternative<backends::Failed>(event);
-}
-
 }  // namespace
 
 GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContext* context,
@@ -43,8 +38,10 @@ GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContex
       request_(request),
       arrived_(Clock::System().Now()),
       id_(LiveId(*request)),
+      request_id_(request->meta().request_id().substr(0, 128)),
       buffer_limit_(BufferLimit(*request, shared->options.buffered_events_max)),
       pass_(std::move(pass)),
+      answers_left_(std::max(request->n(), 1)),
       last_write_(arrived_) {}
 
 void GenerateStream::Prepare() {
@@ -124,12 +121,15 @@ void GenerateStream::Refuse(const absl::Status& status) {
 
 backends::Flow GenerateStream::OnEvent(backends::Event event) {
   const SteadyTime now = Clock::System().Now();
-  const bool last = IsLast(event);
   backends::Flow flow = backends::Flow::kContinue;
   {
     const std::lock_guard lock(mutex_);
     ObserveLocked(event, now);
-    if (last) ended_ = true;
+    const bool last = IsLastLocked(event);
+    if (last) {
+      ended_ = true;
+      ObserveEndLocked(event, now);
+    }
     if (!cancelled_) {
       const bool progress = std::holds_alternative<backends::Progress>(event);
       // Of several unread progress reports only the newest counts.
@@ -146,6 +146,11 @@ backends::Flow GenerateStream::OnEvent(backends::Event event) {
   return flow;
 }
 
+bool GenerateStream::IsLastLocked(const backends::Event& event) {
+  if (std::holds_alternative<backends::Failed>(event)) return true;
+  return std::holds_alternative<backends::Finished>(event) && --answers_left_ == 0;
+}
+
 void GenerateStream::ObserveLocked(const backends::Event& event, SteadyTime now) {
   if (const auto* progress = std::get_if<backends::Progress>(&event)) {
     progress_ = *progress;
@@ -159,23 +164,27 @@ void GenerateStream::ObserveLocked(const backends::Event& event, SteadyTime now)
     progress_.phase = backends::Progress::Phase::kDecode;
     progress_.done += static_cast<int32_t>(delta->token_ids.size());
     progress_.total = 0;
-  } else {
-    ObserveEndLocked(std::get_if<backends::Finished>(&event), now);
+  } else if (const auto* finished = std::get_if<backends::Finished>(&event)) {
+    ObserveFinishedLocked(*finished);
+  } else if (std::holds_alternative<backends::Failed>(event)) {
+    metrics_.failed.Add();
   }
 }
 
-void GenerateStream::ObserveEndLocked(const backends::Finished* finished, SteadyTime now) {
+void GenerateStream::ObserveEndLocked(const backends::Event& last, SteadyTime now) {
   shared_->drain_rate.Finished();
   metrics_.request_seconds.Observe(MillisBetween(arrived_, now) / 1e3);
+  LogEndLocked(last, MillisBetween(arrived_, now));
   if (cancelled_) metrics_.cancel_seconds.Observe(MillisBetween(cancelled_at_, now) / 1e3);
-  if (finished == nullptr) {
-    metrics_.failed.Add();
-    return;
-  }
-  metrics_.completion_tokens.Add(finished->usage.completion_tokens);
-  metrics_.cached_tokens.Add(finished->usage.cached_tokens);
-  metrics_.queue_seconds.Observe(finished->timings.queue_ms / 1e3);
-  switch (finished->reason) {
+}
+
+void GenerateStream::ObserveFinishedLocked(const backends::Finished& finished) {
+  prompt_tokens_ = finished.usage.prompt_tokens;
+  completion_tokens_ += finished.usage.completion_tokens;
+  metrics_.completion_tokens.Add(finished.usage.completion_tokens);
+  metrics_.cached_tokens.Add(finished.usage.cached_tokens);
+  metrics_.queue_seconds.Observe(finished.timings.queue_ms / 1e3);
+  switch (finished.reason) {
     case backends::Finished::Reason::kStop:
       return metrics_.finished_stop.Add();
     case backends::Finished::Reason::kLength:
@@ -185,6 +194,23 @@ void GenerateStream::ObserveEndLocked(const backends::Finished* finished, Steady
     case backends::Finished::Reason::kCancelled:
       return metrics_.cancelled.Add();
   }
+}
+
+// Ids, counts and times for whoever runs the model; never what was said.
+void GenerateStream::LogEndLocked(const backends::Event& last, double ms) {
+  if (!lease_) return;
+  backends::ModelLog& log = *lease_->model().log;
+  const auto* const finished = std::get_if<backends::Finished>(&last);
+  if (finished == nullptr) {
+    return log.Add(base::LogLevel::kWarning, "request failed",
+                   {{"request", request_id_}, {"ms", ms}});
+  }
+  const bool cancelled = finished->reason == backends::Finished::Reason::kCancelled;
+  log.Add(base::LogLevel::kInfo, cancelled ? "request cancelled" : "request finished",
+          {{"request", request_id_},
+           {"prompt_tokens", prompt_tokens_},
+           {"completion_tokens", completion_tokens_},
+           {"ms", ms}});
 }
 
 void GenerateStream::Pump() {

@@ -75,7 +75,11 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   absl::Status Explain(absl::Status status) const;
   // Notes what the event says about the request; under the lock.
   void ObserveLocked(const backends::Event& event, base::SteadyTime now);
-  void ObserveEndLocked(const backends::Finished* finished, base::SteadyTime now);
+  void ObserveFinishedLocked(const backends::Finished& finished);
+  void ObserveEndLocked(const backends::Event& last, base::SteadyTime now);
+  void LogEndLocked(const backends::Event& last, double ms);
+  // Whether no event follows: the last answer has finished, or all have failed.
+  bool IsLastLocked(const backends::Event& event);
   // Writes the next event or finishes, when nothing is under way. Takes and gives up the lock.
   void Pump();
   void CancelBackend();
@@ -86,6 +90,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   const conclave::v1::GenerateRequest* const request_;
   const base::SteadyTime arrived_;
   const std::string id_;
+  const std::string request_id_;  // the caller's, for the log
   size_t buffer_limit_ = 0;
 
   std::mutex mutex_;
@@ -96,11 +101,14 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   std::deque<conclave::v1::GenerateEvent> outbox_;
   conclave::v1::GenerateEvent current_;  // being written
   backends::Progress progress_;          // what a heartbeat tells
-  absl::Status end_;                     // of the call, once ended_
-  bool prepared_ = false;                // Prepare or Refuse is over: writing may begin
-  bool submitted_ = false;               // the backend knows the request
+  int32_t prompt_tokens_ = 0;            // of the answers that have finished
+  int64_t completion_tokens_ = 0;
+  absl::Status end_;        // of the call, once ended_
+  bool prepared_ = false;   // Prepare or Refuse is over: writing may begin
+  bool submitted_ = false;  // the backend knows the request
   bool writing_ = false;
   bool paused_ = false;
+  int32_t answers_left_ = 1;
   bool ended_ = false;  // nothing more will be put into the outbox
   bool cancelled_ = false;
   bool killing_ = false;  // Beat is about to cancel the call: it must not finish meanwhile

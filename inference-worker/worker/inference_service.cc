@@ -6,6 +6,7 @@
 #include "mesh/grpc_status.h"
 #include "mesh/server.h"
 #include "worker/convert.h"
+#include "worker/predict_call.h"
 
 namespace conclave::worker {
 namespace {
@@ -51,6 +52,21 @@ grpc::ServerWriteReactor<pb::GenerateEvent>* InferenceService::Generate(
   }
   if (!pool_.Post([stream] { stream->Prepare(); })) stream->Refuse(Busy());
   return stream.get();
+}
+
+grpc::ServerUnaryReactor* InferenceService::Predict(grpc::CallbackServerContext* context,
+                                                    const pb::PredictRequest* request,
+                                                    pb::PredictReply* reply) {
+  std::optional<base::Gate::Pass> pass = gate_->Enter();
+  const bool open = pass.has_value();
+  auto call = std::make_shared<PredictCall>(host_, context, request, reply, std::move(pass));
+  call->Start();
+  if (!open) {
+    call->Refuse(mesh::DrainingError());
+  } else if (!pool_.Post([call] { call->Run(); })) {
+    call->Refuse(Busy());
+  }
+  return call.get();
 }
 
 grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext* context,

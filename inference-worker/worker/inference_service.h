@@ -29,6 +29,9 @@ class InferenceService final : public conclave::v1::Inference::CallbackService {
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const conclave::v1::DetokenizeRequest* request,
                                        conclave::v1::DetokenizeReply* reply) override;
+  grpc::ServerUnaryReactor* Predict(grpc::CallbackServerContext* context,
+                                    const conclave::v1::PredictRequest* request,
+                                    conclave::v1::PredictReply* reply) override;
 
  private:
   grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,

@@ -17,12 +17,15 @@ struct Settings {
   mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9051"};
   std::vector<std::string> models;   // [name=]path
   std::vector<std::string> scripts;  // [name=]path
+  std::string providers;             // a YAML file
 };
 
 void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("model", &s->models, "a model file to serve, [name=]path; several with commas");
   options.Add("script", &s->scripts,
               "a script to serve through the scripted backend, [name=]path; for tests");
+  options.Add("providers", &s->providers,
+              "a YAML file of providers: other servers and processes to take models from");
   options.Add("model-dir", &s->worker.host.folders, "folders that LoadModel may open files from");
   options.Add("blob-dir", &s->worker.blob_dir,
               "folder for model files that are uploaded or pulled; also a model-dir; empty = none");
@@ -74,12 +77,23 @@ absl::Status StartModels(const Settings& settings, ModelHost& host) {
   std::vector<LoadSpec> specs;
   for (const std::string& text : settings.models) specs.push_back(ParseSpec(text, "native"));
   for (const std::string& text : settings.scripts) specs.push_back(ParseSpec(text, "scripted"));
+  for (const ProvidedModel& model : host.providers().models()) {
+    LoadSpec& spec = specs.emplace_back();
+    spec.name = model.name;
+    spec.aliases = model.aliases;
+    spec.provider_id = model.provider_id;
+    spec.provider_model_id = model.provider_model_id;
+    spec.config_json = model.config_json;
+  }
   for (const LoadSpec& spec : specs) RETURN_IF_ERROR(host.StartLoading(spec).status());
   if (specs.empty()) base::LogWarning("no --model given: serving nothing until one is loaded");
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> Serve(const Settings& settings, base::Shutdown& shutdown) {
+absl::StatusOr<int> Serve(Settings& settings, base::Shutdown& shutdown) {
+  if (!settings.providers.empty()) {
+    ASSIGN_OR_RETURN(settings.worker.host.providers, ProviderSet::Load(settings.providers));
+  }
   Worker worker(settings.worker);
   // Before anybody can ask: a worker that restarts must be heard to be loading its models, not to
   // have none.

@@ -18,6 +18,8 @@ constexpr milliseconds kLoadingRetryAfter{2'000};
 constexpr milliseconds kDigestPoll{500};
 constexpr size_t kAliasesMax = 32;
 constexpr int kDerivedMax = 1'024;
+constexpr size_t kConfigBytesMax = 64 * 1024;
+constexpr size_t kProviderModelBytesMax = 1'024;
 
 absl::Status CheckNames(const std::string& name, const std::vector<std::string>& aliases) {
   if (!IsModelName(name)) {
@@ -31,9 +33,52 @@ absl::Status CheckNames(const std::string& name, const std::vector<std::string>&
   return absl::OkStatus();
 }
 
+// Of a provider other than our own engine, whose models are files.
+bool IsProvided(const LoadSpec& spec) {
+  return !spec.provider_id.empty() && spec.provider_id != kInlineProviderId;
+}
+
+absl::Status CheckProvided(const LoadSpec& spec, const ProviderSet& providers) {
+  if (!IsProvided(spec)) {
+    const bool empty = spec.config_json.empty() || spec.config_json == "{}";
+    return empty ? absl::OkStatus()
+                 : base::InvalidArgument("config_json: this worker's own models take none");
+  }
+  RETURN_IF_ERROR(providers.Find(spec.provider_id).status());
+  if (!spec.path.empty()) return base::InvalidArgument("path: a provider's model has none");
+  if (!spec.backend.empty()) return base::InvalidArgument("backend: the provider says it");
+  if (spec.derived && !spec.derived->base.empty()) {
+    return base::InvalidArgument("derived.base: a provider's model is not derived");
+  }
+  if (spec.config_json.size() > kConfigBytesMax) {
+    return base::InvalidArgument("config_json: longer than 64 KiB");
+  }
+  if (spec.provider_model_id.size() > kProviderModelBytesMax) {
+    return base::InvalidArgument("provider_model_id: longer than 1024 bytes");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NoModel(std::string_view name) {
+  return base::WithParam(
+      base::WithReason(
+          base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
+          "model_not_found"),
+      "model");
+}
+
 bool Answers(const HostedModel& model, std::string_view name) {
   return model.name == name ||
          std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end();
+}
+
+// What is said in advance of a model that has weights, or a provider, of its own.
+absl::StatusOr<std::unique_ptr<backends::Backend>> WithSaid(
+    const HostedModel& model, absl::StatusOr<std::unique_ptr<backends::Backend>> opened) {
+  if (!opened.ok() || !model.derived) return opened;
+  const std::string& own = (*opened)->details().revision;
+  const std::string revision = own.empty() ? model.status().revision : own;
+  return DerivedBackend::Over(*std::move(opened), revision, *model.derived);
 }
 
 }  // namespace
@@ -66,10 +111,7 @@ ModelHost::ModelHost(HostOptions options) : options_(std::move(options)) {
 ModelHost::~ModelHost() { Close(milliseconds(0)); }
 
 absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const LoadSpec& spec) {
-  if (!spec.provider_id.empty()) {
-    return base::NotFound(
-        absl::StrCat("provider_id: there is no provider \"", spec.provider_id, "\""));
-  }
+  RETURN_IF_ERROR(CheckProvided(spec, *options_.providers));
   if (!spec.registration.empty()) {
     const std::lock_guard lock(mutex_);
     const std::shared_ptr<HostedModel> there = FindLocked(spec.name);
@@ -78,7 +120,8 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
     if (same && there->status().state != HostedModel::State::kFailed) return there;
   }
   ModelFile file{.modified_unix = options_.clock->UnixSeconds()};
-  if (!spec.derived || spec.derived->base.empty()) {
+  const bool derives = spec.derived && !spec.derived->base.empty();
+  if (!derives && !IsProvided(spec)) {
     ASSIGN_OR_RETURN(file, spec.trusted ? CheckModelFile(spec.path)
                                         : CheckModelFile(spec.path, options_.folders));
   }
@@ -90,6 +133,8 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
   loaders_.push_back({model, std::jthread([this, model] {
                         if (!model->base().empty()) {
                           Derive(model);
+                        } else if (!model->provider_id.empty()) {
+                          OpenProvided(model);
                         } else {
                           Open(model);
                         }
@@ -124,11 +169,20 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
   model->name = spec.name.empty() ? ModelNameOf(file.path) : spec.name;
   model->aliases = spec.aliases;
   model->backend_kind = spec.backend.empty() ? "native" : spec.backend;
+  if (IsProvided(spec)) {
+    ASSIGN_OR_RETURN(const backends::Provider* provider,
+                     options_.providers->Find(spec.provider_id));
+    model->backend_kind = std::string(provider->type());
+    model->provider_id = spec.provider_id;
+    model->provider_model_id = spec.provider_model_id.empty() ? spec.name : spec.provider_model_id;
+    model->config_json = spec.config_json;
+  }
   model->registration = spec.registration;
   model->derived = spec.derived;
   model->file = std::move(file);
   RETURN_IF_ERROR(CheckNames(model->name, model->aliases));
 
+  std::vector<std::shared_ptr<HostedModel>> gone;  // destroyed after the lock
   const std::lock_guard lock(mutex_);
   if (closed_) return base::Unavailable("draining");
   if (!model->base().empty()) {
@@ -146,8 +200,16 @@ absl::StatusOr<std::shared_ptr<HostedModel>> ModelHost::Register(const LoadSpec&
     model->derived->base = base_model->name;
     model->backend_kind = base_model->backend_kind;
   }
+  std::erase_if(replaced_, [&](const auto& other) {
+    const bool empty = other->gate_.inside() == 0;
+    if (empty) gone.push_back(other);
+    return empty;
+  });
   std::erase_if(models_, [&](const auto& other) {
-    return other->name == model->name && other->status().state == HostedModel::State::kFailed;
+    const bool failed =
+        other->name == model->name && other->status().state == HostedModel::State::kFailed;
+    if (failed) replaced_.push_back(other);
+    return failed;
   });
   std::vector<std::string> names = model->aliases;
   names.push_back(model->name);
@@ -191,14 +253,7 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
     // Other numerics, other outputs: no stream goes on from one to the other.
     if (spec.engine.numerics == "fast") model->status_.revision += "+fast";
   }
-  auto opened = backends::OpenBackend(model->backend_kind, spec);
-  if (opened.ok() && model->derived) {
-    const std::string revision = opened.value()->details().revision.empty()
-                                     ? model->status().revision
-                                     : opened.value()->details().revision;
-    opened = DerivedBackend::Over(*std::move(opened), revision, *model->derived);
-  }
-  Settle(*model, std::move(opened));
+  Settle(*model, WithSaid(*model, backends::OpenBackend(model->backend_kind, spec)));
   const HostedModel::Status status = model->status();
   const double ms = base::MillisBetween(start, base::Clock::System().Now());
   if (!status.error.ok()) {
@@ -219,6 +274,24 @@ void ModelHost::Open(const std::shared_ptr<HostedModel>& model) {
                                  {"ms", ms}});
   const std::lock_guard lock(mutex_);
   if (options_.digests) digest_queue_.push_back(model);
+}
+
+void ModelHost::OpenProvided(const std::shared_ptr<HostedModel>& model) {
+  const absl::StatusOr<backends::Provider*> provider = options_.providers->Find(model->provider_id);
+  if (!provider.ok()) return Settle(*model, provider.status());
+  auto opened = (*provider)->Open({.name = model->name,
+                                   .model_id = model->provider_model_id,
+                                   .config_json = model->config_json,
+                                   .log = model->log});
+  Settle(*model, WithSaid(*model, std::move(opened)));
+  const HostedModel::Status status = model->status();
+  if (status.error.ok()) {
+    base::LogInfo("model opened", {{"model", model->name}, {"provider", model->provider_id}});
+  } else {
+    base::LogError("model could not be opened", {{"model", model->name},
+                                                 {"provider", model->provider_id},
+                                                 {"error", status.error.ToString()}});
+  }
 }
 
 // The base once it is ready; the error it failed with, or that it has gone.
@@ -273,6 +346,12 @@ void ModelHost::Settle(HostedModel& model,
       model.status_.error = opened.status();
       model.status_.state = HostedModel::State::kFailed;
     }
+    if (model.status_.error.ok()) {
+      model.log->Add(base::LogLevel::kInfo, "loaded", {{"backend", model.backend_kind}});
+    } else {
+      model.log->Add(base::LogLevel::kError, "could not be loaded",
+                     {{"error", model.status_.error.ToString()}});
+    }
   }
   Changed();
 }
@@ -284,20 +363,29 @@ std::shared_ptr<HostedModel> ModelHost::FindLocked(std::string_view name) const 
   return nullptr;
 }
 
+absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::Find(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<const HostedModel> model = FindLocked(name);
+  if (model == nullptr) return NoModel(name);
+  return model;
+}
+
 absl::StatusOr<ModelLease> ModelHost::Acquire(std::string_view name) {
   std::shared_ptr<HostedModel> model;
   {
     const std::lock_guard lock(mutex_);
     model = FindLocked(name);
   }
-  if (model == nullptr) {
-    return base::WithParam(
-        base::WithReason(
-            base::NotFound(absl::StrCat("the model \"", std::string(name), "\" does not exist")),
-            "model_not_found"),
-        "model");
-  }
+  if (model == nullptr) return NoModel(name);
   const HostedModel::Status status = model->status();
+  const bool loaded = model->backend() != nullptr;
+  if (status.state == HostedModel::State::kFailed && loaded && absl::IsUnavailable(status.error)) {
+    return base::WithRetryAfter(
+        base::WithReason(
+            base::Annotate(status.error, absl::StrCat("the model \"", model->name, "\" is away")),
+            "model_unreachable"),
+        kLoadingRetryAfter);
+  }
   if (status.state == HostedModel::State::kFailed) {
     return base::WithReason(
         base::FailedPrecondition(absl::StrCat(
@@ -447,6 +535,8 @@ void ModelHost::Close(milliseconds drain) {
   {
     const std::lock_guard lock(mutex_);
     models = models_;
+    models.insert(models.end(), replaced_.begin(), replaced_.end());
+    replaced_.clear();
   }
   // What holds another model goes before it.
   std::stable_partition(models.begin(), models.end(),

@@ -27,6 +27,7 @@
 #include "base/gate.h"
 #include "worker/derived_backend.h"
 #include "worker/model_file.h"
+#include "worker/providers.h"
 
 namespace conclave::worker {
 
@@ -43,7 +44,11 @@ class HostedModel final {
   std::optional<DerivedSpec> derived;  // made from another model, or more than its file says
   // The other model's name; empty = it has weights of its own.
   const std::string& base() const;
+  std::string provider_id;  // empty = a file of this worker's own
+  std::string provider_model_id;
+  std::string config_json;
   ModelFile file;
+  std::shared_ptr<backends::ModelLog> log = std::make_shared<backends::ModelLog>();
 
   struct Status {
     State state = State::kLoading;
@@ -90,6 +95,7 @@ struct HostOptions {
   std::chrono::milliseconds unload_drain{30'000};
   bool digests = true;  // read every model file once, in the background
   const base::Clock* clock = &base::Clock::System();  // dates models that have no file
+  std::shared_ptr<const ProviderSet> providers = std::make_shared<ProviderSet>();
 };
 
 struct LoadSpec {
@@ -125,13 +131,17 @@ class ModelHost final {
   absl::Status Add(std::string name, std::unique_ptr<backends::Backend> backend);
 
   // NOT_FOUND (model_not_found); UNAVAILABLE with retry-after (model_loading) while it loads or
-  // goes; FAILED_PRECONDITION with the reason it failed.
+  // goes; (model_unreachable) while the server or process behind it is away; FAILED_PRECONDITION
+  // with the reason it failed.
   absl::StatusOr<ModelLease> Acquire(std::string_view name);
   // Streams end first, up to the drain time; what is left is cancelled. Blocks.
   // FAILED_PRECONDITION: it loads or goes just now; others derive from it; it is our own and only a
   // registered one may go.
   absl::Status Unload(std::string_view name, bool registered_only = false);
 
+  // By name or alias, in whatever state. NOT_FOUND (model_not_found).
+  absl::StatusOr<std::shared_ptr<const HostedModel>> Find(std::string_view name) const;
+  const ProviderSet& providers() const { return *options_.providers; }
   // In the order they were loaded.
   std::vector<std::shared_ptr<const HostedModel>> List() const;
 
@@ -148,6 +158,7 @@ class ModelHost final {
   std::shared_ptr<HostedModel> FindLocked(std::string_view name) const;
   absl::Status CheckUnloadLocked(const HostedModel& model, bool registered_only) const;
   void Open(const std::shared_ptr<HostedModel>& model);
+  void OpenProvided(const std::shared_ptr<HostedModel>& model);
   void Derive(const std::shared_ptr<HostedModel>& model);
   absl::StatusOr<ModelLease> AcquireBase(const std::string& name);
   void Settle(HostedModel& model, absl::StatusOr<std::unique_ptr<backends::Backend>> opened);
@@ -161,6 +172,8 @@ class ModelHost final {
   uint64_t version_ = 1;
   bool closed_ = false;
   std::vector<std::shared_ptr<HostedModel>> models_;
+  // Failed and replaced, while their last streams end: a stream must not destroy its own backend.
+  std::vector<std::shared_ptr<HostedModel>> replaced_;
   std::deque<std::shared_ptr<HostedModel>> digest_queue_;
   struct Loader {
     std::shared_ptr<HostedModel> model;

@@ -1,5 +1,8 @@
 #include "worker/models_service.h"
 
+#include <algorithm>
+#include <set>
+
 #include "base/status.h"
 #include "mesh/grpc_status.h"
 #include "worker/blocking_writer.h"
@@ -48,6 +51,8 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
   ToProto(details, with_details, to->mutable_details());
   to->mutable_details()->set_digest(status.digest);
   to->mutable_details()->set_backend(model.backend_kind);
+  to->mutable_details()->set_provider_id(model.provider_id);
+  to->mutable_details()->set_provider_model_id(model.provider_model_id);
   if (model.derived)
     ToProto(*model.derived, with_details, to->mutable_details()->mutable_derived());
 }
@@ -67,6 +72,43 @@ absl::Status FollowLoad(ModelHost& host, const LoadSpec& spec, LoadStream& strea
     if (status.state != HostedModel::State::kLoading) return absl::OkStatus();
     seen = host.WaitForChange(seen, kLoadReport);
   }
+}
+
+// The worker's own engine as a provider: what it serves are the models made from files.
+void DescribeInline(const ModelHost& host, pb::Provider* to) {
+  to->set_provider_id(std::string(kInlineProviderId));
+  to->set_provider_type(std::string(kInlineProviderType));
+  to->set_health(pb::Provider::HEALTH_OK);
+  std::set<std::string> names;
+  for (const auto& model : host.List()) {
+    if (model->provider_id.empty()) names.insert(model->name);
+  }
+  to->mutable_models()->Assign(names.begin(), names.end());
+}
+
+void DescribeProvider(const backends::Provider& from, pb::Provider* to) {
+  const backends::ProviderStatus status = from.status();
+  to->set_provider_id(from.id());
+  to->set_provider_type(std::string(from.type()));
+  if (status.health) {
+    to->set_health(status.health->ok() ? pb::Provider::HEALTH_OK : pb::Provider::HEALTH_ERROR);
+    to->set_health_message(std::string(status.health->message()));
+  }
+  to->mutable_models()->Assign(status.models.begin(), status.models.end());
+  to->set_open_ended(status.open_ended);
+}
+
+void WriteEntry(const backends::ModelLog::Entry& from, pb::LogEntry* to) {
+  to->set_ts_unix_ms(from.unix_ms);
+  to->set_level(std::string(backends::LevelName(from.level)));
+  to->set_msg(from.message);
+  for (const auto& [key, json] : from.fields) (*to->mutable_fields())[key] = json;
+}
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(mesh::ToGrpc(status, context));
+  return reactor;
 }
 
 absl::Status Busy() {
@@ -155,6 +197,45 @@ grpc::ServerUnaryReactor* ModelsService::UnloadModel(grpc::CallbackServerContext
   });
   if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
   return reactor;
+}
+
+grpc::ServerUnaryReactor* ModelsService::ListProviders(grpc::CallbackServerContext* context,
+                                                       const pb::ListProvidersRequest* request,
+                                                       pb::ListProvidersReply* reply) {
+  const std::string& wanted = request->provider_id();
+  if (wanted.empty() || wanted == kInlineProviderId) {
+    DescribeInline(*host_, reply->add_providers());
+  }
+  for (const auto& provider : host_->providers().all()) {
+    if (wanted.empty() || wanted == provider->id()) {
+      DescribeProvider(*provider, reply->add_providers());
+    }
+  }
+  std::sort(reply->mutable_providers()->begin(), reply->mutable_providers()->end(),
+            [](const auto& a, const auto& b) { return a.provider_id() < b.provider_id(); });
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ModelsService::GetModelLogs(grpc::CallbackServerContext* context,
+                                                      const pb::GetModelLogsRequest* request,
+                                                      pb::GetModelLogsReply* reply) {
+  if (request->limit() < 0) {
+    return Answer(context, base::InvalidArgument("limit: must not be negative"));
+  }
+  const auto model = host_->Find(request->name());
+  if (!model.ok()) return Answer(context, model.status());
+  for (const auto& entry : (*model)->log->Newest(static_cast<size_t>(request->limit()))) {
+    WriteEntry(entry, reply->add_entries());
+  }
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ModelsService::ClearModelLogs(grpc::CallbackServerContext* context,
+                                                        const pb::ClearModelLogsRequest* request,
+                                                        pb::ClearModelLogsReply* reply) {
+  const auto model = host_->Find(request->name());
+  if (model.ok()) reply->set_cleared((*model)->log->Clear());
+  return Answer(context, model.status());
 }
 
 }  // namespace conclave::worker

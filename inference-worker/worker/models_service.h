@@ -31,6 +31,15 @@ class ModelsService final : public conclave::v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
                                         const conclave::v1::UnloadModelRequest* request,
                                         conclave::v1::UnloadModelReply* reply) override;
+  grpc::ServerUnaryReactor* ListProviders(grpc::CallbackServerContext* context,
+                                          const conclave::v1::ListProvidersRequest* request,
+                                          conclave::v1::ListProvidersReply* reply) override;
+  grpc::ServerUnaryReactor* GetModelLogs(grpc::CallbackServerContext* context,
+                                         const conclave::v1::GetModelLogsRequest* request,
+                                         conclave::v1::GetModelLogsReply* reply) override;
+  grpc::ServerUnaryReactor* ClearModelLogs(grpc::CallbackServerContext* context,
+                                           const conclave::v1::ClearModelLogsRequest* request,
+                                           conclave::v1::ClearModelLogsReply* reply) override;
 
  private:
   void FillState(conclave::v1::WorkerState* state) const;

@@ -49,6 +49,7 @@ class HeldTimings final : public mesh::GenerateObserver {
   void OnEvent(v1::GenerateEvent& event) override {
     if (event.has_finished()) {
       v1::Timings* timings = event.mutable_finished()->mutable_timings();
+      timings->set_queue_ms(0);
       timings->set_load_ms(0.5);
       timings->set_prefill_ms(2);
       timings->set_decode_ms(3.5);
@@ -72,6 +73,13 @@ class MeshInference final : public InferenceUpstream {
     return Streamed<GenerateRelay, v1::GenerateEvent>([&](std::shared_ptr<GenerateRelay> relay) {
       return client_.Generate(std::move(request), {.deadline = deadline},
                               std::make_shared<HeldTimings>(std::move(relay)));
+    });
+  }
+
+  Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
+                                       base::SteadyTime deadline) override {
+    return Unary<v1::DetokenizeReply>([&](auto done) {
+      return client_.Detokenize(std::move(request), {.deadline = deadline}, std::move(done));
     });
   }
 
@@ -119,6 +127,19 @@ class MadeUpVectors final : public EmbeddingUpstream {
     reply.timings.set_total_ms(6);
     return Played(std::vector<Embeddings>{std::move(reply)}, absl::OkStatus());
   }
+
+  // The more a document has of the query's first letter, the better it is.
+  Call<v1::RerankReply> Rerank(v1::RerankRequest request, base::SteadyTime) override {
+    v1::RerankReply reply;
+    int tokens = 0;
+    for (const std::string& document : request.documents()) {
+      const auto hits = std::count(document.begin(), document.end(), request.query()[0]);
+      reply.add_scores()->set_score(static_cast<float>(hits) / 4);
+      tokens += static_cast<int>(request.query().size() + document.size());
+    }
+    reply.mutable_usage()->set_prompt_tokens(tokens);
+    return Played(std::vector<v1::RerankReply>{std::move(reply)}, absl::OkStatus());
+  }
 };
 
 absl::Status ReadError(JsonValue error) {
@@ -146,14 +167,19 @@ void ReadStore(JsonValue store, FakeStore* out) {
   });
 }
 
-void ReadFiles(JsonValue files, FakeFiles* out, FakeAdmin* admin) {
+void ReadFiles(JsonValue files, FakeFiles* out) {
   files.Get("blobs").ForEachMember([out](std::string_view digest, JsonValue bytes) {
     out->blobs[std::string(digest)] = Must(bytes.AsString());
   });
   out->pull = Strings(files.Get("pull"));
   if (!files.Get("error").missing()) out->refusal = ReadError(files.Get("error"));
-  files.Get("logs").ForEachMember([admin](std::string_view model, JsonValue text) {
-    admin->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(text.AsString()));
+}
+
+void ReadWorkers(JsonValue workers, FakeAdmin* out) {
+  const std::string providers = TextOr(workers.Get("providers"), "");
+  out->providers = Proto<v1::ListProvidersReply>(providers);
+  workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
+    out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
   });
 }
 
@@ -228,17 +254,21 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   services.new_id = next_id;
   services.default_model = TextOr(options.Get("default_model"), "");
   services.default_system_prompt = TextOr(options.Get("default_system_prompt"), "");
+  services.commit = "0123456";
   services.metrics_text = [] { return std::string("conclave_example 1\n"); };
   const bool draining = Must(options.Get("draining").OptionalBool()).value_or(false);
   services.draining = [draining] { return draining; };
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
   FilterOptions filter_options;
   filter_options.api_keys = Strings(options.Get("api_keys"));
+  filter_options.profile_keys = Strings(options.Get("compat_keys"));
+  filter_options.allowed_origins = Strings(options.Get("allowed_origins"));
   filter_options.admin_keys = Strings(options.Get("admin_keys"));
   filter_options.admin_open = Must(options.Get("admin_open").OptionalBool()).value_or(false);
-  filter_options.allowed_origins = Strings(options.Get("allowed_origins"));
   filters = Must(Filters::Make(filter_options));
-  door.emplace(&router, &*filters, &metrics, next_id);
+  const auto profile = FindCompatProfile(TextOr(options.Get("profile"), "strict"));
+  REQUIRE(profile);
+  door.emplace(&router, &*filters, &metrics, next_id, *profile);
   server.emplace(&*door, HttpLimits{}, 1);
   REQUIRE(server->Start("127.0.0.1:0").ok());
 }
@@ -247,7 +277,8 @@ DialectGateway::Impl::Impl(JsonValue setup) {
   base::SetLogLevel(base::LogLevel::kError);  // a line for each request would drown the report
   StartWorker(setup.Get("models"));
   ReadStore(setup.Get("store"), &store);
-  ReadFiles(setup.Get("files"), &files, &admin);
+  ReadFiles(setup.Get("files"), &files);
+  ReadWorkers(setup.Get("workers"), &admin);
   Wire(setup.Get("server"));
 }
 

@@ -16,6 +16,11 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTED_MODEL = "scripted"
 
 
+def counts(tag, n):
+    """The scripted model's answer to a message that ends with `tag` (mode "counts")."""
+    return " ".join(f"{tag}:{i}" for i in range(n))
+
+
 def free_port_block(count):
     """The first of `count` consecutive ports nobody listens on."""
     for base in range(21000, 31000, 100):
@@ -59,6 +64,10 @@ class Mesh:
         self.port = base
         self.internal_port = base + 1
         self.url = f"http://127.0.0.1:{self.port}"
+        self.compat_urls = {
+            profile: f"http://127.0.0.1:{base + 4 + i}"
+            for i, profile in enumerate(["kt-legacy", "ls-seed", "llm-serving"])
+        }
         self.worker_probe = f"http://127.0.0.1:{self.internal_port + 10}"
         self.store_probe = f"http://127.0.0.1:{self.internal_port + 12}"
 
@@ -68,6 +77,9 @@ class Mesh:
             CONCLAVE_WORKER_ARGS=f"--script {SCRIPTED_MODEL}={REPO / 'tests/e2e/scripted.json'} "
             + self.worker_args,
             CONCLAVE_STORE_ARGS="--lease 2s",
+            CONCLAVE_GATEWAY_ARGS="--admin-open --compat-listen "
+            + ",".join(f"{profile}=127.0.0.1:{url.rsplit(':')[-1]}"
+                       for profile, url in self.compat_urls.items()),
         )
         result = subprocess.run(
             [
@@ -93,6 +105,17 @@ class Mesh:
 
     def pid(self, service):
         return int((self.data / "run" / f"{service}.pid").read_text())
+
+    def runs(self, service):
+        return (self.data / "run" / f"{service}.supervisor.pid").exists()
+
+    def wait_for_model(self, prefix, seconds=30):
+        """The name of the model: the gateway may find a worker a moment after both are ready."""
+        def found():
+            models = requests.get(self.url + "/v1/models", timeout=10).json()["data"]
+            return next((m["id"] for m in models if m["id"].startswith(prefix)), None)
+
+        return wait_until(found, seconds, f"a model {prefix}…")
 
     def kill(self, service, how=signal.SIGKILL):
         """Signals the service; its supervisor starts it again unless it ends with 0."""

@@ -6,7 +6,7 @@ import asyncio
 import anthropic
 import pytest
 
-from mesh import SCRIPTED_MODEL, wait_until
+from mesh import SCRIPTED_MODEL, counts, wait_until
 
 # A field of the wire that this release of the package does not name.
 GREEDY = {"temperature": 0}
@@ -25,11 +25,6 @@ WEATHER = {
 def scripted(content, **extra):
     return {"model": SCRIPTED_MODEL, "max_tokens": 4096,
             "messages": [{"role": "user", "content": content}], **extra}
-
-
-def counts(tag, n):
-    """The scripted model's answer to a message that ends with `tag` (mode "counts")."""
-    return " ".join(f"{tag}:{i}" for i in range(n))
 
 
 def test_create_answers_and_counts(anthropic_client, teacher):

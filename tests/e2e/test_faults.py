@@ -12,14 +12,9 @@ import warnings
 import pytest
 import requests
 
-from mesh import SCRIPTED_MODEL, wait_until
+from mesh import SCRIPTED_MODEL, counts, wait_until
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-def counts(tag, n):
-    """The scripted model's answer to a message that ends with `tag` (mode "counts")."""
-    return " ".join(f"{tag}:{i}" for i in range(n))
 
 
 def stream_text(url, content, model=SCRIPTED_MODEL, timeout=120, began=None, **extra):

@@ -219,3 +219,11 @@ def test_probes_and_metrics(mesh):
     for path in ("/livez", "/readyz", "/health"):
         assert requests.get(mesh.url + path, timeout=5).status_code == 200
     assert mesh.metric(mesh.url, "conclave_http_requests_total") > 0
+
+
+def test_every_chunk_of_a_stream_is_held_against_its_schema(openai_client, checked_transport):
+    before = checked_transport.checked
+    stream = openai_client.chat.completions.create(
+        model=SCRIPTED_MODEL, stream=True, messages=[{"role": "user", "content": "count chunks"}])
+    num_chunks = len(list(stream))
+    assert num_chunks >= 40 and checked_transport.checked - before == num_chunks

@@ -3,12 +3,16 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "gateway/dialects/ai_backend/query.h"
 #include "gateway/dialects/anthropic/messages_request.h"
+#include "gateway/dialects/llama_stack/request.h"
+#include "gateway/dialects/llm_serving/quirks.h"
 #include "gateway/dialects/ollama/chat_request.h"
 #include "gateway/dialects/ollama/generate_request.h"
 #include "gateway/dialects/openai/assistants_decode.h"
 #include "gateway/dialects/openai/chat_request.h"
 #include "gateway/dialects/openai/embeddings_codec.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 
 using namespace conclave::gateway;
 
@@ -28,6 +32,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (generate.stop().strings_size() > 16 || generate.sampling().temperature() > 1) std::abort();
   }
   (void)anthropic::DecodeCountTokensRequest(body, "");
+  for (const llama_stack::Wire* wire : {&llama_stack::kWire2024, &llama_stack::kWire2025}) {
+    const auto inference = llama_stack::DecodeChat(*wire, body, "be kind");
+    if (inference.ok()) {
+      const auto& generate = inference->generate;
+      if (generate.chat().messages().empty() || generate.stop().strings_size() > 4) std::abort();
+      if (generate.logprobs().top() > 20) std::abort();
+    }
+    (void)llama_stack::DecodeCompletion(*wire, body);
+    (void)llama_stack::DecodeEmbeddings(*wire, body);
+  }
+  (void)ai_backend::ParseQuery(body);
+  (void)llm_serving::BarePrompt(body);
+  (void)llm_serving::WithEmbedDefaults(body);
+  (void)openai::Respelled(body);
   (void)openai::DecodeEmbeddingsRequest(body);
   (void)ollama::DecodeChatRequest(body);
   (void)ollama::DecodeGenerateRequest(body);

@@ -61,7 +61,9 @@ absl::Status Run(const Options& o, Report& report) {
     RETURN_IF_ERROR(device->status());
   }
   for (const std::string& model : o.models) {
-    RETURN_IF_ERROR(base::Annotate(CheckModel(model, o.device, o.tokens, report), model));
+    // One file that cannot be used is a failure and does not end the rest.
+    const absl::Status checked = CheckModel(model, o.device, o.tokens, report);
+    if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
 }

@@ -1,14 +1,19 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
 
 #include "engine/engine.h"
+#include "engine/quant/format.h"
 #include "engine/weights/gguf.h"
 #include "gpu/rig.h"
 #include "tools/collector.h"
+#include "tools/quantize_model.h"
 
 namespace conclave::engine {
 namespace {
@@ -16,9 +21,21 @@ namespace {
 constexpr auto kDeadline = std::chrono::minutes(5);
 constexpr int kPrompts = 4;
 constexpr int kTokensMax = 128;  // of an answer
-// Of log-probabilities. Sums in another order are far closer; but where an activation lies between
-// two levels of its eight bits, the two may round it differently.
-constexpr double kApartMax = 2e-2;
+// Of log-probabilities, where weights are floats: sums in another order.
+constexpr double kApartMax = 5e-3;
+// Quantised weights multiply activations rounded to eight bits. A last bit turns a level now and
+// then, and what follows rounds differently: device and processors are two answers with errors of
+// their own. So both are held to the exact answer, that of the same weights in F32, and the device
+// may be no further from it than the processors, but for what few positions leave to chance.
+constexpr double kFurtherMax = 1.3;
+constexpr double kFurtherRest = 1e-3;
+// Of the processors' distance: the lead of their choice over the next that another answer may turn.
+// Each answer is that far from the exact one, so they are √2 of it apart, in a lead, which is the
+// difference of two log-probabilities, √2 more: 2 of it. Among hundreds of tokens three times that
+// comes about; a choice of experts that turns at a tie of the router makes it likelier still.
+constexpr double kTieOfDistance = 6;
+// Positions of an answer where answers are compared: so many tokens of it are given.
+constexpr size_t kPositions[] = {0, 3, 9, 21, 45};
 
 struct Answer {
   std::vector<TokenId> tokens;
@@ -56,9 +73,16 @@ Answer ReadAnswer(const Collector& collector) {
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenOn(const std::shared_ptr<const ModelSource>& source,
                                                const std::string& device) {
-  return Engine::Open(
-      source,
-      {.context_length = 1024, .max_sequences = kPrompts, .prefix_cache = false, .device = device});
+  return Engine::Open(source,
+                      {.context_length = 1024, .max_sequences = kPrompts, .device = device});
+}
+
+// On a device that starts small steps as graphs, or not.
+absl::StatusOr<std::unique_ptr<Engine>> OpenWith(bool graphs,
+                                                 const std::shared_ptr<const ModelSource>& source,
+                                                 const std::string& device) {
+  setenv("CONCLAVE_CUDA_GRAPHS", graphs ? "1" : "0", 1);
+  return OpenOn(source, device);
 }
 
 absl::StatusOr<Event> Finish(const Collector& collector) {
@@ -73,7 +97,9 @@ absl::StatusOr<std::vector<Answer>> AnswerAll(Engine& engine, int32_t tokens, bo
   std::vector<Answer> answers;
   for (int i = 0; i < kPrompts; ++i) {
     collectors.push_back(std::make_shared<Collector>());
-    RETURN_IF_ERROR(engine.Submit(MakeRequest(i, engine.info(), tokens), collectors.back()));
+    GenerateRequest request = MakeRequest(i, engine.info(), tokens);
+    request.cache_salt = together ? "together" : "alone";  // nothing is found, all is computed
+    RETURN_IF_ERROR(engine.Submit(std::move(request), collectors.back()));
     if (!together) RETURN_IF_ERROR(Finish(*collectors.back()).status());
   }
   for (const auto& collector : collectors) {
@@ -84,33 +110,114 @@ absl::StatusOr<std::vector<Answer>> AnswerAll(Engine& engine, int32_t tokens, bo
 }
 
 // The log-probabilities of the likeliest tokens after a prompt and the first tokens of an answer.
-absl::StatusOr<std::map<TokenId, float>> Likeliest(Engine& engine, int which,
-                                                   std::span<const TokenId> answer) {
+using Likely = std::map<TokenId, float>;
+absl::StatusOr<Likely> Likeliest(Engine& engine, int which, std::span<const TokenId> answer) {
   GenerateRequest request = MakeRequest(which, engine.info(), 1);
   request.prompt.insert(request.prompt.end(), answer.begin(), answer.end());
   request.num_logprobs = 20;
   const auto collector = std::make_shared<Collector>();
   RETURN_IF_ERROR(engine.Submit(std::move(request), collector));
   RETURN_IF_ERROR(Finish(*collector).status());
-  std::map<TokenId, float> likeliest;
+  Likely likeliest;
   for (const Event& event : collector->events()) {
     for (const auto& one : event.alternatives) likeliest[one.id] = one.logprob;
   }
   return likeliest;
 }
 
-// How far the two are apart in what both give of the same text.
-absl::StatusOr<double> Distance(Engine& mine, Engine& theirs, int which,
-                                std::span<const TokenId> answer) {
-  ASSIGN_OR_RETURN(const auto found, Likeliest(mine, which, answer));
-  ASSIGN_OR_RETURN(const auto expected, Likeliest(theirs, which, answer));
-  double apart = 0;
-  for (const auto& [token, logprob] : expected) {
-    const auto same = found.find(token);
-    if (same == found.end()) continue;  // at the edge of the twenty
-    apart = std::max(apart, std::fabs(double{same->second} - double{logprob}));
+// How far apart two engines are in what both give of the same texts.
+class Apart final {
+ public:
+  void Add(const Likely& found, const Likely& expected) {
+    for (const auto& [token, logprob] : expected) {
+      const auto same = found.find(token);
+      if (same == found.end()) continue;  // at the edge of the twenty
+      const double apart = std::fabs(double{same->second} - double{logprob});
+      squares_ += apart * apart;
+      most_ = std::max(most_, apart);
+      ++count_;
+    }
   }
-  return apart;
+  double rms() const { return count_ == 0 ? 0 : std::sqrt(squares_ / count_); }
+  double most() const { return most_; }
+
+ private:
+  double squares_ = 0;
+  double most_ = 0;
+  int count_ = 0;
+};
+
+bool IsQuantised(const ModelSource& source) {
+  return std::any_of(source.tensors().begin(), source.tensors().end(), [](const auto& tensor) {
+    const QuantFormat* const format = FindFormat(tensor.view.dtype);
+    return format != nullptr && format->block_elements() > 1;
+  });
+}
+
+// The same weights in F32 on the processors, which then round no activations.
+absl::StatusOr<std::unique_ptr<Engine>> OpenExact(const ModelSource& source) {
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / ("exact-" + std::to_string(getpid()) + ".gguf");
+  RETURN_IF_ERROR(
+      QuantizeModel(
+          source, {.type = DType::kF32, .head = DType::kF32, .keep = {}, .allow_requantize = true},
+          file, [](std::string_view) {})
+          .status());
+  const absl::StatusOr<std::shared_ptr<const ModelSource>> exact = OpenGguf(file);
+  std::error_code ignored;
+  std::filesystem::remove(file, ignored);  // what is mapped stays
+  RETURN_IF_ERROR(exact.status());
+  return OpenOn(*exact, "cpu");
+}
+
+struct Distances {
+  Apart processors;  // from the exact answer
+  Apart device;      // from the exact answer
+  Apart both;        // from each other
+};
+
+// Of one prompt's answer, at a few positions. Without `exact`: only from each other.
+absl::Status Measure(Engine& cpu, Engine& gpu, Engine* exact, int which,
+                     std::span<const TokenId> answer, Distances& distances) {
+  for (const size_t position : kPositions) {
+    if (position > answer.size()) break;
+    const auto given = answer.first(position);
+    ASSIGN_OR_RETURN(const Likely theirs, Likeliest(cpu, which, given));
+    ASSIGN_OR_RETURN(const Likely ours, Likeliest(gpu, which, given));
+    distances.both.Add(ours, theirs);
+    if (exact == nullptr) continue;
+    ASSIGN_OR_RETURN(const Likely truth, Likeliest(*exact, which, given));
+    distances.processors.Add(theirs, truth);
+    distances.device.Add(ours, truth);
+  }
+  return absl::OkStatus();
+}
+
+void ReportDistances(const std::string& name, const Distances& distances, bool quantised,
+                     Report& report) {
+  if (!quantised) {
+    report.Within("apart", name + ", device and processors", distances.both.most(), kApartMax);
+    return;
+  }
+  char text[128];
+  std::snprintf(text, sizeof text, ", processors %.2e from exact, apart %.2e",
+                distances.processors.rms(), distances.both.rms());
+  report.Within("exact", name + text, distances.device.rms(),
+                kFurtherMax * distances.processors.rms() + kFurtherRest);
+}
+
+// Where the texts part, the processors' lead must have been a tie's.
+void ReportText(const std::string& what, const Answer& found, const Answer& expected, double tie,
+                Report& report) {
+  const auto parted = std::mismatch(found.tokens.begin(), found.tokens.end(),
+                                    expected.tokens.begin(), expected.tokens.end());
+  if (parted.second == expected.tokens.end()) {
+    report.Within("greedy", what + ", all tokens", 0, tie);
+    return;
+  }
+  const auto at = static_cast<size_t>(parted.second - expected.tokens.begin());
+  report.Within("greedy", what + ", leads where they part at " + std::to_string(at),
+                double{expected.lead[at]}, tie);
 }
 
 }  // namespace
@@ -118,29 +225,34 @@ absl::StatusOr<double> Distance(Engine& mine, Engine& theirs, int which,
 absl::Status CheckModel(const std::string& path, const std::string& device, int32_t tokens,
                         Report& report) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenGguf(path));
+  const bool quantised = IsQuantised(*source);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> gpu, OpenWith(false, source, device));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> cpu, OpenOn(source, "cpu"));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> gpu, OpenOn(source, device));
+  std::unique_ptr<Engine> exact;
+  if (quantised) {
+    ASSIGN_OR_RETURN(exact, OpenExact(*source));
+  }
   ASSIGN_OR_RETURN(const std::vector<Answer> expected, AnswerAll(*cpu, tokens, true));
   ASSIGN_OR_RETURN(const std::vector<Answer> alone, AnswerAll(*gpu, tokens, false));
   ASSIGN_OR_RETURN(const std::vector<Answer> together, AnswerAll(*gpu, tokens, true));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> graphs, OpenWith(true, source, device));
+  ASSIGN_OR_RETURN(const std::vector<Answer> replayed, AnswerAll(*graphs, tokens, true));
   const std::string name = path.substr(path.rfind('/') + 1);
+  Distances distances;
   for (int i = 0; i < kPrompts; ++i) {
+    const auto which = static_cast<size_t>(i);
+    RETURN_IF_ERROR(Measure(*cpu, *gpu, exact.get(), i, expected[which].tokens, distances));
+  }
+  ReportDistances(name, distances, quantised, report);
+  const double tie =
+      quantised ? kTieOfDistance * distances.processors.rms() + kFurtherRest : 2 * kApartMax;
+  for (size_t i = 0; i < kPrompts; ++i) {
     const std::string what = name + ", prompt " + std::to_string(i);
-    const std::vector<TokenId>& ours = alone[i].tokens;
-    const std::vector<TokenId>& theirs = expected[i].tokens;
-    const auto parted = std::mismatch(ours.begin(), ours.end(), theirs.begin(), theirs.end());
-    const auto same = static_cast<size_t>(parted.first - ours.begin());
-    const bool all = same == theirs.size();
-    const size_t at = std::min(same, theirs.size() - 1);
-    ASSIGN_OR_RETURN(const double apart, Distance(*gpu, *cpu, i, std::span(theirs).first(at)));
-    // Where the first choice leads the second by less than what the two may be apart, either
-    // may be chosen; beyond it the texts must be the same.
-    const double lead = all ? 0 : double{expected[i].lead[at]};
-    char where[96] = ", all tokens";
-    if (!all) std::snprintf(where, sizeof where, ", a tie at %zu, lead %.1e", same, lead);
-    report.Within("greedy", what + where, std::max(apart, lead / 2), kApartMax);
+    ReportText(what, alone[i], expected[i], tie, report);
     report.Same("batch", what + " beside others",
-                ours == together[i].tokens && alone[i].lead == together[i].lead);
+                alone[i].tokens == together[i].tokens && alone[i].lead == together[i].lead);
+    report.Same("graphs", what + ", steps as graphs",
+                alone[i].tokens == replayed[i].tokens && alone[i].lead == replayed[i].lead);
   }
   return absl::OkStatus();
 }

@@ -65,8 +65,10 @@ void CheckMatmul(Kernels& device, Kernels& cpu, const Formats& formats, bool qui
     if (format->block_elements() == 32) shapes.push_back({50, 96});
     if (!blocks) shapes.push_back({19, 21});
     if (!quick) {
-      shapes.push_back({2048, 2048});
-      shapes.push_back({300, 8192});
+      shapes.push_back({1024, 2048});
+      shapes.push_back({100, 8192});
+      // Blocks of 128 outputs for every multiprocessor: the kernels for many rows.
+      if (blocks) shapes.push_back({17'000, 512});
     }
     for (const Shape_& s : shapes) {
       const Weight weight(*format, {s.out, s.in}, 7);
@@ -163,8 +165,10 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
                              {DType::kQ8_0, DType::kQ8_0, 5, 96, 160, 2, Unit::kClamped},
                              {DType::kBF16, DType::kBF16, 5, 96, 160, 2, Unit::kClamped},
                              {DType::kF16, DType::kF16, 3, 96, 160, 2, Unit::kPlain},
-                             {DType::kQ4_0, DType::kQ8_0, 3, 96, 160, 2, Unit::kPlain}};
-  if (!quick) cases.push_back({DType::kQ4_K, DType::kQ4_K, 128, 2048, 768, 8});
+                             {DType::kQ4_0, DType::kQ8_0, 3, 96, 160, 2, Unit::kPlain},
+                             {DType::kMXFP4, DType::kMXFP4, 5, 96, 160, 2, Unit::kClamped},
+                             {DType::kQ5_K, DType::kQ5_0, 5, 256, 96, 2}};
+  if (!quick) cases.push_back({DType::kQ4_K, DType::kQ4_K, 32, 2048, 768, 8});
   for (const Case& c : cases) {
     Network network(c.gate, c.down, c.experts, c.hidden, c.ffn);
     network.unit = c.unit;
@@ -181,9 +185,10 @@ void CheckNetworks(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       }
     }
     for (const bool dense : {true, false}) {
-      if (dense && c.experts > 100) continue;
+      if (dense && c.experts > 30) continue;
       std::vector<float> whole;
-      for (const int64_t rows : {most, int64_t{1}, int64_t{6}}) {
+      for (const int64_t rows : {most, int64_t{1}, int64_t{6}, int64_t{30}}) {
+        if (quick && rows == 30) continue;
         const std::vector<float> some(x.begin(), x.begin() + rows * c.hidden);
         const std::vector<int32_t> some_ids(ids.begin(),
                                             dense ? ids.begin() : ids.begin() + rows * c.top_k);
@@ -307,6 +312,8 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       {.heads = 4, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = 140, .sinks = true},
       {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .alibi = true}};
   shapes.push_back({.heads = 20, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .latent = true});
+  shapes.push_back({3, 1, 128, 100});
+  shapes.push_back({2, 1, 200, 256});
   if (!quick) {
     shapes.push_back({32, 4, 128, 128});
     shapes.push_back({32, 8, 64, 64});
@@ -320,8 +327,9 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
                       .window = 128,
                       .sinks = true});
   }
-  const int32_t longest = quick ? 150 : 700;
   for (const Heads& h : shapes) {
+    // The first has more strips than one block of the kernel for few rows adds up.
+    const int32_t longest = !quick ? 700 : &h == shapes.data() ? 530 : 150;
     for (const KvType type : {KvType::kF16, KvType::kF32}) {
       const std::vector<int32_t> lengths = {longest, 1, 17, 130};
       const std::string what = Sizes({h.heads, h.kv_heads, h.head_dim, h.value_dim}) +
@@ -425,6 +433,33 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
     kernels.Add(x.data(), 10'001, y.data());
     return y.Read();
   });
+  // A sum, a norm of it and a product of that, which a device may do along the way of one another:
+  // the sum and the norm, and products after what was multiplied has changed.
+  for (const int which : {0, 1, 2}) {
+    check("sequence", "sum, norm, products; " + std::to_string(which), 1e-5,
+          [which](Kernels& kernels) {
+            const int64_t rows = 3, n = 256, out = 48;
+            const Weight weight(*FindFormat(DType::kQ8_0), {out, n}, 61);
+            const auto packed = kernels.Pack(weight.view);
+            if (!packed.ok()) return std::vector<float>();
+            OnDevice<float> x(kernels, std::span<const float>(Random(62).Floats(rows * n)));
+            OnDevice<float> branch(kernels, std::span<const float>(Random(63).Floats(rows * n)));
+            OnDevice<float> norm(kernels, std::span<const float>(Random(64).Floats(n)));
+            OnDevice<float> y(kernels, 3 * rows * out);
+            const auto multiply = [&](float* from, int64_t to) {
+              kernels.Matmul(
+                  {{.weight = &*packed, .y = y.data() + to * rows * out, .y_stride = out}}, from, n,
+                  rows);
+            };
+            multiply(branch.data(), 0);
+            kernels.Add(branch.data(), rows * n, x.data());
+            kernels.RmsNorm(x.data(), n, rows, n, norm.data(), 1e-5f, branch.data(), n);
+            multiply(branch.data(), 1);
+            kernels.Scale(-3.0f, rows * n, branch.data());
+            multiply(branch.data(), 2);
+            return which == 0 ? x.Read() : which == 1 ? branch.Read() : y.Read();
+          });
+  }
   for (const RopeStyle style : {RopeStyle::kNorm, RopeStyle::kNeox}) {
     // Angles of far positions are rounded alike on both sides, but their sines are made
     // differently.

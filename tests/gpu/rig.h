@@ -96,7 +96,7 @@ class Report final {
 
  private:
   void Line(const std::string& op, const std::string& what, double error, double bound, bool ok) {
-    char line[160];
+    char line[400];
     std::snprintf(line, sizeof line, "%-14s %-44s %10.2e  %8.0e  %s\n", op.c_str(), what.c_str(),
                   error, bound, ok ? "ok" : "FAIL");
     std::fputs(line, stdout);
@@ -119,7 +119,8 @@ class Report final {
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
 // Prints how long operations take on a device, of shapes that large models have.
 void TimeOperations(Kernels& device);
-// The greedy tokens of a model file on both, and batches against single sequences on the device.
+// A model file on both: how far each is from the exact answer, greedy tokens, and on the device
+// batches against single sequences. Writes the weights in F32 where temporary files go.
 absl::Status CheckModel(const std::string& path, const std::string& device, int32_t tokens,
                         Report& report);
 

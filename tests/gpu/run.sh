@@ -48,8 +48,10 @@ synth qwen3moe-30b-a3b Q4_K Q6_K 2 2048 qwen3moe-Q4_K &
 synth llama-1b Q8_0 Q8_0 2 2048 llama-Q8_0 &
 synth llama-1b Q4_0 Q6_K 2 2048 llama-Q4_0 &
 synth qwen3-0.6b BF16 F16 2 2048 qwen3-BF16 &
-synth deepseek-v2-lite Q8_0 Q8_0 3 2048 deepseek-v2-lite-Q8_0 &
-synth gpt-oss-20b Q8_0 Q8_0 2 2048 gpt-oss-Q8_0 &
+synth llama-1b Q5_K Q6_K 2 2048 llama-Q5_K &
+# With Q5_0 where Q4_K does not divide a row.
+synth deepseek-v2-lite Q4_K Q6_K 3 2048 deepseek-v2-lite-Q4_K &
+synth gpt-oss-20b MXFP4 Q8_0 2 2048 gpt-oss-MXFP4 &
 if [ -n "$speed" ]; then
   synth qwen3moe-30b-a3b Q4_K Q6_K "$layers" 0 moe &
   synth llama-1b Q4_K Q6_K 0 0 dense &
@@ -62,15 +64,16 @@ for golden in tests/golden/models/*.txt; do
 done
 wait
 models=deploy/models/conclave-teacher.gguf
-for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,qwen3-BF16,deepseek-v2-lite-Q8_0,gpt-oss-Q8_0}.gguf \
+for model in "$work"/{qwen3moe-Q4_K,llama-Q8_0,llama-Q4_0,llama-Q5_K,qwen3-BF16,deepseek-v2-lite-Q4_K,gpt-oss-MXFP4}.gguf \
   "$work"/tiny-*.gguf; do
   models+=,$model
 done
-attempt 150 "$bin/conclave-gpu-check" --operations=false --models "$models"
+# Weights in F32 go beside the models.
+TMPDIR=$work attempt 200 "$bin/conclave-gpu-check" --operations=false --models "$models"
 
 if [ -n "$speed" ]; then
   step "speed: operations"
-  attempt 60 "$bin/conclave-gpu-check" --operations=false --time
+  attempt 100 "$bin/conclave-gpu-check" --operations=false --time
   for model in dense moe; do
     step "speed: $model"
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
@@ -78,17 +81,18 @@ if [ -n "$speed" ]; then
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
       --prompt 2048 --output 0 --step-tokens 2048
   done
-  step "speed: steps as graphs"
-  export CONCLAVE_CUDA_GRAPHS=1
-  attempt 60 "$bin/conclave-gpu-check" --operations=false --models deploy/models/conclave-teacher.gguf
-  for model in dense moe; do
-    attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
-      --prompt 0 --output 128
+  # Decoding with steps as graphs and without, in one run.
+  for graphs in 1 0; do
+    export CONCLAVE_CUDA_GRAPHS=$graphs
+    step "speed: steps as graphs: $graphs"
+    for model in dense moe; do
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 0 --output 256
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 0 --output 64 --sequences 16
+    done
   done
   unset CONCLAVE_CUDA_GRAPHS
-  step "speed: 16 sequences"
-  attempt 45 "$bin/conclave-bench" --model "$work/moe.gguf" --device cuda --probe=false \
-    --prompt 0 --output 64 --sequences 16
 fi
 
 step "done"

@@ -69,7 +69,7 @@ void TimeMatmul(Kernels& kernels) {
     const Filler weight(format->dtype, {kOut, kIn});
     const auto packed = kernels.Pack(weight.view);
     if (!packed.ok()) continue;
-    for (const int64_t rows : {1, 4, 8, 16, 64, 512}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 32, 64, 512}) {
       const double us = Time(kernels, [&] {
         kernels.Matmul({{.weight = &*packed, .y = y.data(), .y_stride = kOut}}, device_x.data(),
                        kIn, rows);
@@ -102,7 +102,7 @@ void TimeMoe(Kernels& kernels) {
   }
   OnDevice<int32_t> device_ids(kernels, std::span<const int32_t>(ids));
   OnDevice<float> weights(kernels, std::span<const float>(Random(5).Floats(2048 * kTopK)));
-  for (const int64_t rows : {1, 4, 16, 64, 512, 2048}) {
+  for (const int64_t rows : {1, 4, 16, 32, 64, 128, 256, 512, 2048}) {
     const double us = Time(kernels, [&] {
       kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down},
                   {.ids = device_ids.data(), .weights = weights.data(), .top_k = kTopK},
@@ -138,10 +138,22 @@ void TimeAttention(Kernels& kernels) {
   std::iota(blocks.begin(), blocks.end(), 0);
   struct Case {
     int32_t position, rows;
+    int32_t sequences = 1;  // which may lie in the same blocks here
   };
-  for (const Case c : {Case{100, 1}, {2000, 1}, {16'000, 1}, {0, 512}, {1536, 512}, {0, 2048}}) {
-    const AttentionSpan span = {blocks.data(), c.position, 0, c.rows};
-    kernels.BeginStep({&span, 1});
+  for (const Case c : {Case{100, 1},
+                       {500, 1},
+                       {2000, 1},
+                       {16'000, 1},
+                       {1000, 1, 16},
+                       {0, 512},
+                       {1536, 512},
+                       {0, 2048},
+                       {14'000, 2048}}) {
+    std::vector<AttentionSpan> spans;
+    for (int32_t i = 0; i < c.sequences; ++i) {
+      spans.push_back({blocks.data(), c.position, i * c.rows, c.rows});
+    }
+    kernels.BeginStep(spans);
     const double us = Time(kernels, [&] {
       kernels.Attention({.layout = layout,
                          .kv = kv.data(),
@@ -152,9 +164,10 @@ void TimeAttention(Kernels& kernels) {
                          .out = out.data(),
                          .out_stride = kHeads * kDim});
     });
-    const double context = c.position + 0.5 * c.rows;
+    const double context = (c.position + 0.5 * c.rows) * c.sequences;
     Line("attention",
-         "32/4 heads of 128, " + std::to_string(c.rows) + " after " + std::to_string(c.position),
+         "32/4 heads of 128, " + std::to_string(c.rows) + " after " + std::to_string(c.position) +
+             (c.sequences > 1 ? ", of " + std::to_string(c.sequences) : ""),
          us, c.rows == 1 ? context * 4 * kDim * 2 * 2 : 0, 4.0 * kHeads * kDim * context * c.rows);
   }
 }

@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,6 +72,11 @@ class Server final {
         "POST", "/count", [this](Exchange& e) { return Count(e); }, options);
     router_.Add(
         "POST", "/ignore", [this](Exchange& e) { return Echo(e); }, options);
+    router_.Add("GET", "/profile", [](Exchange& e) {
+      Response response;
+      response.body = CompatProfileName(e.request.profile);
+      return e.out.Reply(std::move(response));
+    });
     filters_ = *Filters::Make(filter_options);
     door_.emplace(&router_, &*filters_, &metrics_);
     server_.emplace(&*door_, limits, 2);
@@ -81,6 +87,12 @@ class Server final {
 
   uint16_t port() const { return server_->port(); }
   HttpServer& server() { return *server_; }
+  uint16_t AlsoListen(CompatProfile profile) {
+    further_doors_.emplace_back(&router_, &*filters_, &metrics_, base::NewId, profile);
+    const auto port = server_->AlsoListen("127.0.0.1:0", &further_doors_.back());
+    REQUIRE(port.ok());
+    return *port;
+  }
 
   Event stream_began;
   Event cancelled;
@@ -156,6 +168,7 @@ class Server final {
   std::optional<Filters> filters_;
   FrontMetrics metrics_{nullptr};
   std::optional<FrontDoor> door_;
+  std::list<FrontDoor> further_doors_;
   std::optional<HttpServer> server_;
 };
 
@@ -602,6 +615,24 @@ TEST_CASE("connections beyond the limit are closed at once") {
   three.ReadToEnd();
   CHECK(three.closed());
   CHECK(three.received().empty());
+}
+
+TEST_CASE("a listener has its profile, and a key's goes before it") {
+  Server server({}, {.api_keys = {"plain"}, .profile_keys = {"llm-serving=special"}});
+  const uint16_t port = server.AlsoListen(CompatProfile::kKtLegacy);
+  const auto ask = [](uint16_t to, const std::string& key) {
+    RawClient client(to);
+    client.Send("GET /profile HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nx-api-key: " +
+                key + "\r\n\r\n");
+    client.ReadToEnd();
+    const std::string answer = client.received();
+    return answer.substr(answer.find("\r\n\r\n") + 4);
+  };
+  CHECK(ask(server.port(), "plain") == "strict");
+  CHECK(ask(port, "plain") == "kt-legacy");
+  CHECK(ask(port, "special") == "llm-serving");
+  CHECK(ask(server.port(), "special") == "llm-serving");
+  CHECK(server.server().Drain(steady_clock::now() + kPatience));
 }
 
 }  // namespace conclave::gateway

@@ -11,11 +11,11 @@
 
 namespace pb = conclave::v1;
 using namespace conclave::tests;
-using conclave::support::WaitUntil;
 using conclave::mesh::Discovery;
 using conclave::store::Registrar;
 using conclave::store::RegistrarOptions;
 using conclave::store::Registrations;
+using conclave::support::WaitUntil;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 

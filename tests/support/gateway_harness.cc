@@ -32,9 +32,10 @@ CONCLAVE_PROTO_TEXT(GenerateEvent)
 CONCLAVE_PROTO_TEXT(GenerateRequest)
 CONCLAVE_PROTO_TEXT(ModelStatus)
 CONCLAVE_PROTO_TEXT(RegisterModelRequest)
-CONCLAVE_PROTO_TEXT(GetModelLogsReply)
 CONCLAVE_PROTO_TEXT(RunEvent)
 CONCLAVE_PROTO_TEXT(Run)
+CONCLAVE_PROTO_TEXT(ListProvidersReply)
+CONCLAVE_PROTO_TEXT(GetModelLogsReply)
 CONCLAVE_PROTO_TEXT(Message)
 #undef CONCLAVE_PROTO_TEXT
 
@@ -48,7 +49,10 @@ Call<v1::GetModelLogsReply> FakeAdmin::GetModelLogs(v1::GetModelLogsRequest requ
   if (found == logs.end()) {
     return Played(std::vector<v1::GetModelLogsReply>(), base::NotFound("no such model"));
   }
-  return Played(std::vector<v1::GetModelLogsReply>{found->second}, absl::OkStatus());
+  v1::GetModelLogsReply reply = found->second;
+  const int beyond = request.limit() > 0 ? reply.entries_size() - request.limit() : 0;
+  if (beyond > 0) reply.mutable_entries()->DeleteSubrange(0, beyond);
+  return Played(std::vector<v1::GetModelLogsReply>{std::move(reply)}, absl::OkStatus());
 }
 
 Call<v1::ClearModelLogsReply> FakeAdmin::ClearModelLogs(v1::ClearModelLogsRequest request,
@@ -99,6 +103,7 @@ Call<v1::ListModelsReply> FakeModels::Describe(const std::string&, base::SteadyT
 
 Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::SteadyTime) {
   predict_requests.push_back(std::move(request));
+  if (!predict_status.ok()) return Played(std::vector<v1::PredictReply>(), predict_status);
   if (prediction.empty()) {
     return Played(std::vector<v1::PredictReply>(), base::Unimplemented("no predict"));
   }
@@ -107,13 +112,38 @@ Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::
   return Played(std::vector<v1::PredictReply>{reply}, absl::OkStatus());
 }
 
-Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest, base::SteadyTime) {
+Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest request, base::SteadyTime) {
+  tokenized.push_back(std::move(request));
   if (token_ids.empty()) {
     return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));
   }
   v1::TokenizeReply reply;
+  for (const int32_t id : token_ids) reply.add_pieces("t" + std::to_string(id));
+  reply.set_context_length(4096);
+  reply.set_prompt("<rendered>");
   reply.mutable_token_ids()->Assign(token_ids.begin(), token_ids.end());
   return Played(std::vector<v1::TokenizeReply>{reply}, absl::OkStatus());
+}
+
+Call<v1::DetokenizeReply> FakeInference::Detokenize(v1::DetokenizeRequest request,
+                                                    base::SteadyTime) {
+  v1::DetokenizeReply reply;
+  for (const int32_t id : request.token_ids()) reply.mutable_text()->append(std::to_string(id));
+  detokenized.push_back(std::move(request));
+  return Played(std::vector<v1::DetokenizeReply>{reply}, absl::OkStatus());
+}
+
+Call<v1::RerankReply> FakeEmbedding::Rerank(v1::RerankRequest request, base::SteadyTime) {
+  v1::RerankReply answer;
+  for (int i = 0; i < request.documents_size(); ++i) {
+    const auto at = static_cast<size_t>(i);
+    answer.add_scores()->set_score(at < scores.size() ? scores[at] : 0.0f);
+  }
+  answer.mutable_usage()->set_prompt_tokens(11);
+  reranked.push_back(std::move(request));
+  std::vector<v1::RerankReply> replies;
+  if (status.ok()) replies.push_back(std::move(answer));
+  return Played(std::move(replies), status);
 }
 
 Call<Embeddings> FakeEmbedding::Embed(v1::EmbedRequest request, base::SteadyTime) {
@@ -266,6 +296,7 @@ RecordingWriter Harness::Call(const std::string& method, const std::string& targ
   }
   request.body = body;
   request.request_id = "req_test";
+  request.profile = profile;
   request.received_at = std::chrono::steady_clock::now();
   Router::Match match = router.Find(method, request.head.path);
   INFO(method << " " << target);

@@ -70,21 +70,31 @@ class FakeInference final : public InferenceUpstream {
                                                       base::SteadyTime deadline) override;
 
   std::string prediction;  // JSON, of every Predict; none = UNIMPLEMENTED
+  absl::Status predict_status;
   std::vector<v1::PredictRequest> predict_requests;
+  ::conclave::gateway::Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest request,
+                                                            base::SteadyTime deadline) override;
+
   std::vector<int32_t> token_ids;         // of every Tokenize; none = UNIMPLEMENTED
   std::vector<v1::GenerateEvent> events;  // text format parsed by Script
   absl::Status status;
   bool never_ends = false;  // until cancelled
   std::vector<v1::GenerateRequest> requests;
+  std::vector<v1::TokenizeRequest> tokenized;
+  std::vector<v1::DetokenizeRequest> detokenized;
   int cancelled = 0;
 };
 
 class FakeEmbedding final : public EmbeddingUpstream {
  public:
   Call<Embeddings> Embed(v1::EmbedRequest request, base::SteadyTime deadline) override;
+  // Scores in the order of `scores`; as many as there are documents.
+  Call<v1::RerankReply> Rerank(v1::RerankRequest request, base::SteadyTime deadline) override;
   Embeddings reply;
+  std::vector<float> scores;
   absl::Status status;
   std::vector<v1::EmbedRequest> requests;
+  std::vector<v1::RerankRequest> reranked;
 };
 
 // Every call gives what was put under its name, or NOT_FOUND.
@@ -163,6 +173,7 @@ struct Harness {
                        const std::string& body = "",
                        std::function<void(RecordingWriter&)> after_write = nullptr);
 
+  CompatProfile profile = CompatProfile::kStrict;  // of every request
   StoppedClock clock;
   FakeModels models;
   FakeAdmin admin;

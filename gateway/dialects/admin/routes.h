@@ -5,6 +5,7 @@
 
 namespace conclave::gateway::admin {
 
+Coverage DialectCoverage();
 void AddRoutes(Router& router, const Services& services);
 
 }  // namespace conclave::gateway::admin

@@ -204,6 +204,7 @@ absl::Status ReadTool(JsonValue from, v1::Tool* tool) {
   const JsonValue schema = from.Get("input_schema");
   RETURN_IF_ERROR(schema.ExpectObject());
   tool->set_parameters_json(schema.ToJson());
+  tool->set_place(schema.path());
   ASSIGN_OR_RETURN(const std::optional<bool> strict, from.Get("strict").OptionalBool());
   tool->set_strict(strict.value_or(false));
   return absl::OkStatus();

@@ -16,7 +16,8 @@ Task<absl::StatusOr<int64_t>> CountTokens(const Services& services, Exchange& ex
   absl::StatusOr<v1::TokenizeRequest> request =
       DecodeCountTokensRequest(exchange.request.body, services.default_system_prompt);
   if (!request.ok()) co_return request.status();
-  const absl::Status able = CheckModel(services, request->chat(), request->mutable_model());
+  const absl::Status able =
+      CheckModel(services, exchange.request, request->chat(), request->mutable_model());
   if (!able.ok()) co_return able;
   exchange.record.model = request->model();
   *request->mutable_meta() = MetaOf(exchange.request);

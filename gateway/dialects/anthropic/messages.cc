@@ -20,7 +20,8 @@ Task<void> Messages(const Services& services, Exchange& exchange) {
   }
   v1::GenerateRequest& generate = request->generate;
   MessageShape shape{services.new_id("msg_"), generate.model(), request->omit_thinking};
-  const absl::Status able = CheckModel(services, generate.chat(), generate.mutable_model());
+  const absl::Status able =
+      CheckModel(services, exchange.request, generate.chat(), generate.mutable_model());
   if (!able.ok()) {
     co_await ReplyError(exchange, able, kErrors);
     co_return;
@@ -35,13 +36,6 @@ Task<void> Messages(const Services& services, Exchange& exchange) {
 }
 
 }  // namespace
-
-absl::Status CheckModel(const Services& services, const v1::ChatPrompt& chat, std::string* name) {
-  ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, name));
-  const std::string missing(MissingCapability(model, chat));
-  if (missing.empty()) return absl::OkStatus();
-  return base::InvalidArgument(missing + ": not supported by the model `" + model.name() + "`");
-}
 
 void AddMessageRoutes(Router& router, const Services& services) {
   openai::AddBoth(router, "POST", "/messages",

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/json.h"
 #include "gateway/dialects/anthropic/conversation.h"
+#include "gateway/dialects/openai/chat_request.h"
 #include "gateway/dialects/openai/sampling.h"
 
 namespace conclave::gateway::anthropic {
@@ -42,8 +43,8 @@ absl::Status ReadSampling(JsonValue root, v1::SamplingParams* sampling) {
   return openai::ReadSeed(root, sampling);  // no field of Anthropic's; every dialect of ours has it
 }
 
-// Whether the model thinks is its template's to say; the budget, a part of `max_tokens`, is handed
-// to templates that know one.
+// Whether the model thinks is its template's to say; the budget, a part of `max_tokens`, is kept,
+// and told to templates that know one.
 absl::Status ReadThinking(JsonValue thinking, int64_t max_tokens, v1::ChatPrompt* chat) {
   if (thinking.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(thinking.ExpectObject());
@@ -53,6 +54,7 @@ absl::Status ReadThinking(JsonValue thinking, int64_t max_tokens, v1::ChatPrompt
   if (mode == "adaptive") return absl::OkStatus();  // as the model likes
   if (mode == "disabled") {
     variables["enable_thinking"] = "false";
+    chat->set_reasoning_budget(0);
     return absl::OkStatus();
   }
   if (mode != "enabled") return type.Error("expected enabled, disabled or adaptive");
@@ -61,6 +63,7 @@ absl::Status ReadThinking(JsonValue thinking, int64_t max_tokens, v1::ChatPrompt
   if (budget >= max_tokens) return tokens.Error("must be less than max_tokens");
   variables["enable_thinking"] = "true";
   variables["thinking_budget"] = absl::StrCat(budget);
+  chat->set_reasoning_budget(static_cast<int32_t>(budget));
   const v1::ToolChoice::Mode choice = chat->tool_choice().mode();
   if (choice == v1::ToolChoice::MODE_REQUIRED || choice == v1::ToolChoice::MODE_NAMED) {
     return type.Error("a tool_choice that forces a call leaves no room for thinking");
@@ -85,7 +88,11 @@ absl::Status ReadOutputConfig(JsonValue config, v1::ChatPrompt* chat, v1::Respon
     if (std::find(std::begin(kEfforts), std::end(kEfforts), *effort) == std::end(kEfforts)) {
       return config.Get("effort").Error("expected low, medium, high, xhigh or max");
     }
-    (*chat->mutable_template_variables())["reasoning_effort"] = "\"" + *effort + "\"";
+    // The budget of `thinking` is more exact than what an effort stands for.
+    const std::optional<int32_t> budget =
+        chat->has_reasoning_budget() ? std::optional(chat->reasoning_budget()) : std::nullopt;
+    openai::ApplyEffort(*effort, chat);
+    if (budget) chat->set_reasoning_budget(*budget);
   }
   const JsonValue format = config.Get("format");
   if (format.missing()) return absl::OkStatus();
@@ -96,6 +103,7 @@ absl::Status ReadOutputConfig(JsonValue config, v1::ChatPrompt* chat, v1::Respon
   if (out != nullptr) {
     out->mutable_json_schema()->set_schema_json(format.Get("schema").ToJson());
     out->mutable_json_schema()->set_strict(true);
+    out->set_place(format.Get("schema").path());
   }
   return absl::OkStatus();
 }

@@ -8,10 +8,7 @@
 namespace conclave::gateway::anthropic {
 
 void AddRoutes(Router& router, const Services& services);
-
-// Finds the model of `*name` (generation.h) and holds what the conversation asks against what it
-// can. INVALID_ARGUMENT names the field that asks too much.
-absl::Status CheckModel(const Services& services, const v1::ChatPrompt& chat, std::string* name);
+Coverage DialectCoverage();
 
 void AddMessageRoutes(Router& router, const Services& services);
 void AddCountTokensRoutes(Router& router, const Services& services);

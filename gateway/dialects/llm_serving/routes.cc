@@ -11,20 +11,8 @@ namespace {
 // The seed's own default, told to clients that ask.
 constexpr int kMaxNewTokens = 1024;
 
-std::optional<v1::ModelStatus> ServedModel(const Services& services) {
-  if (!services.default_model.empty()) {
-    auto model = services.models->FindReady(services.default_model);
-    if (model.ok()) return *std::move(model);
-  }
-  for (v1::ModelStatus& model : services.models->List()) {
-    if (Can(model, "completion") && model.state() == v1::ModelStatus::STATE_READY)
-      return std::move(model);
-  }
-  return std::nullopt;
-}
-
 Task<void> Status(const Services& services, Exchange& exchange) {
-  const std::optional<v1::ModelStatus> model = ServedModel(services);
+  const std::optional<v1::ModelStatus> model = DefaultModel(services, "completion");
   base::JsonWriter json;
   json.BeginObject();
   if (model) {

@@ -6,5 +6,6 @@
 namespace conclave::gateway::llm_serving {
 
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 }  // namespace conclave::gateway::llm_serving

@@ -4,6 +4,7 @@
 
 #include "gateway/dialects/ollama/errors.h"
 #include "gateway/dialects/ollama/names.h"
+#include "gateway/dialects/sse.h"
 
 namespace conclave::gateway::ollama {
 
@@ -41,6 +42,7 @@ Task<void> Answer(const Services& services, Exchange& exchange, v1::GenerateRequ
   if (stream) {
     StreamEncoder encoder(std::move(shape));
     encoder.set_prompt_ids(std::move(prompt_ids));
+    if (exchange.request.profile == CompatProfile::kKtLegacy) encoder.set_content_type(kSseType);
     co_await StreamGeneration(services, exchange, std::move(request), encoder, ErrorJson);
     co_return;
   }

@@ -1,5 +1,6 @@
 #include "gateway/dialects/ollama/chat_request.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -79,10 +80,12 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body) {
     RETURN_IF_ERROR(ReadMessage(messages.At(i), chat->add_messages()));
   }
   RETURN_IF_ERROR(openai::ReadTools(root.Get("tools"), chat));
-  // Ollama ignores tool_choice; we do not.
+  // Ollama ignores tool_choice and parallel_tool_calls; we do not.
   RETURN_IF_ERROR(openai::ReadToolChoice(root.Get("tool_choice"), chat));
   RETURN_IF_ERROR(ReadThink(root.Get("think"), chat));
-  chat->set_parallel_tool_calls(true);
+  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
+                   root.Get("parallel_tool_calls").OptionalBool());
+  chat->set_parallel_tool_calls(parallel.value_or(true));
   return request;
 }
 

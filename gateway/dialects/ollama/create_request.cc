@@ -38,6 +38,13 @@ absl::Status RefuseUnserved(JsonValue root) {
   return absl::OkStatus();
 }
 
+// Of what will be stored: PostgreSQL keeps no NUL.
+absl::StatusOr<base::JsonDocument> ParseStored(std::string_view body) {
+  base::JsonLimits limits;
+  limits.allow_nul_in_strings = false;
+  return base::JsonDocument::Parse(body, limits);
+}
+
 // The digest of the one GGUF file, or empty when no files are given.
 absl::StatusOr<std::string> ReadFiles(JsonValue files) {
   if (files.missing()) return std::string();
@@ -75,7 +82,7 @@ absl::StatusOr<std::string> DecodeName(std::string_view body) {
 }
 
 absl::StatusOr<PullRequest> DecodePullRequest(std::string_view body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  ASSIGN_OR_RETURN(const base::JsonDocument document, ParseStored(body));
   PullRequest request;
   ASSIGN_OR_RETURN(request.name, ReadName(document.root()));
   ASSIGN_OR_RETURN(const std::optional<bool> stream, document.root().Get("stream").OptionalBool());
@@ -85,9 +92,7 @@ absl::StatusOr<PullRequest> DecodePullRequest(std::string_view body) {
 
 absl::StatusOr<CreateRequest> DecodeCreateRequest(const ModelDirectory& models,
                                                   std::string_view body) {
-  base::JsonLimits limits;
-  limits.allow_nul_in_strings = false;
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body, limits));
+  ASSIGN_OR_RETURN(const base::JsonDocument document, ParseStored(body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   CreateRequest request;
@@ -120,7 +125,7 @@ absl::StatusOr<CreateRequest> DecodeCreateRequest(const ModelDirectory& models,
 
 absl::StatusOr<v1::RegisterModelRequest> DecodeCopyRequest(const ModelDirectory& models,
                                                            std::string_view body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  ASSIGN_OR_RETURN(const base::JsonDocument document, ParseStored(body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   ASSIGN_OR_RETURN(const std::string source, root.Get("source").AsString());

@@ -87,7 +87,7 @@ std::string EncodeEmbed(const std::string& model, const Embeddings& embeddings) 
   for (const v1::EmbeddingVector& vector : embeddings.vectors) json.Raw(Floats(vector));
   json.EndArray();
   WriteDuration(json, "total_duration", embeddings.timings.total_ms());
-  WriteDuration(json, "load_duration", embeddings.timings.load_ms());
+  WriteLoadDuration(json, embeddings.timings);
   json.Field("prompt_eval_count", embeddings.usage.prompt_tokens());
   json.EndObject();
   return json.Take();

@@ -18,6 +18,8 @@ Task<absl::StatusOr<std::vector<int32_t>>> PromptIds(const Services& services, E
   tokenize.set_model(request.generate.model());
   if (request.raw) {
     tokenize.set_text(request.generate.text());
+    tokenize.set_add_special(true);
+    tokenize.set_parse_special(true);
   } else {
     *tokenize.mutable_chat() = request.generate.chat();
   }

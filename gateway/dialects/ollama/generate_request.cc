@@ -33,7 +33,7 @@ absl::Status RefuseUnserved(JsonValue root, const std::string& model) {
     return root.Get(name).OptionalString().value_or(std::nullopt).value_or(std::string());
   };
   if (!given("suffix").empty()) {
-    return base::InvalidArgument("\"" + model + "\" does not support insert");
+    return base::InvalidArgument("\"" + model + "\" does not support insert (suffix)");
   }
   if (root.Get("images").size() > 0) {
     return base::InvalidArgument("\"" + model + "\" does not support images");

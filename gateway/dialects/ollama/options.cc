@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "gateway/dialects/openai/chat_request.h"
+
 namespace conclave::gateway::ollama {
 namespace {
 
@@ -88,7 +90,9 @@ absl::Status ReadFormat(JsonValue format, v1::GenerateRequest* request) {
   if (!format.is_object()) {
     return base::InvalidArgument("invalid format: expected \"json\" or a JSON schema");
   }
-  request->mutable_response_format()->mutable_json_schema()->set_schema_json(format.ToJson());
+  v1::ResponseFormat* const to = request->mutable_response_format();
+  to->mutable_json_schema()->set_schema_json(format.ToJson());
+  to->set_place(format.path());
   return absl::OkStatus();
 }
 
@@ -102,6 +106,7 @@ absl::Status ReadOptions(JsonValue options, v1::GenerateRequest* request) {
   RETURN_IF_ERROR(ReadFloat(options, "temperature", 0, 2, [s](float v) { s->set_temperature(v); }));
   RETURN_IF_ERROR(ReadFloat(options, "top_p", 0, 1, [s](float v) { s->set_top_p(v); }));
   RETURN_IF_ERROR(ReadFloat(options, "min_p", 0, 1, [s](float v) { s->set_min_p(v); }));
+  RETURN_IF_ERROR(ReadFloat(options, "typical_p", 0, 1, [s](float v) { s->set_typical_p(v); }));
   RETURN_IF_ERROR(
       ReadInt(options, "top_k", [s](int64_t v) { s->set_top_k(std::max(ToInt32(v), 0)); }));
   RETURN_IF_ERROR(ReadInt(options, "seed", [s](int64_t v) {
@@ -137,6 +142,7 @@ absl::Status ReadThink(JsonValue think, v1::ChatPrompt* chat) {
   auto& variables = *chat->mutable_template_variables();
   if (think.is_bool()) {
     variables["enable_thinking"] = think.ToJson();
+    if (!think.AsBool().value_or(true)) chat->set_reasoning_budget(0);
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::string level, think.AsString());
@@ -145,7 +151,7 @@ absl::Status ReadThink(JsonValue think, v1::ChatPrompt* chat) {
                                  "\" (must be \"high\", \"medium\", \"low\", true, or false)");
   }
   variables["enable_thinking"] = "true";
-  variables["reasoning_effort"] = "\"" + level + "\"";
+  openai::ApplyEffort(level, chat);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 namespace conclave::gateway::ollama {
 
 void AddRoutes(Router& router, const Services& services);
+Coverage DialectCoverage();
 
 void AddChatRoutes(Router& router, const Services& services);
 void AddGenerateRoutes(Router& router, const Services& services);

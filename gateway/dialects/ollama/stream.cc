@@ -76,7 +76,7 @@ void WriteEnding(JsonWriter& json, const Ending& ending) {
   }
   if (!ending.usage) return;
   WriteDuration(json, "total_duration", ending.timings.total_ms());
-  WriteDuration(json, "load_duration", ending.timings.load_ms());
+  WriteLoadDuration(json, ending.timings);
   json.Field("prompt_eval_count", ending.usage->prompt_tokens());
   WriteDuration(json, "prompt_eval_duration", ending.timings.prefill_ms());
   json.Field("eval_count", ending.usage->completion_tokens());
@@ -88,6 +88,10 @@ void WriteEnding(JsonWriter& json, const Ending& ending) {
 void WriteDuration(JsonWriter& json, std::string_view key, double ms) {
   const auto nanoseconds = static_cast<int64_t>(ms * 1e6);
   if (nanoseconds > 0) json.Field(key, nanoseconds);
+}
+
+void WriteLoadDuration(JsonWriter& json, const v1::Timings& timings) {
+  WriteDuration(json, "load_duration", timings.load_ms() + timings.queue_ms());
 }
 
 std::string EncodePiece(const ReplyShape& shape, const Piece& piece) {

@@ -40,6 +40,9 @@ struct Ending {
 
 // Nanoseconds; a duration of nothing is left out, as Ollama does.
 void WriteDuration(base::JsonWriter& json, std::string_view key, double ms);
+// Until the model took the request up: loading it, and waiting for it. Ollama's is never nothing,
+// and its clients divide by the durations or show them.
+void WriteLoadDuration(base::JsonWriter& json, const v1::Timings& timings);
 
 std::string EncodePiece(const ReplyShape& shape, const Piece& piece);
 // One object with everything (not streamed), or the last line of a stream (empty piece).
@@ -57,7 +60,10 @@ class StreamEncoder final : public GenerationEncoder {
   // The tokens in front of the generated ones; with them the last line has a context.
   void set_prompt_ids(std::vector<int32_t> ids) { prompt_ids_ = std::move(ids); }
 
-  std::string_view content_type() const override { return "application/x-ndjson"; }
+  // Of another name than its own (profile kt-legacy).
+  void set_content_type(std::string_view type) { content_type_ = type; }
+
+  std::string_view content_type() const override { return content_type_; }
   void Begin(std::string*) override {}
   void OnEvent(const v1::GenerateEvent& event, std::string* out) override;
   void End(std::string* out) override;
@@ -70,6 +76,7 @@ class StreamEncoder final : public GenerationEncoder {
   void Line(const std::string& json, std::string* out);
 
   const ReplyShape shape_;
+  std::string_view content_type_ = "application/x-ndjson";
   std::vector<int32_t> prompt_ids_;
   std::vector<int32_t> generated_ids_;
   std::map<int, v1::ToolCall> calls_;       // not yet whole, by index

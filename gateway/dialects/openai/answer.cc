@@ -19,7 +19,11 @@ void WriteAnswerHead(JsonWriter& json, const AnswerIdentity& identity, std::stri
                      const std::string& fingerprint) {
   json.Field("id", identity.id);
   json.Field("object", object);
-  json.Field("created", identity.created);
+  if (identity.created_ms) {
+    json.Field("created", static_cast<double>(*identity.created_ms) / 1000);
+  } else {
+    json.Field("created", identity.created);
+  }
   json.Field("model", identity.model);
   if (!fingerprint.empty()) json.Field("system_fingerprint", fingerprint);
 }
@@ -97,10 +101,13 @@ void AnswerStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
     case v1::GenerateEvent::kAccepted:
       fingerprint_ = FingerprintOf(event.accepted());
       return OnAccepted(out);
+    case v1::GenerateEvent::kPromptLogprobs:
+      return OnPrompt(event.prompt_logprobs(), out);
     case v1::GenerateEvent::kDelta:
       return OnDelta(event.delta(), out);
     case v1::GenerateEvent::kFinished:
       AddUsage(event.finished().usage(), &usage_);
+      if (usage_first_) SendUsage(out);
       return OnFinished(event.finished(), out);
     default:
       return;
@@ -122,19 +129,21 @@ void AnswerStream::Chunk(absl::FunctionRef<void(JsonWriter&)> write_choice, std:
   AppendSse(json.Take(), out);
 }
 
+void AnswerStream::SendUsage(std::string* out) {
+  JsonWriter json;
+  json.BeginObject();
+  WriteAnswerHead(json, identity_, object_, fingerprint_);
+  json.Key("choices");
+  json.BeginArray();
+  json.EndArray();
+  json.Key("usage");
+  WriteUsage(json, usage_);
+  json.EndObject();
+  AppendSse(json.Take(), out);
+}
+
 void AnswerStream::End(std::string* out) {
-  if (include_usage_) {
-    JsonWriter json;
-    json.BeginObject();
-    WriteAnswerHead(json, identity_, object_, fingerprint_);
-    json.Key("choices");
-    json.BeginArray();
-    json.EndArray();
-    json.Key("usage");
-    WriteUsage(json, usage_);
-    json.EndObject();
-    AppendSse(json.Take(), out);
-  }
+  if (include_usage_ && !usage_first_) SendUsage(out);
   AppendSse("[DONE]", out);
 }
 

@@ -2,6 +2,7 @@
 // the parts that several objects contain.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,9 +16,10 @@ namespace conclave::gateway::openai {
 
 // What all chunks of an answer share.
 struct AnswerIdentity {
-  std::string id;       // "chatcmpl-…", "cmpl-…"
-  int64_t created = 0;  // Unix seconds
-  std::string model;    // as the request named it
+  std::string id;                          // "chatcmpl-…", "cmpl-…"
+  int64_t created = 0;                     // Unix seconds
+  std::string model;                       // as the request named it
+  std::optional<int64_t> created_ms = {};  // set: `created` is a fraction (profile llm-serving)
 };
 // A new one, now.
 AnswerIdentity NewAnswer(const Services& services, std::string_view id_prefix,
@@ -45,6 +47,8 @@ class AnswerStream : public GenerationEncoder {
   void Begin(std::string*) final {}
   void OnEvent(const v1::GenerateEvent& event, std::string* out) final;
   void End(std::string* out) final;
+  // The usage is sent in any case, and before the finish_reason (profile kt-legacy).
+  void PutUsageFirst() { usage_first_ = true; }
   // No blank line after the comment: a decoder that saw an id would take it for an empty event.
   void KeepAlive(std::string* out) final { *out += ": ping\n"; }
   // And no [DONE]: that would say the answer is complete.
@@ -56,6 +60,7 @@ class AnswerStream : public GenerationEncoder {
       : identity_(std::move(identity)), object_(object), include_usage_(include_usage) {}
 
   virtual void OnAccepted(std::string* out) = 0;
+  virtual void OnPrompt(const v1::PromptLogprobs&, std::string*) {}
   virtual void OnDelta(const v1::Delta& delta, std::string* out) = 0;
   virtual void OnFinished(const v1::Finished& finished, std::string* out) = 0;
 
@@ -65,7 +70,10 @@ class AnswerStream : public GenerationEncoder {
  private:
   const AnswerIdentity identity_;
   const std::string_view object_;
+  void SendUsage(std::string* out);
+
   const bool include_usage_;
+  bool usage_first_ = false;
   std::string fingerprint_;
   v1::Usage usage_;
 };

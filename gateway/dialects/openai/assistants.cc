@@ -23,7 +23,7 @@ Task<void> List(const Services& services, Exchange& exchange) {
         ASSIGN_OR_RETURN(*request.mutable_page(), DecodePage(e.request));
         return request;
       },
-      EncodeList<v1::ListAssistantsReply>);
+      ListEncoder<v1::ListAssistantsReply>(exchange.request.profile));
 }
 
 Task<void> Get(const Services& services, Exchange& exchange) {

@@ -58,6 +58,12 @@ template <typename Set>
 void ReadRaw(JsonValue value, Set set) {
   if (!value.missing()) set(value.ToJson());
 }
+template <typename Set>
+absl::Status ReadRawObject(JsonValue value, Set set) {
+  if (!value.missing()) RETURN_IF_ERROR(value.ExpectObject());
+  ReadRaw(value, set);
+  return absl::OkStatus();
+}
 
 absl::Status ReadFunction(JsonValue function, v1::FunctionTool* out) {
   RETURN_IF_ERROR(function.ExpectObject());
@@ -117,8 +123,9 @@ absl::Status ReadAssistant(JsonValue root, v1::Assistant* out) {
   RETURN_IF_ERROR(
       text("reasoning_effort", [out](std::string s) { out->set_reasoning_effort(std::move(s)); }));
   RETURN_IF_ERROR(ReadTools(root.Get("tools"), out));
-  ReadRaw(root.Get("tool_resources"),
-          [out](std::string json) { out->set_tool_resources_json(std::move(json)); });
+  RETURN_IF_ERROR(ReadRawObject(root.Get("tool_resources"), [out](std::string json) {
+    out->set_tool_resources_json(std::move(json));
+  }));
   RETURN_IF_ERROR(ReadMetadata(root.Get("metadata"), out->mutable_metadata()));
   RETURN_IF_ERROR(
       ReadNumber(root.Get("temperature"), [out](double v) { out->set_temperature(v); }));
@@ -165,8 +172,9 @@ absl::Status ReadMessage(JsonValue root, v1::Message* out) {
   } else {
     return content.Error(content.present() ? "expected string or array" : "required");
   }
-  ReadRaw(root.Get("attachments"),
-          [out](std::string json) { out->set_attachments_json(std::move(json)); });
+  const JsonValue attachments = root.Get("attachments");
+  if (!attachments.missing()) RETURN_IF_ERROR(attachments.ExpectArray());
+  ReadRaw(attachments, [out](std::string json) { out->set_attachments_json(std::move(json)); });
   return ReadMetadata(root.Get("metadata"), out->mutable_metadata());
 }
 
@@ -292,8 +300,9 @@ absl::StatusOr<v1::CreateThreadRequest> DecodeCreateThread(JsonValue root) {
   v1::Thread* thread = request.mutable_thread();
   RETURN_IF_ERROR(
       ReadMessages(root.Get("messages"), [&request] { return request.add_messages(); }));
-  ReadRaw(root.Get("tool_resources"),
-          [thread](std::string json) { thread->set_tool_resources_json(std::move(json)); });
+  RETURN_IF_ERROR(ReadRawObject(root.Get("tool_resources"), [thread](std::string json) {
+    thread->set_tool_resources_json(std::move(json));
+  }));
   RETURN_IF_ERROR(ReadMetadata(root.Get("metadata"), thread->mutable_metadata()));
   return request;
 }
@@ -301,8 +310,9 @@ absl::StatusOr<v1::CreateThreadRequest> DecodeCreateThread(JsonValue root) {
 absl::StatusOr<v1::ModifyThreadRequest> DecodeModifyThread(JsonValue root) {
   v1::ModifyThreadRequest request;
   v1::Thread* thread = request.mutable_thread();
-  ReadRaw(root.Get("tool_resources"),
-          [thread](std::string json) { thread->set_tool_resources_json(std::move(json)); });
+  RETURN_IF_ERROR(ReadRawObject(root.Get("tool_resources"), [thread](std::string json) {
+    thread->set_tool_resources_json(std::move(json));
+  }));
   RETURN_IF_ERROR(ReadMetadata(root.Get("metadata"), thread->mutable_metadata()));
   ReadMask(root, kThreadFields, &request);
   return request;
@@ -344,9 +354,9 @@ absl::StatusOr<v1::CreateThreadAndRunRequest> DecodeCreateThreadAndRun(JsonValue
   }
   // The run's own tool_resources take the place of the assistant's: kept with the new thread, which
   // is where a run looks for them.
-  ReadRaw(root.Get("tool_resources"), [&request](std::string json) {
+  RETURN_IF_ERROR(ReadRawObject(root.Get("tool_resources"), [&request](std::string json) {
     request.mutable_thread()->mutable_thread()->set_tool_resources_json(std::move(json));
-  });
+  }));
   return request;
 }
 

@@ -26,6 +26,16 @@ std::string Encode(const Object& object) {
   return json.Take();
 }
 
+// […]: a list as the profile kt-legacy has it.
+template <typename ListReply>
+std::string EncodeBareList(const ListReply& reply) {
+  base::JsonWriter json;
+  json.BeginArray();
+  for (const auto& item : reply.data()) Write(json, item);
+  json.EndArray();
+  return json.Take();
+}
+
 // {"object":"list","data":[…],"first_id","last_id","has_more"}
 template <typename ListReply>
 std::string EncodeList(const ListReply& reply) {
@@ -41,6 +51,12 @@ std::string EncodeList(const ListReply& reply) {
   json.Field("has_more", reply.page().has_more());
   json.EndObject();
   return json.Take();
+}
+
+// How a list is written for the request: bare in the profile kt-legacy.
+template <typename ListReply>
+auto ListEncoder(CompatProfile profile) -> std::string (*)(const ListReply&) {
+  return profile == CompatProfile::kKtLegacy ? EncodeBareList<ListReply> : EncodeList<ListReply>;
 }
 
 // {"id","object":"<kind>.deleted","deleted":true}

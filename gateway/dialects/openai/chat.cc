@@ -1,6 +1,7 @@
 // POST /v1/chat/completions.
 #include <utility>
 
+#include "gateway/dialects/llm_serving/quirks.h"
 #include "gateway/dialects/openai/chat_reply.h"
 #include "gateway/dialects/openai/chat_request.h"
 #include "gateway/dialects/openai/errors.h"
@@ -18,9 +19,15 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
   }
   ChatRequest& request = *decoded;
   const bool with_logprobs = request.generate.has_logprobs();
-  const AnswerIdentity identity = NewAnswer(services, "chatcmpl-", request.generate);
+  AnswerIdentity identity = NewAnswer(services, "chatcmpl-", request.generate);
+  if (exchange.request.profile == CompatProfile::kLlmServing) {
+    identity.created_ms = services.clock->UnixMillis();
+    std::optional<std::string> prompt = llm_serving::BarePrompt(exchange.request.body);
+    if (prompt) request.generate.set_text(*std::move(prompt));
+  }
   if (request.stream.stream) {
     ChatStreamEncoder encoder(identity, request.stream.include_usage, with_logprobs);
+    if (exchange.request.profile == CompatProfile::kKtLegacy) encoder.PutUsageFirst();
     co_await StreamGeneration(services, exchange, std::move(request.generate), encoder, ErrorJson);
     co_return;
   }

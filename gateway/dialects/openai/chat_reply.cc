@@ -1,5 +1,6 @@
 #include "gateway/dialects/openai/chat_reply.h"
 
+#include <string>
 #include <utility>
 
 #include "base/json.h"
@@ -64,6 +65,42 @@ void WriteChoice(JsonWriter& json, size_t index, const Completion::Choice& choic
   json.EndObject();
 }
 
+// vLLM's form: for each position the tokens by id, null for the first. A token that is not among
+// the alternatives has no rank.
+void WritePromptLogprobs(JsonWriter& json, const Completion::Prompt& prompt) {
+  json.Key("prompt_logprobs");
+  json.BeginArray();
+  for (size_t i = 0; i < prompt.tokens.size(); ++i) {
+    if (i == 0) {
+      json.Null();
+      continue;
+    }
+    const v1::TokenLogprob& token = prompt.tokens[i];
+    const auto write = [&json](const v1::TokenLogprob& one, int rank) {
+      json.Key(std::to_string(one.token_id()));
+      json.BeginObject();
+      json.Field("logprob", static_cast<double>(one.logprob()));
+      json.Key("rank");
+      if (rank > 0) {
+        json.Int(rank);
+      } else {
+        json.Null();
+      }
+      json.Field("decoded_token", one.token());
+      json.EndObject();
+    };
+    bool is_among = false;
+    json.BeginObject();
+    for (int k = 0; k < token.top_size(); ++k) {
+      write(token.top(k), k + 1);
+      is_among = is_among || token.top(k).token_id() == token.token_id();
+    }
+    if (!is_among) write(token, 0);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
 }  // namespace
 
 std::string EncodeChatCompletion(const AnswerIdentity& identity, const Completion& completion,
@@ -80,6 +117,7 @@ std::string EncodeChatCompletion(const AnswerIdentity& identity, const Completio
   json.Key("usage");
   WriteUsage(json, completion.usage);
   json.Field("service_tier", "default");
+  if (!completion.prompts.empty()) WritePromptLogprobs(json, completion.prompts.front());
   json.EndObject();
   return json.Take();
 }

@@ -16,6 +16,7 @@ constexpr size_t kToolsMax = 128;
 constexpr size_t kStopMax = 4;
 constexpr size_t kFunctionNameMax = 64;
 constexpr size_t kTemplateVariablesMax = 64;
+constexpr int64_t kBudgetMax = 1 << 30;
 
 absl::StatusOr<v1::Role> ReadRole(JsonValue role) {
   // A message without a role is a user's: seed 001 sends such, and nothing else could be meant.
@@ -196,8 +197,14 @@ absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
       return root.Get("reasoning_effort")
           .Error("expected none, minimal, low, medium, high, xhigh or max");
     }
-    variables["reasoning_effort"] = "\"" + *effort + "\"";
-    if (*effort == "none") variables["enable_thinking"] = "false";
+    ApplyEffort(*effort, chat);
+  }
+  // Takes precedence over what an effort stands for.
+  ASSIGN_OR_RETURN(const std::optional<int64_t> budget,
+                   root.Get("thinking_budget").OptionalInt(0, kBudgetMax));
+  if (budget) {
+    variables["thinking_budget"] = absl::StrCat(*budget);
+    chat->set_reasoning_budget(static_cast<int32_t>(*budget));
   }
   const JsonValue kwargs = root.Get("chat_template_kwargs");
   if (!kwargs.missing()) {
@@ -260,6 +267,30 @@ absl::Status RefuseAudio(JsonValue root) {
 
 }  // namespace
 
+void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat) {
+  // Of tokens; the highest efforts have no limit but max_tokens.
+  constexpr std::pair<std::string_view, int32_t> kBudgets[] = {
+      {"none", 0}, {"minimal", 512}, {"low", 1'024}, {"medium", 8'192}, {"high", 24'576}};
+  (*chat->mutable_template_variables())["reasoning_effort"] =
+      absl::StrCat("\"", std::string(effort), "\"");
+  if (effort == "none") (*chat->mutable_template_variables())["enable_thinking"] = "false";
+  for (const auto& [name, tokens] : kBudgets) {
+    if (effort == name) chat->set_reasoning_budget(tokens);
+  }
+}
+
+absl::Status ReadConversation(JsonValue root, std::string_view default_system_prompt,
+                              v1::ChatPrompt* chat) {
+  RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
+  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
+  RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
+  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
+                   root.Get("parallel_tool_calls").OptionalBool());
+  chat->set_parallel_tool_calls(parallel.value_or(true));
+  RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
+  return RefuseFields(root, {"functions", "function_call", "continue_final_message"});
+}
+
 absl::Status CheckFunctionName(JsonValue name) {
   ASSIGN_OR_RETURN(const std::string text, name.AsString());
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
@@ -285,6 +316,7 @@ absl::Status ReadFunctionTool(JsonValue function, v1::Tool* tool) {
   if (!parameters.missing()) {
     RETURN_IF_ERROR(parameters.ExpectObject());
     tool->set_parameters_json(parameters.ToJson());
+    tool->set_place(parameters.path());
   }
   ASSIGN_OR_RETURN(const std::optional<bool> strict, function.Get("strict").OptionalBool());
   tool->set_strict(strict.value_or(false));
@@ -328,21 +360,14 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   v1::GenerateRequest& generate = request.generate;
   ASSIGN_OR_RETURN(std::string model, root.Get("model").AsString());
   generate.set_model(std::move(model));
-  v1::ChatPrompt* chat = generate.mutable_chat();
-  RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
-  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
-  RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
-  ASSIGN_OR_RETURN(const std::optional<bool> parallel,
-                   root.Get("parallel_tool_calls").OptionalBool());
-  chat->set_parallel_tool_calls(parallel.value_or(true));
-  RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
+  RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, generate.mutable_chat()));
   RETURN_IF_ERROR(ReadFormat(root, &generate));
   RETURN_IF_ERROR(ReadLogprobs(root, &generate));
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
   RETURN_IF_ERROR(ReadReasoningFormat(root, &generate));
   RETURN_IF_ERROR(ReadSampling(root, kStopMax, &generate));
+  RETURN_IF_ERROR(ReadPromptLogprobs(root, &generate));
   RETURN_IF_ERROR(RefuseAudio(root));
-  RETURN_IF_ERROR(RefuseFields(root, {"functions", "function_call", "continue_final_message"}));
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
   return request;
 }

@@ -20,10 +20,17 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
                                               std::string_view default_system_prompt);
 
 // Parts shared with other dialects and with assistants.
+
+// messages, tools, tool_choice, parallel_tool_calls, and the variables of the template: all that a
+// prompt is rendered from.
+absl::Status ReadConversation(base::JsonValue root, std::string_view default_system_prompt,
+                              v1::ChatPrompt* chat);
 absl::Status ReadFunctionTool(base::JsonValue function, v1::Tool* tool);
 absl::Status ReadTools(base::JsonValue tools, v1::ChatPrompt* chat);
 // After ReadTools: a named tool must be one of them.
 absl::Status ReadToolChoice(base::JsonValue choice, v1::ChatPrompt* chat);
 absl::Status CheckFunctionName(base::JsonValue name);
+// "none", "low", …: told to the template, and a limit to the reasoning.
+void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat);
 
 }  // namespace conclave::gateway::openai

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "gateway/dialects/openai/answer.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -28,6 +29,9 @@ std::string_view TypeOf(int http_status) {
 }  // namespace
 
 std::string ErrorJson(const ErrorInfo& error) {
+  if (error.profile == CompatProfile::kKtLegacy && error.http_status == 400) {
+    return FlatErrorJson(error);
+  }
   base::JsonWriter json;
   json.BeginObject();
   json.Key("error");

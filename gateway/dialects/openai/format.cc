@@ -15,7 +15,9 @@ using base::JsonValue;
 constexpr size_t kChoicesMax = 4'096;
 
 // A schema may be given as text, as vLLM's clients do.
-absl::Status ReadSchema(JsonValue schema, v1::JsonSchema* to) {
+absl::Status ReadSchema(JsonValue schema, v1::ResponseFormat* format) {
+  format->set_place(schema.path());
+  v1::JsonSchema* const to = format->mutable_json_schema();
   if (schema.is_string()) {
     ASSIGN_OR_RETURN(std::string text, schema.AsString());
     to->set_schema_json(std::move(text));
@@ -26,19 +28,17 @@ absl::Status ReadSchema(JsonValue schema, v1::JsonSchema* to) {
   return absl::OkStatus();
 }
 
-absl::Status ReadJson(JsonValue value, v1::ResponseFormat* format) {
-  return ReadSchema(value, format->mutable_json_schema());
-}
-
 absl::Status ReadRegex(JsonValue value, v1::ResponseFormat* format) {
   ASSIGN_OR_RETURN(std::string text, value.AsString());
   format->set_regex(std::move(text));
+  format->set_place(value.path());
   return absl::OkStatus();
 }
 
 absl::Status ReadGrammar(JsonValue value, v1::ResponseFormat* format) {
   ASSIGN_OR_RETURN(std::string text, value.AsString());
   format->set_gbnf(std::move(text));
+  format->set_place(value.path());
   return absl::OkStatus();
 }
 
@@ -55,6 +55,7 @@ absl::Status ReadChoice(JsonValue value, v1::ResponseFormat* format) {
                     absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
   }
   format->set_gbnf(rule);
+  format->set_place(value.path());
   return absl::OkStatus();
 }
 
@@ -68,7 +69,7 @@ absl::Status ReadResponseFormat(JsonValue value, v1::ResponseFormat* format) {
   if (type == "json_object") {
     // llama-server's spelling of a schema.
     const JsonValue schema = value.Get("schema");
-    if (!schema.missing()) return ReadJson(schema, format);
+    if (!schema.missing()) return ReadSchema(schema, format);
     format->set_json_object(true);
     return absl::OkStatus();
   }
@@ -83,7 +84,7 @@ absl::Status ReadResponseFormat(JsonValue value, v1::ResponseFormat* format) {
   ASSIGN_OR_RETURN(const std::optional<bool> strict, given.Get("strict").OptionalBool());
   to->set_strict(strict.value_or(false));
   const JsonValue schema = given.Get("schema");
-  if (!schema.missing()) return ReadSchema(schema, to);
+  if (!schema.missing()) return ReadSchema(schema, format);
   format->set_json_object(true);
   return absl::OkStatus();
 }
@@ -94,15 +95,15 @@ struct Field {
 };
 
 constexpr Field kFields[] = {{"response_format", ReadResponseFormat},
-                             {"json_schema", ReadJson},
+                             {"json_schema", ReadSchema},
                              {"grammar", ReadGrammar},
-                             {"guided_json", ReadJson},
+                             {"guided_json", ReadSchema},
                              {"guided_regex", ReadRegex},
                              {"guided_choice", ReadChoice},
                              {"guided_grammar", ReadGrammar}};
 
 constexpr Field kStructuredOutputs[] = {
-    {"json", ReadJson}, {"regex", ReadRegex}, {"choice", ReadChoice}, {"grammar", ReadGrammar}};
+    {"json", ReadSchema}, {"regex", ReadRegex}, {"choice", ReadChoice}, {"grammar", ReadGrammar}};
 
 bool IsGiven(JsonValue value) {
   return !value.missing() && !(value.is_string() && value.AsString().value_or("").empty());

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "base/json.h"
-#include "gateway/upstream/services.h"
+#include "gateway/dialects/registry.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -35,8 +35,8 @@ void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
   json.Field("owned_by", "conclave");
   // Llama Stack's names for the same thing.
   json.Field("identifier", model.name());
-  json.Field("provider_resource_id", model.name());
-  json.Field("provider_id", "conclave");
+  json.Field("provider_resource_id", ProviderModelIdOf(model));
+  json.Field("provider_id", ProviderIdOf(model));
   json.Field("type", "model");
   json.Field("model_type", IsEmbedding(model) ? "embedding" : "llm");
   json.Key("metadata");

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "gateway/dialects/generation.h"
+#include "gateway/dialects/openai/coverage.h"
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/store_routes.h"
 
@@ -10,10 +11,25 @@ namespace conclave::gateway::openai {
 namespace {
 
 // Whole families: any method, any depth below.
-constexpr std::string_view kUnserved[] = {
-    "/responses",   "/conversations", "/files",  "/uploads", "/batches",  "/vector_stores",
-    "/moderations", "/images",        "/audio",  "/videos",  "/realtime", "/fine_tuning",
-    "/evals",       "/containers",    "/skills", "/chatkit", "/agents",   "/decisions",
+constexpr Unserved kUnserved[] = {
+    {"/chat/completions/{completion}"},
+    {"/responses"},
+    {"/conversations"},
+    {"/files"},
+    {"/uploads"},
+    {"/batches"},
+    {"/vector_stores"},
+    {"/moderations"},
+    {"/images"},
+    {"/audio"},
+    {"/videos"},
+    {"/realtime"},
+    {"/fine_tuning"},
+    {"/evals"},
+    {"/containers"},
+    {"/skills"},
+    {"/chatkit"},
+    {"/decisions"},
 };
 constexpr std::string_view kMethods[] = {"GET", "POST", "DELETE", "PUT", "PATCH"};
 
@@ -40,7 +56,17 @@ void AddUnserved(Router& router, std::string_view path, ErrorFamily errors) {
 }
 
 void AddUnservedRoutes(Router& router) {
-  for (const std::string_view path : kUnserved) AddUnserved(router, path, ErrorJson);
+  for (const Unserved& family : kUnserved) AddUnserved(router, family.path, ErrorJson);
+}
+
+Coverage DialectCoverage() {
+  Coverage coverage;
+  for (const auto& part : {GenerationEndpoints(), AssistantEndpoints()}) {
+    coverage.endpoints.insert(coverage.endpoints.end(), part.begin(), part.end());
+  }
+  coverage.unserved.assign(std::begin(kUnserved), std::end(kUnserved));
+  coverage.version = "v1";
+  return coverage;
 }
 
 void AddRoutes(Router& router, const Services& services) {

@@ -6,6 +6,7 @@
 
 #include "gateway/dialects/openai/assistants_encode.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 #include "gateway/dialects/sse.h"
 
 namespace conclave::gateway::openai {
@@ -29,10 +30,15 @@ std::string LastWords(Exchange& exchange, const absl::Status& ended) {
                               "server_draining");
   }
   if (status.ok()) {
-    AppendSse("done", "[DONE]", &bytes);
+    if (exchange.request.profile == CompatProfile::kKtLegacy) {
+      AppendSse("[DONE]", &bytes);
+    } else {
+      AppendSse("done", "[DONE]", &bytes);
+    }
     return bytes;
   }
-  const ErrorInfo error = ErrorInfoOf(status);
+  ErrorInfo error = ErrorInfoOf(status);
+  error.profile = exchange.request.profile;
   exchange.record.error_code =
       error.reason.empty() ? absl::StatusCodeToString(status.code()) : error.reason;
   AppendSse("error", ErrorJson(error), &bytes);
@@ -58,12 +64,14 @@ Task<void> StreamRun(const Services& services, Exchange& exchange, const v1::Run
   std::vector<v1::RunEvent> events;
   std::string bytes;
   bool told_error = false;
+  const bool filtered = exchange.request.profile == CompatProfile::kKtLegacy;
   while (true) {
     const StreamGot got = co_await call->Next(&events, last_write + services.times.keep_alive);
     if (got == StreamGot::kEnd) break;
     for (const v1::RunEvent& event : events) {
       NoteUsage(event, &exchange.record);
       told_error = told_error || event.has_error();
+      if (filtered && !KtSendsEvent(event.event())) continue;
       AppendSse(event.event(), EncodeRunEventData(event), &bytes);
     }
     events.clear();

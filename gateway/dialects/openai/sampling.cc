@@ -74,6 +74,7 @@ absl::Status ReadPenaltiesAndCutoffs(JsonValue root, v1::SamplingParams* s) {
   RETURN_IF_ERROR(ReadNumber(root, "temperature", 0, 2, [s](float v) { s->set_temperature(v); }));
   RETURN_IF_ERROR(ReadNumber(root, "top_p", 0, 1, [s](float v) { s->set_top_p(v); }));
   RETURN_IF_ERROR(ReadNumber(root, "min_p", 0, 1, [s](float v) { s->set_min_p(v); }));
+  RETURN_IF_ERROR(ReadNumber(root, "typical_p", 0, 1, [s](float v) { s->set_typical_p(v); }));
   // −1 is the other spelling of "off".
   RETURN_IF_ERROR(
       ReadInt(root, "top_k", -1, kInt32Max, [s](int32_t v) { s->set_top_k(v < 0 ? 0 : v); }));
@@ -102,6 +103,22 @@ bool IsEmptyValue(JsonValue value) {
   if (value.is_bool()) return value.ToJson() == "false";
   if (value.is_string()) return value.ToJson() == "\"\"";
   return (value.is_array() || value.is_object()) && value.size() == 0;
+}
+
+// What changes no answer of ours is accepted where it has the right shape.
+absl::Status CheckSoftParameters(JsonValue root) {
+  RETURN_IF_ERROR(root.Get("user").OptionalString().status());
+  RETURN_IF_ERROR(root.Get("store").OptionalBool().status());
+  const JsonValue prediction = root.Get("prediction");
+  if (prediction.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(prediction.ExpectObject());
+  ASSIGN_OR_RETURN(const std::string type, prediction.Get("type").AsString());
+  if (type != "content") return prediction.Get("type").Error("expected \"content\"");
+  const JsonValue content = prediction.Get("content");
+  if (!content.is_string() && !content.is_array()) {
+    return content.Error("expected string or array of parts");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -156,12 +173,24 @@ absl::Status ReadSampling(JsonValue root, size_t stop_max, v1::GenerateRequest* 
   ASSIGN_OR_RETURN(const std::optional<bool> ignore_eos, root.Get("ignore_eos").OptionalBool());
   stop->set_ignore_eos(ignore_eos.value_or(false));
   RETURN_IF_ERROR(ReadPriority(root, request->mutable_meta()));
-  ASSIGN_OR_RETURN(const std::optional<int64_t> n, root.Get("n").OptionalInt(1, 128));
-  if (n.value_or(1) != 1) return root.Get("n").Error("this server makes 1 choice per request");
+  ASSIGN_OR_RETURN(const std::optional<int64_t> n, root.Get("n").OptionalInt(1, kChoicesMax));
+  if (n) request->set_n(static_cast<int32_t>(*n));
+  RETURN_IF_ERROR(CheckSoftParameters(root));
   // 0 is its "off", and llama-server's clients send it.
   const absl::StatusOr<int64_t> mirostat = root.Get("mirostat").AsInt();
   if (!mirostat.ok() || *mirostat != 0) RETURN_IF_ERROR(RefuseFields(root, {"mirostat"}));
-  return RefuseFields(root, {"prompt_logprobs", "lora"});
+  return RefuseFields(root, {"lora"});
+}
+
+absl::Status ReadPromptLogprobs(JsonValue root, v1::GenerateRequest* request) {
+  constexpr int64_t kTopMax = 20;
+  const JsonValue given = root.Get("prompt_logprobs");
+  ASSIGN_OR_RETURN(const std::optional<int64_t> top, given.OptionalInt(0, kTopMax));
+  if (!top) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::optional<bool> stream, root.Get("stream").OptionalBool());
+  if (stream.value_or(false)) return given.Error("not available in a stream");
+  request->mutable_prompt_logprobs()->set_top(static_cast<int32_t>(*top));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StreamOptions> ReadStreamOptions(JsonValue root) {

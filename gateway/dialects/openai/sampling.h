@@ -6,6 +6,9 @@
 
 namespace conclave::gateway::openai {
 
+// Choices for one prompt. The API allows 128; more than a batch of them is several requests.
+inline constexpr int64_t kChoicesMax = 16;
+
 // Reads them from the request's root. INVALID_ARGUMENT names the field and its range; what a vendor
 // offers and we do not is UNIMPLEMENTED, never dropped.
 //   stop_max: stop strings allowed: 4 of chat, more of completions (lm-eval sends all it has).
@@ -15,6 +18,9 @@ absl::Status ReadSampling(base::JsonValue root, size_t stop_max, v1::GenerateReq
 absl::Status ReadSeed(base::JsonValue root, v1::SamplingParams* sampling);
 // A list of stop strings, or a single one, each of 1 to 1,024 bytes.
 absl::Status ReadStop(base::JsonValue stop, size_t stop_max, v1::StopConditions* out);
+
+// prompt_logprobs, vLLM's: alternatives for each token of the prompt. Not in a stream.
+absl::Status ReadPromptLogprobs(base::JsonValue root, v1::GenerateRequest* request);
 
 // stream, and stream_options.include_usage.
 struct StreamOptions {

@@ -6,6 +6,7 @@
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/assistants_decode.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/kt_legacy.h"
 #include "gateway/dialects/openai/routes.h"
 
 namespace conclave::gateway::openai {
@@ -43,7 +44,10 @@ Task<void> CallStore(const Services& services, Exchange& exchange,
 template <typename Decode>
 auto DecodeBody(const Exchange& exchange, Decode decode)
     -> decltype(decode(std::declval<base::JsonValue>())) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, ParseStoredBody(exchange.request.body));
+  const bool respell = exchange.request.profile == CompatProfile::kKtLegacy;
+  const std::string respelled = respell ? Respelled(exchange.request.body) : std::string();
+  ASSIGN_OR_RETURN(const base::JsonDocument document,
+                   ParseStoredBody(respell ? respelled : exchange.request.body));
   return decode(document.root());
 }
 

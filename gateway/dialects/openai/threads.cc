@@ -84,7 +84,7 @@ Task<void> ListMessages(const Services& services, Exchange& exchange) {
         request.set_run_id(e.request.Query("run_id").value_or(std::string()));
         return request;
       },
-      EncodeList<v1::ListMessagesReply>);
+      ListEncoder<v1::ListMessagesReply>(exchange.request.profile));
 }
 
 Task<void> GetMessage(const Services& services, Exchange& exchange) {

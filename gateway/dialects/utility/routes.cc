@@ -3,8 +3,11 @@
 #include <utility>
 
 #include "base/json.h"
+#include "gateway/dialects/coverage_text.h"
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/routes.h"
+#include "gateway/dialects/openapi.h"
 #include "gateway/http/error_response.h"
 #include "gateway/upstream/readiness.h"
 
@@ -35,7 +38,10 @@ Task<void> Readyz(const Services& services, Exchange& exchange) {
 // llama-server's shape: 200 {"status":"ok"}, 503 with an error object and what is being loaded.
 Task<void> Health(const Services& services, Exchange& exchange) {
   const Readiness state = ReadinessOf(services);
-  if (state.ready()) return ReplyJson(exchange, R"({"status":"ok"})");
+  const bool seed = exchange.request.profile == CompatProfile::kLsSeed;
+  if (state.ready()) {
+    return ReplyJson(exchange, seed ? R"({"status":"OK"})" : R"({"status":"ok"})");
+  }
   base::JsonWriter json;
   json.BeginObject();
   json.Key("error");
@@ -65,14 +71,17 @@ Task<void> Ping(const Services& services, Exchange& exchange) {
   return exchange.out.Reply(std::move(response));
 }
 
-Task<void> Version(Exchange& exchange) {
+Task<void> Version(const Services& services, Exchange& exchange) {
   base::JsonWriter json;
   json.BeginObject();
   json.Field("version", CONCLAVE_VERSION);
+  json.Field("commit", services.commit);
   json.Key("api");
-  json.BeginArray();
-  for (const Dialect& dialect : AllDialects()) json.String(dialect.name);
-  json.EndArray();
+  json.BeginObject();
+  for (const Dialect& dialect : AllDialects()) {
+    json.Field(dialect.name, dialect.coverage().version);
+  }
+  json.EndObject();
   json.EndObject();
   return ReplyJson(exchange, json.Take());
 }
@@ -102,12 +111,25 @@ void AddRoutes(Router& router, const Services& services) {
       "GET", "/ping", [&services](Exchange& e) { return Ping(services, e); }, open);
   for (const std::string_view path : {"/version", "/v1/version"}) {
     router.Add(
-        "GET", path, [](Exchange& e) { return Version(e); }, open);
+        "GET", path, [&services](Exchange& e) { return Version(services, e); }, open);
   }
   // Names of models and routes are in it: with keys in force, it needs one. The probe port does
   // not.
   RouteOptions guarded;
   guarded.body_bytes_max = 0;
+  openai::AddBoth(
+      router, "GET", "/openapi.json",
+      [&router](Exchange& e) { return ReplyJson(e, OpenApiJson(router, CONCLAVE_VERSION)); },
+      guarded);
+  AddTokenizeRoutes(router, services);
+  AddRenderRoutes(router, services);
+  AddTokenizerInfoRoutes(router, services);
+  AddRerankRoutes(router, services);
+  AddSystemInfoRoutes(router, services);
+  openai::AddBoth(
+      router, "GET", "/capabilities",
+      [&services](Exchange& e) { return ReplyJson(e, CapabilitiesJson(services.models->List())); },
+      guarded);
   router.Add(
       "GET", "/metrics", [&services](Exchange& e) { return MetricsText(services, e); }, guarded);
 }

@@ -31,6 +31,7 @@ struct Tool {
   std::string description;
   std::string parameters;  // JSON schema text; "" = none
   bool strict = false;
+  std::string place;  // what the caller calls the parameters ("tools[0].function.parameters")
 };
 
 struct Conversation {

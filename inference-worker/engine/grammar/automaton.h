@@ -59,5 +59,8 @@ struct Automaton {
 // INVALID_ARGUMENT: an undefined rule, left recursion, nothing that could satisfy the rules, or
 // more states than the limits allow (mesh reference I6). Work is bounded whatever the rules are.
 absl::StatusOr<Automaton> CompileRules(const Rules& rules);
+// The same with less work than that: for one of many that go into another grammar.
+inline constexpr int64_t kSmallWorkMax = 200'000;
+absl::StatusOr<Automaton> CompileRules(const Rules& rules, int64_t work_max);
 
 }  // namespace conclave::engine::grammar

@@ -1,33 +1,16 @@
 #include "engine/grammar/compile.h"
 
+#include <string>
+
 #include "engine/grammar/gbnf.h"
 #include "engine/grammar/json_schema.h"
-#include "engine/grammar/json_text.h"
 #include "engine/grammar/pattern.h"
 
 namespace conclave::engine::grammar {
 namespace {
 
-Rules AnyObject() {
-  Rules rules;
-  rules.root = rules.AddRule("root");
-  JsonText json(&rules);
-  rules.Define(rules.root, json.Object());
-  return rules;
-}
-
-absl::StatusOr<Rules> Read(Language language, std::string_view definition) {
-  switch (language) {
-    case Language::kJsonObject:
-      return AnyObject();
-    case Language::kJsonSchema:
-      return ParseJsonSchema(definition);
-    case Language::kGbnf:
-      return ParseGbnf(definition);
-    case Language::kRegex:
-      return ParsePattern(definition);
-  }
-  return base::Unimplemented("this language of grammars is not known");
+absl::Status At(std::string_view place, const absl::Status& status) {
+  return base::WithParam(base::Annotate(status, place), place);
 }
 
 std::string_view NameOf(Language language) {
@@ -43,11 +26,37 @@ std::string_view NameOf(Language language) {
 
 }  // namespace
 
+absl::StatusOr<ExprId> AddLanguage(Language language, std::string_view definition,
+                                   std::string_view place, JsonText* json) {
+  switch (language) {
+    case Language::kJsonObject:
+      return json->Object();
+    case Language::kJsonSchema:
+      return AddJsonSchema(definition, {.place = std::string(place)}, json);
+    case Language::kGbnf: {
+      const auto rules = ParseGbnf(definition);
+      if (!rules.ok()) return At(place, rules.status());
+      return json->rules().Import(*rules);
+    }
+    case Language::kRegex: {
+      const auto pattern = AddPlainPattern(definition, /*anywhere=*/false, &json->rules());
+      if (!pattern.ok()) return At(place, pattern.status());
+      return *pattern;
+    }
+  }
+  return base::Unimplemented("this language of grammars is not known");
+}
+
 absl::StatusOr<Automaton> Compile(Language language, std::string_view definition) {
-  ASSIGN_OR_RETURN(const Rules rules, Read(language, definition));
+  Rules rules;
+  rules.root = rules.AddRule("root");
+  JsonText json(&rules);
+  const std::string_view name = NameOf(language);
+  ASSIGN_OR_RETURN(const ExprId body, AddLanguage(language, definition, name, &json));
+  rules.Define(rules.root, body);
   auto automaton = CompileRules(rules);
   if (automaton.ok()) return automaton;
-  return base::Annotate(automaton.status(), NameOf(language));
+  return At(name, automaton.status());
 }
 
 }  // namespace conclave::engine::grammar

@@ -36,8 +36,12 @@ struct SetHash {
 
 class Compiler final {
  public:
-  Compiler(const Rules& rules, const RuleFacts& facts)
-      : rules_(rules), facts_(facts), nfa_(rules, facts), marks_(nfa_.num_states()) {}
+  Compiler(const Rules& rules, const RuleFacts& facts, int64_t work_max)
+      : rules_(rules),
+        facts_(facts),
+        work_max_(work_max),
+        nfa_(rules, facts),
+        marks_(nfa_.num_states()) {}
 
   absl::StatusOr<Automaton> Compile() {
     if (nfa_.full()) return TooLarge();
@@ -146,7 +150,7 @@ class Compiler final {
     ExpandBytes(state, set);
     ExpandCalls(state, set);
     work_ += static_cast<int64_t>(set.size());
-    if (work_ > kWorkMax) exhausted_ = true;
+    if (work_ > work_max_) exhausted_ = true;
   }
 
   void ExpandBytes(int32_t state, const NfaSet& set) {
@@ -261,6 +265,7 @@ class Compiler final {
 
   const Rules& rules_;
   const RuleFacts& facts_;
+  const int64_t work_max_;
   const Nfa nfa_;
   Automaton automaton_;
   std::unordered_map<NfaSet, int32_t, SetHash> known_;  // nodes stay where they are
@@ -279,9 +284,11 @@ class Compiler final {
 
 }  // namespace
 
-absl::StatusOr<Automaton> CompileRules(const Rules& rules) {
+absl::StatusOr<Automaton> CompileRules(const Rules& rules) { return CompileRules(rules, kWorkMax); }
+
+absl::StatusOr<Automaton> CompileRules(const Rules& rules, int64_t work_max) {
   ASSIGN_OR_RETURN(const RuleFacts facts, FactsOf(rules));
-  return Compiler(rules, facts).Compile();
+  return Compiler(rules, facts, work_max).Compile();
 }
 
 }  // namespace conclave::engine::grammar

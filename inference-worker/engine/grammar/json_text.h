@@ -17,6 +17,8 @@ class JsonText final : public TextStyle {
  public:
   explicit JsonText(Rules* rules) : rules_(*rules) {}
 
+  Rules& rules() { return rules_; }
+
   ExprId Space();                           // none, a blank, or a new line and up to 20 blanks
   ExprId Comma();                           // with space around it
   ExprId String();                          // any

@@ -11,9 +11,17 @@ constexpr size_t kRecentMax = 8;
 }  // namespace
 
 Matcher::Matcher(std::shared_ptr<const TokenGrammar> grammar)
-    : grammar_(std::move(grammar)), stacks_(grammar_->automaton()), items_(stacks_.Start()) {}
+    : reasoning_(grammar->FollowReasoning()),
+      grammar_(std::move(grammar)),
+      stacks_(grammar_->automaton()),
+      items_(stacks_.Start()) {}
 
 const TokenMask& Matcher::Mask() {
+  if (reasoning_ && reasoning_->forced()) {
+    forced_.emplace(grammar_->trie().vocab_size());
+    forced_->Allow(*reasoning_->forced());
+    return *forced_;
+  }
   const auto found = std::find_if(recent_.begin(), recent_.end(),
                                   [&](const auto& entry) { return entry.first == items_; });
   if (found != recent_.end()) return found->second;
@@ -50,10 +58,14 @@ bool Matcher::Accept(TokenId token) {
     std::swap(at, next);
   }
   items_ = std::move(at);
+  if (reasoning_) reasoning_->Accept(token, trie.bytes(token));
   return true;
 }
 
-bool Matcher::may_end() const { return !items_.empty() && items_.front().state == Automaton::kEnd; }
+bool Matcher::may_end() const {
+  const bool forced = reasoning_ && reasoning_->forced();
+  return !forced && !items_.empty() && items_.front().state == Automaton::kEnd;
+}
 
 absl::Status Matcher::status() const {
   if (!failed_ && !stacks_.overflown()) return absl::OkStatus();

@@ -5,10 +5,12 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "base/status.h"
+#include "engine/grammar/reasoning_limit.h"
 #include "engine/grammar/stacks.h"
 #include "engine/grammar/token_grammar.h"
 #include "engine/request.h"
@@ -34,6 +36,8 @@ class Matcher final {
  private:
   TokenMask Compute();
   bool failed_ = false;
+  std::optional<ReasoningFollower> reasoning_;
+  std::optional<TokenMask> forced_;  // the one token, when there is only one
 
   const std::shared_ptr<const TokenGrammar> grammar_;
   Stacks stacks_;

@@ -86,6 +86,8 @@ void Nfa::Build(ExprId id, int32_t from, int32_t to) {
       return BuildCall(expr, from, to);
     case Expr::Kind::kList:
       return BuildList(expr, from, to);
+    case Expr::Kind::kGraph:
+      return BuildGraph(rules_.graph(expr), from, to);
   }
 }
 
@@ -206,6 +208,20 @@ void Nfa::BuildList(const Expr& expr, int32_t from, int32_t to) {
   }
   if (nothing >= 0) AddEmpty(nothing, to);
   AddEmpty(something, to);
+}
+
+void Nfa::BuildGraph(const Graph& graph, int32_t from, int32_t to) {
+  std::vector<int32_t> states;
+  for (const bool final : graph.final) {
+    states.push_back(NewState());
+    if (full_) return;
+    if (final) AddEmpty(states.back(), to);
+  }
+  AddEmpty(from, states[0]);
+  for (const Graph::Edge& edge : graph.edges) {
+    AddBytes(states[static_cast<size_t>(edge.from)], edge.first, edge.last,
+             states[static_cast<size_t>(edge.to)]);
+  }
 }
 
 }  // namespace conclave::engine::grammar

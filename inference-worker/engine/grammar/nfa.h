@@ -60,6 +60,7 @@ class Nfa final {
   void BuildRepeat(const Expr& expr, int32_t from, int32_t to);
   void BuildCall(const Expr& expr, int32_t from, int32_t to);
   void BuildList(const Expr& expr, int32_t from, int32_t to);
+  void BuildGraph(const Graph& graph, int32_t from, int32_t to);
 
   const Rules& rules_;
   const RuleFacts& facts_;

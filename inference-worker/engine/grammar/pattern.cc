@@ -211,11 +211,15 @@ absl::StatusOr<ExprId> AddPattern(std::string_view pattern, bool anywhere, TextS
   return rules->Choice(std::move(branches));
 }
 
+absl::StatusOr<ExprId> AddPlainPattern(std::string_view pattern, bool anywhere, Rules* rules) {
+  PlainStyle style(rules);
+  return AddPattern(pattern, anywhere, style, rules);
+}
+
 absl::StatusOr<Rules> ParsePattern(std::string_view pattern) {
   Rules rules;
-  PlainStyle style(&rules);
   rules.root = rules.AddRule("root");
-  ASSIGN_OR_RETURN(const ExprId body, AddPattern(pattern, /*anywhere=*/false, style, &rules));
+  ASSIGN_OR_RETURN(const ExprId body, AddPlainPattern(pattern, /*anywhere=*/false, &rules));
   rules.Define(rules.root, body);
   return rules;
 }

@@ -25,6 +25,8 @@ class TextStyle {
 // INVALID_ARGUMENT or UNIMPLEMENTED, naming the place.
 absl::StatusOr<ExprId> AddPattern(std::string_view pattern, bool anywhere, TextStyle& style,
                                   Rules* rules);
+// Of text as it is, without escapes.
+absl::StatusOr<ExprId> AddPlainPattern(std::string_view pattern, bool anywhere, Rules* rules);
 // The whole text, as it is.
 absl::StatusOr<Rules> ParsePattern(std::string_view pattern);
 

@@ -73,6 +73,8 @@ Need NeedOf(const Rules& rules, const Expr& expr, bool nullable) {
       need.holds = need.parts.empty();
       return need;
     }
+    case Expr::Kind::kGraph:
+      return {.holds = !nullable || rules.graph(expr).final[0]};
   }
   return {};
 }
@@ -114,6 +116,8 @@ int SizeOf(const Rules& rules, const std::vector<int>& rule_sizes, ExprId id, in
     uint32_t scalars = 0;
     for (const CodeRange& range : expr.ranges) scalars += range.last - range.first + 1;
     if (scalars > kNarrowMax) return kTooLarge;
+  } else if (expr.kind == Expr::Kind::kGraph) {
+    return kTooLarge;
   } else if (expr.kind == Expr::Kind::kCall) {
     return rule_sizes[Index(expr.rule)];
   }

@@ -1,6 +1,7 @@
 #include "engine/grammar/rules.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -13,6 +14,35 @@ constexpr CodeRange kSurrogates = {0xD800, 0xDFFF};
 // How many copies make a block: 2 √n of the largest count that is still written out.
 constexpr int32_t kBlock = 64;
 constexpr int32_t kWrittenOutMax = 2 * kBlock;
+
+// Who reads bytes and has read `state` of the marker's; the last state, the whole marker, has no
+// way on (Knuth, Morris and Pratt).
+Graph ReaderOf(std::string_view marker) {
+  const size_t length = marker.size();
+  // next[state][byte]: the longest beginning of the marker that the text ends with then.
+  std::vector<std::array<int32_t, 256>> next(length);
+  size_t shorter = 0;  // the state after the text without its first byte
+  for (size_t state = 0; state < length; ++state) {
+    next[state] = state == 0 ? std::array<int32_t, 256>{} : next[shorter];
+    const auto byte = static_cast<uint8_t>(marker[state]);
+    if (state > 0) shorter = static_cast<size_t>(next[shorter][byte]);
+    next[state][byte] = static_cast<int32_t>(state + 1);
+  }
+  Graph graph;
+  for (size_t state = 0; state < length; ++state) {
+    for (size_t first = 0; first < 256;) {
+      size_t last = first;
+      while (last < 255 && next[state][last + 1] == next[state][first]) ++last;
+      graph.edges.push_back({.from = static_cast<int32_t>(state),
+                             .first = static_cast<uint8_t>(first),
+                             .last = static_cast<uint8_t>(last),
+                             .to = next[state][first]});
+      first = last + 1;
+    }
+  }
+  graph.final.assign(length + 1, false);
+  return graph;
+}
 
 }  // namespace
 
@@ -60,6 +90,41 @@ std::vector<CodeRange> Intersection(const std::vector<CodeRange>& a,
   return Complement(outside);
 }
 
+Graph Trimmed(const Graph& graph) {
+  const size_t count = graph.final.size();
+  std::vector<std::vector<int32_t>> before(count);
+  for (const Graph::Edge& edge : graph.edges) {
+    before[static_cast<size_t>(edge.to)].push_back(edge.from);
+  }
+  std::vector<bool> lives = graph.final;
+  std::vector<int32_t> todo;
+  for (size_t i = 0; i < count; ++i) {
+    if (lives[i]) todo.push_back(static_cast<int32_t>(i));
+  }
+  while (!todo.empty()) {
+    const int32_t id = todo.back();
+    todo.pop_back();
+    for (const int32_t from : before[static_cast<size_t>(id)]) {
+      if (lives[static_cast<size_t>(from)]) continue;
+      lives[static_cast<size_t>(from)] = true;
+      todo.push_back(from);
+    }
+  }
+  Graph kept;
+  if (count == 0 || !lives[0]) return kept;
+  std::vector<int32_t> number(count);
+  for (size_t i = 0; i < count; ++i) {
+    number[i] = static_cast<int32_t>(kept.final.size());
+    if (lives[i]) kept.final.push_back(graph.final[i]);
+  }
+  for (const Graph::Edge& edge : graph.edges) {
+    const auto from = static_cast<size_t>(edge.from), to = static_cast<size_t>(edge.to);
+    if (!lives[from] || !lives[to]) continue;
+    kept.edges.push_back({number[from], edge.first, edge.last, number[to]});
+  }
+  return kept;
+}
+
 ExprId Rules::Add(Expr expr) {
   text_bytes_ += expr.text.size() + sizeof(ExprId) * expr.parts.size() +
                  sizeof(CodeRange) * expr.ranges.size();
@@ -86,6 +151,28 @@ ExprId Rules::Sequence(std::vector<ExprId> parts) {
 ExprId Rules::Choice(std::vector<ExprId> parts) {
   if (parts.size() == 1) return parts[0];
   return Add({.kind = Expr::Kind::kChoice, .parts = std::move(parts)});
+}
+
+ExprId Rules::AddGraph(Graph graph) {
+  text_bytes_ += graph.edges.size() * sizeof(Graph::Edge);
+  graphs_.push_back(std::move(graph));
+  return Add({.kind = Expr::Kind::kGraph, .graph = static_cast<int32_t>(graphs_.size() - 1)});
+}
+
+ExprId Rules::Until(std::string_view marker) {
+  CHECK(!marker.empty());
+  Graph graph = ReaderOf(marker);
+  graph.final.back() = true;
+  return AddGraph(std::move(graph));
+}
+
+ExprId Rules::Without(std::string_view marker) {
+  CHECK(!marker.empty());
+  Graph graph = ReaderOf(marker);
+  const auto whole = static_cast<int32_t>(marker.size());
+  std::erase_if(graph.edges, [&](const Graph::Edge& edge) { return edge.to == whole; });
+  graph.final.assign(marker.size(), true);
+  return AddGraph(std::move(graph));
 }
 
 ExprId Rules::Call(RuleId rule) { return Add({.kind = Expr::Kind::kCall, .rule = rule}); }
@@ -132,6 +219,26 @@ ExprId Rules::Block(ExprId part) {
   Define(rule, Repeat(part, kBlock, kBlock));
   blocks_.emplace_back(part, Call(rule));
   return blocks_.back().second;
+}
+
+ExprId Rules::Import(const Rules& other) {
+  const auto exprs = static_cast<ExprId>(exprs_.size());
+  const auto rules = static_cast<RuleId>(names_.size());
+  for (const std::string& name : other.names_) AddRule(name);
+  for (Expr expr : other.exprs_) {
+    for (ExprId& part : expr.parts) part += exprs;
+    if (expr.rule >= 0) expr.rule += rules;
+    if (expr.graph >= 0) {
+      graphs_.push_back(other.graph(expr));
+      expr.graph = static_cast<int32_t>(graphs_.size() - 1);
+    }
+    Add(std::move(expr));
+  }
+  if (full_) return 0;
+  for (size_t i = 0; i < other.bodies_.size(); ++i) {
+    if (other.bodies_[i] >= 0) Define(rules + static_cast<RuleId>(i), other.bodies_[i] + exprs);
+  }
+  return Call(rules + other.root);
 }
 
 RuleId Rules::AddRule(std::string name) {

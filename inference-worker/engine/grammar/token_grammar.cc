@@ -4,6 +4,8 @@
 #include <bit>
 #include <utility>
 
+#include "base/check.h"
+
 namespace conclave::engine::grammar {
 namespace {
 
@@ -15,6 +17,25 @@ constexpr int64_t kPrepareNodesMax = 3'000'000;
 constexpr int kWideBytes = 64;
 
 size_t Index(int32_t id) { return static_cast<size_t>(id); }
+
+// What ends there ends the text.
+std::vector<bool> OutermostOf(const Automaton& automaton) {
+  std::vector<bool> outermost(automaton.states.size());
+  for (const Automaton::Call& call : automaton.calls) {
+    if (call.rule == automaton.root) return outermost;
+  }
+  std::vector<int32_t> todo = {automaton.entries[Index(automaton.root)]};
+  while (!todo.empty()) {
+    const int32_t state = todo.back();
+    todo.pop_back();
+    if (state < Automaton::kFirstState || outermost[Index(state)]) continue;
+    outermost[Index(state)] = true;
+    const auto row = automaton.next.begin() + automaton.num_classes * static_cast<ptrdiff_t>(state);
+    todo.insert(todo.end(), row, row + automaton.num_classes);
+    for (const Automaton::Call& call : automaton.calls_of(state)) todo.push_back(call.target);
+  }
+  return outermost;
+}
 
 }  // namespace
 
@@ -67,7 +88,7 @@ void TokenWalk::One(int32_t node, const Item& item) {
       continue;
     }
     const Automaton::State& about = automaton_.states[Index(state)];
-    if (!about.final && about.calls_begin == about.calls_end) {
+    if ((!about.final || last_rule_) && about.calls_begin == about.calls_end) {
       Allow(at);
       path[depth] = state;
       ++at;
@@ -80,18 +101,37 @@ void TokenWalk::One(int32_t node, const Item& item) {
   }
 }
 
+TokenGrammar::Known::Known(Automaton compiled)
+    : automaton(std::move(compiled)), outermost(OutermostOf(automaton)) {}
+
 TokenGrammar::TokenGrammar(Automaton automaton, std::shared_ptr<const TokenTrie> trie)
-    : automaton_(std::move(automaton)), trie_(std::move(trie)) {
+    : known_(std::make_shared<Known>(std::move(automaton))), trie_(std::move(trie)) {
   Prepare();
+}
+
+TokenGrammar::TokenGrammar(const TokenGrammar& grammar, ReasoningLimit limit)
+    : known_(grammar.known_), trie_(grammar.trie_), limit_(std::move(limit)) {
+  CHECK(!limit_->closing.empty() && !limit_->begin.empty() && !limit_->end.empty());
+  std::string text;
+  for (size_t i = 0; i < limit_->closing.size(); ++i) {
+    text += trie_->bytes(limit_->closing[i]);
+    if (text.find(limit_->end) != std::string::npos) break;
+    limit_lead_ = i + 1;
+  }
+}
+
+std::optional<ReasoningFollower> TokenGrammar::FollowReasoning() const {
+  if (!limit_) return std::nullopt;
+  return ReasoningFollower(&*limit_, limit_lead_);
 }
 
 void TokenGrammar::Prepare() {
   int64_t left = kPrepareNodesMax;
-  const auto num_states = static_cast<int32_t>(automaton_.states.size());
+  const auto num_states = static_cast<int32_t>(known_->automaton.states.size());
   for (int32_t state = Automaton::kFirstState; state < num_states && left > 0; ++state) {
     int bytes = 0;
     for (int byte = 0; byte < 256; ++byte) {
-      if (automaton_.Next(state, static_cast<uint8_t>(byte)) != Automaton::kDead) ++bytes;
+      if (known_->automaton.Next(state, static_cast<uint8_t>(byte)) != Automaton::kDead) ++bytes;
     }
     if (bytes < kWideBytes) continue;
     MaskOf(state);
@@ -101,27 +141,30 @@ void TokenGrammar::Prepare() {
 
 std::shared_ptr<const StateMask> TokenGrammar::MaskOf(int32_t state) const {
   {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = masks_.find(state); found != masks_.end()) return found->second;
+    const std::lock_guard lock(known_->mutex);
+    if (const auto found = known_->masks.find(state); found != known_->masks.end())
+      return found->second;
   }
   // Without the lock: two that come at once find the same.
   std::shared_ptr<const StateMask> mask = Compute(state);
-  const std::lock_guard lock(mutex_);
-  if (masks_bytes_ > kMasksBytesMax) {
-    masks_.clear();
-    masks_bytes_ = 0;
+  const std::lock_guard lock(known_->mutex);
+  if (known_->masks_bytes > kMasksBytesMax) {
+    known_->masks.clear();
+    known_->masks_bytes = 0;
   }
-  if (masks_.emplace(state, mask).second) masks_bytes_ += mask->num_bytes();
+  if (known_->masks.emplace(state, mask).second) known_->masks_bytes += mask->num_bytes();
   return mask;
 }
 
 std::shared_ptr<const StateMask> TokenGrammar::Compute(int32_t state) const {
   auto result = std::make_shared<StateMask>();
   auto mask = std::make_unique<TokenMask>(trie_->vocab_size());
-  Stacks stacks(automaton_);
+  Stacks stacks(known_->automaton);
   // Its calls are items of their own beside it; here it is alone.
   const Items alone = {Stacks::Inside(state)};
-  TokenWalk(automaton_, *trie_, stacks, *mask, &result->ends).Below(0, alone);
+  const bool last = known_->outermost[Index(state)];
+  TokenWalk(known_->automaton, *trie_, stacks, *mask, last ? nullptr : &result->ends, last)
+      .Below(0, alone);
   result->failed = stacks.overflown();
   size_t count = 0;
   for (const uint64_t word : mask->words()) count += static_cast<size_t>(std::popcount(word));
@@ -137,9 +180,9 @@ std::shared_ptr<const StateMask> TokenGrammar::Compute(int32_t state) const {
 }
 
 size_t TokenGrammar::num_bytes() const {
-  const std::lock_guard lock(mutex_);
-  return masks_bytes_ + automaton_.next.size() * sizeof(int32_t) +
-         automaton_.states.size() * sizeof(Automaton::State);
+  const std::lock_guard lock(known_->mutex);
+  return known_->masks_bytes + known_->automaton.next.size() * sizeof(int32_t) +
+         known_->automaton.states.size() * sizeof(Automaton::State);
 }
 
 }  // namespace conclave::engine::grammar

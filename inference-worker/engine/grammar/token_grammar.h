@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/grammar/automaton.h"
+#include "engine/grammar/reasoning_limit.h"
 #include "engine/grammar/stacks.h"
 #include "engine/grammar/token_trie.h"
 #include "engine/request.h"
@@ -49,12 +51,18 @@ struct StateMask {
 };
 
 // Adds the tokens below `node` that `items` can read to `mask`; where they lead outside of the rule
-// they began in (Stacks::Inside), the nodes go to `ends` (may be null when nothing can).
+// they began in (Stacks::Inside), the nodes go to `ends`: null where nothing can, or, with
+// `last_rule`, where nothing can follow either.
 class TokenWalk final {
  public:
   TokenWalk(const Automaton& automaton, const TokenTrie& trie, Stacks& stacks, TokenMask& mask,
-            std::vector<int32_t>* ends)
-      : automaton_(automaton), trie_(trie), stacks_(stacks), mask_(mask), ends_(ends) {}
+            std::vector<int32_t>* ends, bool last_rule = false)
+      : automaton_(automaton),
+        trie_(trie),
+        stacks_(stacks),
+        mask_(mask),
+        ends_(ends),
+        last_rule_(last_rule) {}
   void Below(int32_t node, const Items& items);
 
  private:
@@ -68,28 +76,41 @@ class TokenWalk final {
   Stacks& stacks_;
   TokenMask& mask_;
   std::vector<int32_t>* ends_;
+  const bool last_rule_;
 };
 
 class TokenGrammar final {
  public:
   // Finds out about the states that are dearest to know beforehand, for a few milliseconds of work.
   TokenGrammar(Automaton automaton, std::shared_ptr<const TokenTrie> trie);
+  // The same grammar, and all that is known of it, with a limit to the reasoning in its texts.
+  // Preconditions: `closing` and both tags are not empty.
+  TokenGrammar(const TokenGrammar& grammar, ReasoningLimit limit);
 
-  const Automaton& automaton() const { return automaton_; }
+  const Automaton& automaton() const { return known_->automaton; }
   const TokenTrie& trie() const { return *trie_; }
   // Found out now, or remembered.
   std::shared_ptr<const StateMask> MaskOf(int32_t state) const;
   size_t num_bytes() const;  // of memory, as it stands
+  // At the beginning of a text; nullopt: no limit.
+  std::optional<ReasoningFollower> FollowReasoning() const;
 
  private:
+  struct Known {
+    explicit Known(Automaton compiled);
+    const Automaton automaton;
+    const std::vector<bool> outermost;  // by state: in the root, and nothing calls that
+    std::mutex mutex;
+    std::unordered_map<int32_t, std::shared_ptr<const StateMask>> masks;
+    size_t masks_bytes = 0;
+  };
   std::shared_ptr<const StateMask> Compute(int32_t state) const;
   void Prepare();
 
-  const Automaton automaton_;
+  const std::shared_ptr<Known> known_;
   const std::shared_ptr<const TokenTrie> trie_;
-  mutable std::mutex mutex_;
-  mutable std::unordered_map<int32_t, std::shared_ptr<const StateMask>> masks_;
-  mutable size_t masks_bytes_ = 0;
+  const std::optional<ReasoningLimit> limit_;
+  size_t limit_lead_ = 0;
 };
 
 }  // namespace conclave::engine::grammar

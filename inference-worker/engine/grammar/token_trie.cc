@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "engine/grammar/rules.h"
+
 namespace conclave::engine::grammar {
 namespace {
 
@@ -55,8 +57,14 @@ TokenTrie::TokenTrie(std::vector<std::string> bytes) : bytes_(std::move(bytes)) 
 TokenTrie TokenTrie::Of(const Tokenizer& tokenizer) {
   std::vector<std::string> bytes(static_cast<size_t>(tokenizer.vocab_size()));
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.IsControl(id) || tokenizer.IsEndOfGeneration(id)) continue;
-    bytes[static_cast<size_t>(id)] = tokenizer.TokenBytes(id, /*render_special=*/false);
+    if (tokenizer.IsEndOfGeneration(id)) continue;
+    std::string& token = bytes[static_cast<size_t>(id)];
+    token = tokenizer.TokenBytes(id, /*render_special=*/true);
+    if (tokenizer.IsControl(id)) {
+      token.insert(0, 1, Rules::kControl);
+    } else if (token.find(Rules::kControl) != std::string::npos) {
+      token.clear();  // a byte that no text has
+    }
   }
   return TokenTrie(std::move(bytes));
 }

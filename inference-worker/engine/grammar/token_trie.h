@@ -23,7 +23,8 @@ class TokenTrie final {
 
   // `bytes` by token id; a token without bytes is not in the tree. Longer ones than 65,535 neither.
   explicit TokenTrie(std::vector<std::string> bytes);
-  // The tokens that stand for text: neither control tokens nor ends of a generation.
+  // The tokens that stand for text, and the control tokens behind a Rules::kControl; not the ends
+  // of a generation.
   static TokenTrie Of(const Tokenizer& tokenizer);
 
   // nodes()[0] is the root; the last one is a sentinel without bytes.

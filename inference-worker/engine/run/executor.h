@@ -23,8 +23,8 @@ class Executor final {
                                                           std::unique_ptr<Model> model, KvStore kv,
                                                           int32_t max_rows, int32_t max_logit_rows);
 
-  // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th part that wants
-  // logits; valid, and the caller's to change, until the next call.
+  // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th row that wants
+  // logits (BatchInputs::output_rows); valid, and the caller's to change, until the next call.
   // UNAVAILABLE when the device failed: nothing of this batch may be used, nor of any later one.
   absl::StatusOr<std::span<float>> Run(const Batch& batch);
 

@@ -22,10 +22,11 @@ constexpr size_t kStopIdsMax = 4096;
 constexpr size_t kLogitBiasMax = 4096;
 constexpr size_t kIdBytesMax = 256;
 
-SchedulerOptions MakeSchedulerOptions(const EngineOptions& options) {
+SchedulerOptions MakeSchedulerOptions(const EngineOptions& options, int32_t score_rows_max) {
   return {.max_sequences = options.max_sequences,
           .step_token_budget = options.step_token_budget,
-          .block_tokens = KvLayout::kBlockTokens};
+          .block_tokens = KvLayout::kBlockTokens,
+          .score_rows_max = score_rows_max};
 }
 
 absl::Status CheckTokens(const char* field, const std::vector<TokenId>& tokens,
@@ -62,7 +63,7 @@ StepLoop::StepLoop(StepLoopConfig config, std::unique_ptr<Executor> executor,
       cache_(config_.options.prefix_cache
                  ? std::make_optional<PrefixCache>(&pool_, KvLayout::kBlockTokens)
                  : std::nullopt),
-      scheduler_(MakeSchedulerOptions(config_.options), &pool_,
+      scheduler_(MakeSchedulerOptions(config_.options, config_.score_rows_max), &pool_,
                  cache_.has_value() ? &*cache_ : nullptr) {
   PublishStats();
   thread_ = std::jthread([this] { Loop(); });
@@ -100,9 +101,19 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
   if (request.max_tokens < 0) {
     return base::InvalidArgument(absl::StrCat("max_tokens: ", request.max_tokens, " is below 0"));
   }
-  if (request.num_logprobs < -1 || request.num_logprobs > kLogprobsMax) {
-    return base::InvalidArgument(absl::StrCat("num_logprobs: ", request.num_logprobs,
-                                              " is outside [-1, ", kLogprobsMax, "]"));
+  for (const auto& [field, value] :
+       {std::pair("num_logprobs", request.num_logprobs),
+        std::pair("num_prompt_logprobs", request.num_prompt_logprobs)}) {
+    if (value >= -1 && value <= kLogprobsMax) continue;
+    return base::InvalidArgument(
+        absl::StrCat(field, ": ", value, " is outside [-1, ", kLogprobsMax, "]"));
+  }
+  if (request.n < 1 || request.n > kAnswersMax) {
+    return base::InvalidArgument(
+        absl::StrCat("n: ", request.n, " is outside [1, ", kAnswersMax, "]"));
+  }
+  if (request.n > 1 && !request.resumed.empty()) {
+    return base::InvalidArgument("resumed: several answers cannot be taken up again");
   }
   if (request.sampling.logit_bias.size() > kLogitBiasMax) {
     return base::InvalidArgument(absl::StrCat("logit_bias: ", request.sampling.logit_bias.size(),
@@ -113,12 +124,10 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
 
 absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) {
   RETURN_IF_ERROR(CheckRequest(request));
-  StoppingCriteria stopping =
-      MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
-  auto sequence = std::make_unique<Sequence>(std::move(request), std::move(stopping));
-  RETURN_IF_ERROR(StartGrammar(*sequence));
-  sequence->sink = std::move(sink);
-  sequence->submitted_at = clock_.Now();
+  const std::string id = request.id;
+  const int32_t n = request.n;
+  ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Sequence>> sequences,
+                   MakeSequences(std::move(request), sink));
   {
     const std::lock_guard lock(mutex_);
     if (!failure_.ok()) return failure_;
@@ -126,16 +135,35 @@ absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink
     if (num_queued_ >= config_.options.max_queued) {
       return base::ResourceExhausted(absl::StrCat("the queue is full: ", num_queued_, " waiting"));
     }
-    if (!live_.insert(sequence->request.id).second) {
+    if (!live_.emplace(id, n).second) {
       return absl::AlreadyExistsError("id: a request of this name is running");
     }
-    ++num_queued_;
-    ++num_unfinished_;
-    ++published_.waiting;
-    inbox_.push_back({.kind = Message::Kind::kSubmit, .sequence = std::move(sequence)});
+    num_queued_ += n;
+    num_unfinished_ += n;
+    published_.waiting += n;
+    inbox_.push_back({.kind = Message::Kind::kSubmit, .sequences = std::move(sequences)});
   }
   inbox_ready_.notify_one();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Sequence>>> StepLoop::MakeSequences(
+    GenerateRequest request, const std::shared_ptr<EventSink>& sink) const {
+  const StoppingCriteria stopping =
+      MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (int32_t index = 0; index < request.n; ++index) {
+    GenerateRequest own = request;
+    own.sampling.stream = static_cast<uint32_t>(index);
+    if (index > 0) own.num_prompt_logprobs = -1;  // one of them tells
+    auto sequence = std::make_unique<Sequence>(std::move(own), stopping);
+    sequence->index = index;
+    RETURN_IF_ERROR(StartGrammar(*sequence));
+    sequence->sink = sink;
+    sequence->submitted_at = clock_.Now();
+    sequences.push_back(std::move(sequence));
+  }
+  return sequences;
 }
 
 void StepLoop::Cancel(std::string_view id) {
@@ -177,7 +205,8 @@ void StepLoop::Drain(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   draining_ = true;
   if (all_gone_.wait_for(lock, timeout, [&] { return num_unfinished_ == 0; })) return;
-  const std::vector<std::string> left(live_.begin(), live_.end());
+  std::vector<std::string> left;
+  for (const auto& [id, answers] : live_) left.push_back(id);
   lock.unlock();
   for (const std::string& id : left) Cancel(id);
   lock.lock();
@@ -209,22 +238,23 @@ bool StepLoop::TakeInbox(bool idle, std::vector<Message>& inbox) {
 }
 
 void StepLoop::Handle(Message& message) {
-  if (message.kind == Message::Kind::kSubmit) {
-    Sequence& sequence = *scheduler_.Add(std::move(message.sequence));
-    // A resumed request may have had all its output already.
-    if (sequence.matcher != nullptr && sequence.matcher->must_end()) {
-      Finish(sequence, FinishReason::kStop);
-    } else if (sequence.num_output() >= sequence.stopping.max_output) {
-      Finish(sequence, FinishReason::kLength);
+  for (std::unique_ptr<Sequence>& sequence : message.sequences) Add(std::move(sequence));
+  for (Sequence* const sequence : scheduler_.Find(message.id)) {
+    if (message.kind == Message::Kind::kCancel) {
+      Finish(*sequence, FinishReason::kCancelled);
+    } else {
+      scheduler_.Resume(*sequence);
     }
-    return;
   }
-  Sequence* const sequence = scheduler_.Find(message.id);
-  if (sequence == nullptr) return;
-  if (message.kind == Message::Kind::kCancel) {
-    Finish(*sequence, FinishReason::kCancelled);
-  } else {
-    scheduler_.Resume(*sequence);
+}
+
+void StepLoop::Add(std::unique_ptr<Sequence> added) {
+  Sequence& sequence = *scheduler_.Add(std::move(added));
+  // A resumed request may have had all its output already.
+  if (sequence.matcher != nullptr && sequence.matcher->must_end()) {
+    Finish(sequence, FinishReason::kStop);
+  } else if (sequence.num_output() >= sequence.stopping.max_output) {
+    Finish(sequence, FinishReason::kLength);
   }
 }
 
@@ -248,11 +278,11 @@ bool StepLoop::Step() {
     return false;
   }
   scheduler_.Commit(batch);
-  const std::vector<Choice>& choices = chooser_.Choose(batch, *logits);
+  chooser_.Choose(batch, *logits);
   // Counted before anybody hears of it: who is told of an end finds its step in the figures.
   record.ms = base::MillisBetween(start, clock_.Now());
   keeper_.AddStep(record);
-  Emit(batch, choices);
+  Emit(batch);
   PublishStats();
   return true;
 }
@@ -273,26 +303,34 @@ void StepLoop::Fail(const absl::Status& status) {
 void StepLoop::Announce(const Batch& batch) {
   for (Sequence* const sequence : batch.admitted) {
     sequence->admitted_at = clock_.Now();
-    keeper_.totals.prompt_tokens_total += static_cast<int64_t>(sequence->prompt_size());
-    keeper_.totals.cached_tokens_total += sequence->cached_tokens;
+    if (sequence->index == 0) {
+      keeper_.totals.prompt_tokens_total += static_cast<int64_t>(sequence->prompt_size());
+      keeper_.totals.cached_tokens_total += sequence->cached_tokens;
+    }
     {
       const std::lock_guard lock(mutex_);
       --num_queued_;
     }
-    const SinkAction action = sequence->sink->OnEvent({.kind = Event::Kind::kAccepted});
-    if (action == SinkAction::kPause) scheduler_.Pause(*sequence);
+    const SinkAction action =
+        sequence->sink->OnEvent({.kind = Event::Kind::kAccepted, .index = sequence->index});
+    if (action == SinkAction::kPause) Pause(*sequence);
     if (action == SinkAction::kStop) sequence->stop_asked = true;
   }
 }
 
 // Each sequence is in a batch once, so one that ends here is not met again.
-void StepLoop::Emit(const Batch& batch, const std::vector<Choice>& choices) {
+void StepLoop::Emit(const Batch& batch) {
   size_t next_choice = 0;
+  std::span<const ScoredToken> scores = chooser_.scores();
   for (const BatchPart& part : batch.parts) {
     Sequence& sequence = *part.sequence;
-    const Choice* const choice = part.wants_logits ? &choices[next_choice++] : nullptr;
+    const Choice* const choice = part.wants_logits ? &chooser_.choices()[next_choice++] : nullptr;
+    const auto own_scores = scores.first(static_cast<size_t>(part.score_rows));
+    scores = scores.subspan(own_scores.size());
     if (sequence.stop_asked) {
       Finish(sequence, FinishReason::kStop);
+    } else if (!EmitScores(part, own_scores)) {
+      continue;
     } else if (choice != nullptr) {
       EmitToken(sequence, *choice);
     } else if (!sequence.has_emitted) {
@@ -303,13 +341,21 @@ void StepLoop::Emit(const Batch& batch, const std::vector<Choice>& choices) {
   }
 }
 
+bool StepLoop::EmitScores(const BatchPart& part, std::span<const ScoredToken> scores) {
+  if (scores.empty()) return true;
+  return Tell(*part.sequence, {.kind = Event::Kind::kPromptLogprobs,
+                               .position = part.position + part.score_begin + 1,
+                               .scores = {scores.begin(), scores.end()}});
+}
+
 void StepLoop::EmitToken(Sequence& sequence, const Choice& choice) {
+  if (sequence.request.prompt_only) return Finish(sequence, FinishReason::kLength);
   if (choice.token < 0) return EndWithoutToken(sequence);
   if (!std::exchange(sequence.has_emitted, true)) sequence.first_token_at = clock_.Now();
   const std::optional<FinishReason> over =
       sequence.stopping.Check(choice.token, sequence.num_output() + 1);
   if (over == FinishReason::kStop) {
-    Finish(sequence, *over, absl::OkStatus(), choice.token);
+    Finish(sequence, *over, absl::OkStatus(), &choice);
     return;
   }
   if (sequence.matcher != nullptr && !sequence.matcher->Accept(choice.token)) {
@@ -344,12 +390,13 @@ void StepLoop::EndWithoutToken(Sequence& sequence) {
          base::Internal("no token of this model's vocabulary can continue the asked-for format"));
 }
 
-bool StepLoop::Tell(Sequence& sequence, const Event& event) {
+bool StepLoop::Tell(Sequence& sequence, Event event) {
+  event.index = sequence.index;
   switch (sequence.sink->OnEvent(event)) {
     case SinkAction::kContinue:
       return true;
     case SinkAction::kPause:
-      scheduler_.Pause(sequence);
+      Pause(sequence);
       return true;
     case SinkAction::kStop:
       Finish(sequence, FinishReason::kStop);
@@ -358,8 +405,13 @@ bool StepLoop::Tell(Sequence& sequence, const Event& event) {
   return true;
 }
 
+// The answers to a request have one reader.
+void StepLoop::Pause(const Sequence& sequence) {
+  for (Sequence* const one : scheduler_.Find(sequence.request.id)) scheduler_.Pause(*one);
+}
+
 void StepLoop::Finish(Sequence& sequence, FinishReason reason, absl::Status status,
-                      TokenId stop_token) {
+                      const Choice* stop) {
   const std::unique_ptr<Sequence> ended = scheduler_.Remove(sequence);
   const base::SteadyTime now = clock_.Now();
   const base::SteadyTime admitted = ended->was_admitted ? ended->admitted_at : now;
@@ -369,12 +421,16 @@ void StepLoop::Finish(Sequence& sequence, FinishReason reason, absl::Status stat
   PublishStats();
   {
     const std::lock_guard lock(mutex_);
-    live_.erase(ended->request.id);
+    const auto live = live_.find(ended->request.id);
+    if (--live->second == 0) live_.erase(live);
     if (!ended->was_admitted) --num_queued_;
   }
   ended->sink->OnEvent(
       {.kind = Event::Kind::kFinished,
-       .token = stop_token,
+       .index = ended->index,
+       .token = stop != nullptr ? stop->token : -1,
+       .logprob = stop != nullptr ? stop->logprob : TokenLogprob(),
+       .alternatives = stop != nullptr ? stop->alternatives : std::vector<TokenLogprob>(),
        .reason = reason,
        .status = std::move(status),
        .usage = {.prompt_tokens = static_cast<int32_t>(ended->prompt_size()),
@@ -407,9 +463,10 @@ void StepLoop::PublishStats() {
   const std::lock_guard lock(mutex_);
   // Requests that lie in the inbox wait too.
   for (const Message& message : inbox_) {
-    if (message.kind != Message::Kind::kSubmit) continue;
-    ++snapshot.waiting;
-    snapshot.waiting_tokens += message.sequence->num_left();
+    for (const auto& sequence : message.sequences) {
+      ++snapshot.waiting;
+      snapshot.waiting_tokens += sequence->num_left();
+    }
   }
   published_ = snapshot;
 }

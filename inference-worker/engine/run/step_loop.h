@@ -9,10 +9,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -35,6 +36,7 @@ struct StepLoopConfig {
   int32_t context_length = 0;  // prompt and output of one sequence
   int32_t num_blocks = 0;
   std::vector<TokenId> model_stop_ids;  // the model's end-of-generation ids
+  int32_t score_rows_max = 256;         // SchedulerOptions
 };
 
 // Public functions are thread-safe; the private ones run on the loop's thread.
@@ -58,28 +60,35 @@ class StepLoop final {
   struct Message {
     enum class Kind { kSubmit, kCancel, kResume };
     Kind kind;
-    std::string id;                      // kCancel, kResume
-    std::unique_ptr<Sequence> sequence;  // kSubmit
+    std::string id;                                    // kCancel, kResume
+    std::vector<std::unique_ptr<Sequence>> sequences;  // kSubmit: one for each answer
   };
 
   absl::Status CheckRequest(const GenerateRequest& request) const;
+  absl::StatusOr<std::vector<std::unique_ptr<Sequence>>> MakeSequences(
+      GenerateRequest request, const std::shared_ptr<EventSink>& sink) const;
   void Post(Message message);
 
   void Loop();
   // Waits for messages when there is nothing to compute. False when the loop shall end.
   bool TakeInbox(bool idle, std::vector<Message>& inbox);
   void Handle(Message& message);
+  void Add(std::unique_ptr<Sequence> sequence);
   // True when something was computed.
   bool Step();
   void Fail(const absl::Status& status);
   void Announce(const Batch& batch);
-  void Emit(const Batch& batch, const std::vector<Choice>& choices);
+  void Emit(const Batch& batch);
+  // False when the sink's answer ended the sequence.
+  bool EmitScores(const BatchPart& part, std::span<const ScoredToken> scores);
   void EmitToken(Sequence& sequence, const Choice& choice);
   void EndWithoutToken(Sequence& sequence);
   // Tells the sink and does what it asks. False when that ended the sequence.
-  bool Tell(Sequence& sequence, const Event& event);
+  bool Tell(Sequence& sequence, Event event);
+  void Pause(const Sequence& sequence);
+  // `stop`: the stop token that ended it.
   void Finish(Sequence& sequence, FinishReason reason, absl::Status status = absl::OkStatus(),
-              TokenId stop_token = -1);
+              const Choice* stop = nullptr);
   void FinishAll(FinishReason reason, const absl::Status& status);
   void PublishStats();
 
@@ -97,9 +106,10 @@ class StepLoop final {
   std::condition_variable inbox_ready_;
   std::condition_variable all_gone_;
   std::vector<Message> inbox_;
-  std::unordered_set<std::string> live_;  // ids between Submit and kFinished
-  int32_t num_unfinished_ = 0;            // requests whose sink has not had kFinished
-  int32_t num_queued_ = 0;                // live requests that were never given a slot
+  // Ids between Submit and the last kFinished, with the number of answers still to come.
+  std::unordered_map<std::string, int32_t> live_;
+  int32_t num_unfinished_ = 0;  // answers whose sink has not had kFinished
+  int32_t num_queued_ = 0;      // live answers that were never given a slot
   bool draining_ = false;
   absl::Status failure_;  // of the device; for good
   bool stopping_ = false;

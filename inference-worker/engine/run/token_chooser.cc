@@ -12,24 +12,47 @@ TokenChooser::TokenChooser(int32_t vocab_size, Kernels* kernels)
   for (int i = 0; i < std::max(1, kernels->num_threads()); ++i) workers_.emplace_back(vocab_size);
 }
 
-const std::vector<Choice>& TokenChooser::Choose(const Batch& batch, std::span<float> logits) {
-  sequences_.clear();
-  for (const BatchPart& part : batch.parts) {
-    if (part.wants_logits) sequences_.push_back(part.sequence);
-  }
-  choices_.resize(sequences_.size());
+void TokenChooser::Choose(const Batch& batch, std::span<float> logits) {
+  ListRows(batch);
   const auto width = static_cast<size_t>(vocab_size_);
-  const auto choose = [&](int64_t i, int worker) {
+  const auto handle = [&](int64_t i, int worker) {
     const auto index = static_cast<size_t>(i);
-    ChooseOne(*sequences_[index], logits.subspan(index * width, width),
-              workers_[static_cast<size_t>(worker)], choices_[index]);
+    const Row& row = rows_[index];
+    const std::span<float> own = logits.subspan(index * width, width);
+    if (row.score != nullptr) return Score(row, own);
+    ChooseOne(*row.sequence, own, workers_[static_cast<size_t>(worker)], *row.choice);
   };
-  if (sequences_.size() == 1) {
-    choose(0, 0);  // not worth waking anybody
+  if (rows_.size() == 1) {
+    handle(0, 0);  // not worth waking anybody
   } else {
-    kernels_->pool().ParallelFor(static_cast<int64_t>(sequences_.size()), choose);
+    kernels_->pool().ParallelFor(static_cast<int64_t>(rows_.size()), handle);
   }
-  return choices_;
+}
+
+// In the order of BatchInputs::output_rows.
+void TokenChooser::ListRows(const Batch& batch) {
+  size_t num_choices = 0;
+  for (const BatchPart& part : batch.parts) num_choices += part.wants_logits ? 1 : 0;
+  choices_.resize(num_choices);
+  scores_.resize(static_cast<size_t>(batch.num_score_rows));
+  rows_.clear();
+  Choice* choice = choices_.data();
+  ScoredToken* score = scores_.data();
+  for (const BatchPart& part : batch.parts) {
+    const int32_t first_token = part.position + part.score_begin + 1;
+    for (int32_t i = 0; i < part.score_rows; ++i) {
+      rows_.push_back({.sequence = part.sequence, .position = first_token + i, .score = score++});
+    }
+    if (part.wants_logits) rows_.push_back({.sequence = part.sequence, .choice = choice++});
+  }
+}
+
+void TokenChooser::Score(const Row& row, std::span<const float> logits) {
+  const double log_sum_exp = LogSumExp(logits);
+  const TokenId token = row.sequence->tokens[static_cast<size_t>(row.position)];
+  row.score->logprob = LogprobOf(logits, log_sum_exp, token);
+  row.score->alternatives =
+      TopLogprobs(logits, log_sum_exp, row.sequence->request.num_prompt_logprobs);
 }
 
 void TokenChooser::ChooseOne(const Sequence& sequence, std::span<float> logits, Worker& worker,

@@ -15,6 +15,7 @@
 
 namespace conclave::engine {
 
+// The token after a sequence's last one.
 struct Choice {
   TokenId token = -1;  // -1: the row held no number to choose by, or a grammar allows none
   TokenLogprob logprob;
@@ -25,8 +26,13 @@ class TokenChooser final {
  public:
   TokenChooser(int32_t vocab_size, Kernels* kernels);
 
-  // One choice for each part of the batch that wants logits, in order. Changes `logits`.
-  const std::vector<Choice>& Choose(const Batch& batch, std::span<float> logits);
+  // `logits` are the batch's output rows, and change.
+  void Choose(const Batch& batch, std::span<float> logits);
+
+  // Of the last Choose. One choice for each part of the batch that wants logits, in order;
+  const std::vector<Choice>& choices() const { return choices_; }
+  // one score for each row to score, in order.
+  const std::vector<ScoredToken>& scores() const { return scores_; }
 
  private:
   struct Worker {
@@ -35,14 +41,25 @@ class TokenChooser final {
     Sampler sampler;
   };
 
+  // What is made of one row of logits.
+  struct Row {
+    const Sequence* sequence = nullptr;
+    int32_t position = 0;          // of the token that is scored
+    ScoredToken* score = nullptr;  // null = chosen from
+    Choice* choice = nullptr;
+  };
+
+  void ListRows(const Batch& batch);
+  static void Score(const Row& row, std::span<const float> logits);
   static void ChooseOne(const Sequence& sequence, std::span<float> logits, Worker& worker,
                         Choice& choice);
 
   const int32_t vocab_size_;
   Kernels* const kernels_;
   std::vector<Worker> workers_;  // by thread of the pool
-  std::vector<const Sequence*> sequences_;
+  std::vector<Row> rows_;
   std::vector<Choice> choices_;
+  std::vector<ScoredToken> scores_;
 };
 
 }  // namespace conclave::engine

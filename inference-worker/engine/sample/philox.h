@@ -25,10 +25,11 @@ constexpr PhiloxBlock Philox4x32(PhiloxBlock counter, std::array<uint32_t, 2> ke
 }
 
 // Uniform in [0, 1), 53 bits, for output position `position` of a generation with this seed.
-constexpr double UniformAt(uint64_t seed, uint64_t position) {
-  const PhiloxBlock bits =
-      Philox4x32({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0},
-                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+// Streams are the answers to one request: independent sequences under the same seed.
+constexpr double UniformAt(uint64_t seed, uint64_t position, uint32_t stream = 0) {
+  const PhiloxBlock bits = Philox4x32(
+      {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), stream, 0},
+      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const uint64_t word = (static_cast<uint64_t>(bits[0]) << 32) | bits[1];
   return static_cast<double>(word >> 11) * 0x1.0p-53;
 }

@@ -24,6 +24,11 @@ bool MoreProbable(const C& a, const C& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
+template <typename C>
+bool ById(const C& a, const C& b) {
+  return a.id < b.id;
+}
+
 // The first of the largest, skipping NaN; -1 when nothing is finite or +inf.
 TokenId ArgMax(std::span<const float> logits) {
   float best = -std::numeric_limits<float>::infinity();
@@ -44,6 +49,9 @@ absl::Status Validate(const SamplingParams& params, int32_t vocab_size) {
     return OutOfRange("temperature", params.temperature, "[0, 2]");
   }
   if (params.top_k < 0) return OutOfRange("top_k", params.top_k, "[0, vocabulary]; 0 is off");
+  if (!(params.typical_p > 0 && params.typical_p <= 1)) {
+    return OutOfRange("typical_p", params.typical_p, "(0, 1]");
+  }
   if (!(params.top_p > 0 && params.top_p <= 1)) return OutOfRange("top_p", params.top_p, "(0, 1]");
   if (!Within(params.min_p, 0, 1)) return OutOfRange("min_p", params.min_p, "[0, 1]");
   if (!(params.repetition_penalty > 0 && params.repetition_penalty <= 10)) {
@@ -77,7 +85,7 @@ TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& par
   const TokenId best = ArgMax(logits);
   if (best < 0 || params.temperature == 0 || std::isinf(logits[best])) return best;
   CollectCandidates(logits, params, logits[best]);
-  return Draw(UniformAt(params.seed, position));
+  return Draw(UniformAt(params.seed, position, params.stream));
 }
 
 // Leaves the candidates that survive the cuts, with weights exp((logit - max) / temperature).
@@ -86,15 +94,17 @@ void Sampler::CollectCandidates(std::span<const float> logits, const SamplingPar
   const double inverse_temperature = 1.0 / static_cast<double>(params.temperature);
   // What is e^-80 times less probable than the best cannot be drawn in a lifetime. min_p is a bound
   // on the weight itself, as the most probable token has weight 1; it may cut here already unless
-  // top_p still has to see the whole distribution.
+  // typical_p or top_p still have to see the whole distribution.
   const double min_p_log = params.min_p > 0 ? std::log(static_cast<double>(params.min_p)) : -80.0;
-  const double min_weight_log = params.top_p < 1 ? -80.0 : min_p_log;
+  const bool cuts_mass = params.typical_p < 1 || params.top_p < 1;
+  const double min_weight_log = cuts_mass ? -80.0 : min_p_log;
   candidates_.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
     const double log_weight =
         (static_cast<double>(logits[i]) - static_cast<double>(max_logit)) * inverse_temperature;
     if (log_weight >= min_weight_log || logits[i] == max_logit) {
-      candidates_.push_back({static_cast<TokenId>(i), logits[i], log_weight});
+      candidates_.push_back(
+          {.id = static_cast<TokenId>(i), .logit = logits[i], .weight = log_weight});
     }
   }
   const bool cut_k = params.top_k > 0 && candidates_.size() > static_cast<size_t>(params.top_k);
@@ -103,22 +113,45 @@ void Sampler::CollectCandidates(std::span<const float> logits, const SamplingPar
     std::nth_element(candidates_.begin(), last - 1, candidates_.end(), MoreProbable<Candidate>);
     candidates_.erase(last, candidates_.end());
   }
+  // The sums below run in one fixed order: nth_element leaves the kept ones in any.
+  if (cut_k) std::sort(candidates_.begin(), candidates_.end(), ById<Candidate>);
+  for (Candidate& candidate : candidates_) candidate.weight = std::exp(candidate.weight);
+  if (params.typical_p < 1) CutTypical(static_cast<double>(params.typical_p));
+  if (params.top_p < 1) CutTopP(static_cast<double>(params.top_p), TotalWeight());
+  if (!cuts_mass || params.min_p == 0) return;
+  double most = 0;  // not 1 where the most probable token was not typical
+  for (const Candidate& candidate : candidates_) most = std::max(most, candidate.weight);
+  std::erase_if(candidates_, [&](const Candidate& candidate) {
+    return candidate.weight < static_cast<double>(params.min_p) * most;
+  });
+}
+
+double Sampler::TotalWeight() const {
   double total = 0;
-  if (cut_k || params.top_p < 1) {
-    // The sums below run in one fixed order: nth_element leaves the kept ones in any.
-    std::sort(candidates_.begin(), candidates_.end(),
-              [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  for (const Candidate& candidate : candidates_) total += candidate.weight;
+  return total;
+}
+
+// Locally typical sampling (Meister et al., TACL 2023): keeps the smallest set of candidates whose
+// information is nearest to the distribution's entropy and whose share reaches typical_p.
+void Sampler::CutTypical(double typical_p) {
+  const double total = TotalWeight();
+  double entropy = 0;
+  for (const Candidate& candidate : candidates_) {
+    const double p = candidate.weight / total;
+    if (p > 0) entropy -= p * std::log(p);
   }
   for (Candidate& candidate : candidates_) {
-    candidate.weight = std::exp(candidate.weight);
-    total += candidate.weight;
+    candidate.atypical = std::abs(-std::log(candidate.weight / total) - entropy);
   }
-  if (params.top_p < 1) {
-    CutTopP(static_cast<double>(params.top_p), total);
-    std::erase_if(candidates_, [&](const Candidate& candidate) {
-      return candidate.weight < static_cast<double>(params.min_p);
-    });
-  }
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    return a.atypical != b.atypical ? a.atypical < b.atypical : a.id < b.id;
+  });
+  double sum = 0;
+  size_t kept = 0;
+  while (kept < candidates_.size() && sum < typical_p * total) sum += candidates_[kept++].weight;
+  candidates_.resize(kept, Candidate{});
+  std::sort(candidates_.begin(), candidates_.end(), ById<Candidate>);
 }
 
 // Keeps the smallest set of most probable candidates whose share reaches top_p. The head is usually
@@ -143,9 +176,7 @@ void Sampler::CutTopP(double top_p, double total) {
 }
 
 TokenId Sampler::Draw(double uniform) const {
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += candidate.weight;
-  double left = uniform * total;
+  double left = uniform * TotalWeight();
   for (const Candidate& candidate : candidates_) {
     left -= candidate.weight;
     if (left < 0) return candidate.id;

@@ -1,5 +1,6 @@
-// Chooses a token from a row of processed logits: temperature, then top_k, top_p, min_p, then one
-// draw. The draw for output position i uses the random number of (seed, i) and nothing else.
+// Chooses a token from a row of processed logits: temperature, then top_k, typical_p, top_p, min_p,
+// each of what the one before it left, then one draw. The draw for output position i uses the
+// random number of (seed, stream, i) and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +26,18 @@ class Sampler final {
   struct Candidate {
     TokenId id;
     float logit;
-    double weight;  // unnormalised probability; 1 for the most probable
+    double weight;        // unnormalised probability; 1 for the most probable
+    double atypical = 0;  // distance of its information from the entropy; of CutTypical
   };
 
   void CollectCandidates(std::span<const float> logits, const SamplingParams& params,
                          float max_logit);
+  double TotalWeight() const;
+  void CutTypical(double typical_p);
   void CutTopP(double top_p, double total);
   TokenId Draw(double uniform) const;
 
-  std::vector<Candidate> candidates_;
+  std::vector<Candidate> candidates_;  // by id, but between CutTopP and the draw
 };
 
 }  // namespace conclave::engine

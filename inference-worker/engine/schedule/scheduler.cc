@@ -15,15 +15,16 @@ Scheduler::~Scheduler() = default;
 Sequence* Scheduler::Add(std::unique_ptr<Sequence> sequence) {
   sequence->arrival = next_arrival_++;
   Sequence* const added = sequence.get();
-  const bool is_new = by_id_.emplace(added->request.id, added).second;
-  CHECK(is_new);
+  std::vector<Sequence*>& answers = by_id_[added->request.id];
+  CHECK(answers.empty() || answers.back()->index < added->index);
+  answers.push_back(added);
   waiting_.push_back(std::move(sequence));
   return added;
 }
 
-Sequence* Scheduler::Find(std::string_view id) const {
+std::vector<Sequence*> Scheduler::Find(std::string_view id) const {
   const auto it = by_id_.find(std::string(id));
-  return it == by_id_.end() ? nullptr : it->second;
+  return it == by_id_.end() ? std::vector<Sequence*>() : it->second;
 }
 
 void Scheduler::Pause(Sequence& sequence) {
@@ -45,6 +46,7 @@ Batch Scheduler::Next() {
 void Scheduler::Commit(const Batch& batch) {
   for (const BatchPart& part : batch.parts) {
     part.sequence->num_computed += part.rows;
+    part.sequence->num_scored += part.score_rows;
     InsertFullBlocks(*part.sequence);
   }
 }
@@ -54,7 +56,9 @@ std::unique_ptr<Sequence> Scheduler::Remove(Sequence& sequence) {
   std::unique_ptr<Sequence> taken = Take(from, sequence);
   ReleaseBlocks(*taken);
   taken->state = Sequence::State::kFinished;
-  by_id_.erase(taken->request.id);
+  const auto answers = by_id_.find(taken->request.id);
+  std::erase(answers->second, taken.get());
+  if (answers->second.empty()) by_id_.erase(answers);
   return taken;
 }
 
@@ -92,7 +96,8 @@ void Scheduler::AddDecodes(Batch& batch) {
 void Scheduler::AddPrefills(Batch& batch) {
   for (const auto& sequence : running_) {
     if (sequence->is_decode() || sequence->paused) continue;
-    const int32_t rows = std::min(sequence->num_left(), PrefillRowsLeft(batch));
+    const int32_t rows =
+        RowsWithinScores(*sequence, std::min(sequence->num_left(), PrefillRowsLeft(batch)), batch);
     if (rows > 0) AddPart(batch, *sequence, rows);
   }
 }
@@ -101,10 +106,12 @@ void Scheduler::Admit(Batch& batch) {
   size_t at = 0;
   while (at < waiting_.size() && PrefillRowsLeft(batch) > 0) {
     Sequence& sequence = *waiting_[at];
-    if (sequence.paused) {
+    if (sequence.paused || AwaitsPrompt(sequence)) {
       ++at;
       continue;
     }
+    const bool scores = sequence.num_scored < sequence.num_scorable();
+    if (scores && batch.num_score_rows >= options_.score_rows_max) return;
     if (num_running() >= options_.max_sequences || !TryAdmit(sequence)) {
       // First come first served: nobody overtakes the one that does not fit. Only sequences whose
       // reader has long stopped make room; the preempted one waits in the queue, before `at` or
@@ -119,16 +126,31 @@ void Scheduler::Admit(Batch& batch) {
     taken->state = Sequence::State::kRunning;
     running_.push_back(std::move(taken));
     if (!std::exchange(sequence.was_admitted, true)) batch.admitted.push_back(&sequence);
-    AddPart(batch, sequence, std::min(sequence.num_left(), PrefillRowsLeft(batch)));
+    const int32_t rows = std::min(sequence.num_left(), PrefillRowsLeft(batch));
+    AddPart(batch, sequence, RowsWithinScores(sequence, rows, batch));
   }
 }
 
 void Scheduler::AddPart(Batch& batch, Sequence& sequence, int32_t rows) {
+  const int32_t first = sequence.num_computed;
+  const int32_t score_from = std::max(first, sequence.num_scored);
+  const int32_t score_to = std::min(first + rows, sequence.num_scorable());
   batch.parts.push_back({.sequence = &sequence,
-                         .position = sequence.num_computed,
+                         .position = first,
                          .rows = rows,
-                         .wants_logits = rows == sequence.num_left()});
+                         .wants_logits = rows == sequence.num_left(),
+                         .score_begin = score_from - first,
+                         .score_rows = std::max(score_to - score_from, 0)});
   batch.num_rows += rows;
+  batch.num_score_rows += batch.parts.back().score_rows;
+}
+
+int32_t Scheduler::RowsWithinScores(const Sequence& sequence, int32_t rows,
+                                    const Batch& batch) const {
+  const int32_t score_from = std::max(sequence.num_computed, sequence.num_scored);
+  const int32_t left = options_.score_rows_max - batch.num_score_rows;
+  if (sequence.num_scorable() - score_from <= left) return rows;
+  return std::min(rows, score_from - sequence.num_computed + left);
 }
 
 int32_t Scheduler::PrefillRowsLeft(const Batch& batch) const {
@@ -154,25 +176,64 @@ bool Scheduler::Reserve(Sequence& sequence, int32_t num_tokens) {
 }
 
 bool Scheduler::TryAdmit(Sequence& sequence) {
-  if (cache_ != nullptr) {
-    // At least one token stays to be computed: somebody must give the logits.
-    const auto known = std::span<const TokenId>(sequence.tokens).first(sequence.tokens.size() - 1);
-    PrefixCache::MatchResult match = cache_->Match(sequence.request.cache_salt, known);
-    for (const Block& block : match.blocks) sequence.block_numbers.push_back(block.index());
-    sequence.blocks = std::move(match.blocks);
-    sequence.cursor = match.cursor;
-    sequence.num_blocks_inserted = static_cast<int32_t>(sequence.blocks.size());
-    sequence.num_computed = sequence.num_blocks_inserted * options_.block_tokens;
-  }
+  ShareCached(sequence);
+  ShareWithSiblings(sequence);
+  sequence.num_computed = static_cast<int32_t>(sequence.blocks.size()) * options_.block_tokens;
   if (!Reserve(sequence, sequence.num_tokens())) {
     ReleaseBlocks(sequence);
     return false;
   }
-  if (!sequence.was_admitted) {
+  if (!sequence.was_admitted && sequence.index == 0) {
     sequence.cached_tokens =
         std::min(sequence.num_computed, static_cast<int32_t>(sequence.prompt_size()));
   }
   return true;
+}
+
+// At least one token stays to be computed: somebody must give the logits. So do rows of the prompt
+// whose logits were not told yet.
+int32_t Scheduler::SharableBlocks(const Sequence& sequence, int32_t num_tokens) const {
+  const bool scoring = sequence.num_scored < sequence.num_scorable();
+  return (scoring ? std::min(sequence.num_scored, num_tokens - 1) : num_tokens - 1) /
+         options_.block_tokens;
+}
+
+void Scheduler::ShareCached(Sequence& sequence) {
+  if (cache_ == nullptr) return;
+  const auto known = static_cast<size_t>(SharableBlocks(sequence, sequence.num_tokens())) *
+                     static_cast<size_t>(options_.block_tokens);
+  PrefixCache::MatchResult match = cache_->Match(
+      sequence.request.cache_salt, std::span<const TokenId>(sequence.tokens).first(known));
+  for (const Block& block : match.blocks) sequence.block_numbers.push_back(block.index());
+  sequence.blocks = std::move(match.blocks);
+  sequence.cursor = match.cursor;
+  sequence.num_blocks_inserted = static_cast<int32_t>(sequence.blocks.size());
+}
+
+// What the cache does not know of the prompt, because there is none or it had to evict.
+void Scheduler::ShareWithSiblings(Sequence& sequence) {
+  const int32_t sharable = SharableBlocks(sequence, static_cast<int32_t>(sequence.prompt_size()));
+  for (const Sequence* const other : by_id_.at(sequence.request.id)) {
+    const int32_t full = std::min(sharable, other->num_computed / options_.block_tokens);
+    for (auto i = static_cast<int32_t>(sequence.blocks.size()); i < full; ++i) {
+      sequence.blocks.push_back(other->blocks[static_cast<size_t>(i)]);
+      sequence.block_numbers.push_back(sequence.blocks.back().index());
+    }
+  }
+}
+
+bool Scheduler::AwaitsPrompt(const Sequence& sequence) const {
+  const std::vector<Sequence*>& answers = by_id_.at(sequence.request.id);
+  const int32_t sharable = SharableBlocks(sequence, static_cast<int32_t>(sequence.prompt_size()));
+  bool is_coming = false;
+  for (const Sequence* const other : answers) {
+    if (other == &sequence) continue;
+    if (other->num_scored < other->num_scorable()) return true;
+    if (other->num_computed >= sharable * options_.block_tokens) return false;
+    const bool is_first = other->index < sequence.index;
+    is_coming = is_coming || is_first || other->state == Sequence::State::kRunning;
+  }
+  return is_coming;
 }
 
 void Scheduler::Preempt(Sequence& victim, Batch& batch) {

@@ -4,6 +4,9 @@
 // preempts. A preempted sequence loses its blocks, keeps its tokens and is computed again later:
 // its output does not change.
 //
+// The answers to one request are sequences of the same id. The first is computed as any other; the
+// rest wait until its prompt is there and share the full blocks of it.
+//
 // Owned by the step loop; not thread-safe. No clock, no model: what it does depends on the calls
 // made to it alone.
 #pragma once
@@ -27,6 +30,7 @@ struct SchedulerOptions {
   int32_t step_token_budget = 256;  // rows of one step; decodes may exceed it, prompts then get
                                     // kMinPrefillRows
   int32_t block_tokens = 16;
+  int32_t score_rows_max = 256;  // rows of one step that tell logprobs of a prompt
 };
 
 class Scheduler final {
@@ -41,10 +45,10 @@ class Scheduler final {
   ~Scheduler();
 
   // Puts a sequence at the end of the queue. It fits the pool alone (the caller checked), and no
-  // other sequence has its id.
+  // other sequence has its id and index.
   Sequence* Add(std::unique_ptr<Sequence> sequence);
-  // nullptr when there is none.
-  Sequence* Find(std::string_view id) const;
+  // The answers of that request that have not ended, by index.
+  std::vector<Sequence*> Find(std::string_view id) const;
 
   void Pause(Sequence& sequence);
   void Resume(Sequence& sequence);
@@ -69,10 +73,18 @@ class Scheduler final {
   void Admit(Batch& batch);
   void AddPart(Batch& batch, Sequence& sequence, int32_t rows);
   int32_t PrefillRowsLeft(const Batch& batch) const;
+  // How many of the next `rows` rows can be computed without more scores than a step has room for.
+  int32_t RowsWithinScores(const Sequence& sequence, int32_t rows, const Batch& batch) const;
 
   // Gives the sequence blocks for `num_tokens` tokens, evicting as needed.
   bool Reserve(Sequence& sequence, int32_t num_tokens);
   bool TryAdmit(Sequence& sequence);
+  // Full blocks at the beginning that need not be computed if somebody has them.
+  int32_t SharableBlocks(const Sequence& sequence, int32_t num_tokens) const;
+  void ShareCached(Sequence& sequence);
+  void ShareWithSiblings(Sequence& sequence);
+  // Another answer is computing the prompt, or has not told all of its logprobs.
+  bool AwaitsPrompt(const Sequence& sequence) const;
   void Preempt(Sequence& victim, Batch& batch);
   // The running sequence whose loss costs least: the newest paused one, else the newest.
   Sequence* PickVictim() const;
@@ -87,9 +99,9 @@ class Scheduler final {
   PrefixCache* const cache_;
   uint64_t next_arrival_ = 0;
   uint64_t step_ = 0;
-  std::vector<std::unique_ptr<Sequence>> waiting_;  // by arrival
-  std::vector<std::unique_ptr<Sequence>> running_;  // by admission
-  std::unordered_map<std::string, Sequence*> by_id_;
+  std::vector<std::unique_ptr<Sequence>> waiting_;                 // by arrival
+  std::vector<std::unique_ptr<Sequence>> running_;                 // by admission
+  std::unordered_map<std::string, std::vector<Sequence*>> by_id_;  // each by index
 };
 
 }  // namespace conclave::engine

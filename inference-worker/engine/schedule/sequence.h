@@ -33,8 +33,13 @@ struct Sequence {
   // Decoding: nothing is left but the token chosen last.
   bool is_decode() const { return num_left() == 1 && has_emitted; }
   size_t prompt_size() const { return request.prompt.size(); }
+  // The prompt's rows that tell a logprob: each but the last, whose token is the output's first.
+  int32_t num_scorable() const {
+    return request.num_prompt_logprobs < 0 ? 0 : static_cast<int32_t>(prompt_size()) - 1;
+  }
 
   GenerateRequest request;
+  int32_t index = 0;  // among the answers to the request
   StoppingCriteria stopping;
   std::unique_ptr<grammar::Matcher> matcher;  // follows the output; null = no grammar
   std::shared_ptr<EventSink> sink;
@@ -46,6 +51,7 @@ struct Sequence {
   uint64_t paused_at_step = 0;
 
   int32_t num_computed = 0;
+  int32_t num_scored = 0;  // leading rows of the prompt whose logprobs were told
   std::vector<Block> blocks;
   std::vector<int32_t> block_numbers;  // the same, as the kernels want them
   PrefixCache::Cursor cursor;          // where the cache's chain stands

@@ -62,12 +62,12 @@ struct cudaDeviceProp {
 namespace emulator {
 struct Stream;
 struct Event;
+struct Graph;
 }  // namespace emulator
 using cudaStream_t = emulator::Stream*;
 using cudaEvent_t = emulator::Event*;
-using cudaGraph_t = void*;
-using cudaGraphExec_t = void*;
-struct cudaGraphExecUpdateResultInfo {};
+using cudaGraph_t = emulator::Graph*;
+using cudaGraphExec_t = emulator::Graph*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 
 const char* cudaGetErrorString(cudaError_t);
@@ -90,25 +90,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t);
 
-// Work waits on its stream anyway: a graph is the stream itself.
-inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = stream;
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned) {
-  *exec = graph;
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphExecUpdate(cudaGraphExec_t, cudaGraph_t,
-                                       cudaGraphExecUpdateResultInfo*) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
-inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaSuccess; }
+// What is put on a stream that records goes into the graph instead.
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 // --- inside a kernel -----------------------------------------------------------------------------
 
@@ -126,9 +114,14 @@ uint32_t Exchange(uint32_t bits, int from);
 int Lane();
 // mma.m16n8k32 (registers = 4) and .m16n8k16 (2) of signed bytes, fragments as in mma.cuh.
 void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1);
+// mma.m16n8k16 of halves with sums in fp32.
+void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+// Meets the other lanes of the warp.
+void SyncWarp();
 
 }  // namespace emulator
 
+inline void __syncwarp() { emulator::SyncWarp(); }
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return std::bit_cast<T>(
@@ -162,6 +155,17 @@ inline int __dp4a(int a, int b, int sum) {
 }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x)); }
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+// Four of the eight bytes of {high, low}, one per digit of `places`; the lowest digit first.
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t places) {
+  const uint64_t bytes = static_cast<uint64_t>(high) << 32 | low;
+  uint32_t result = 0;
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint64_t byte = bytes >> (places >> 4 * i & 7u) * 8 & 0xffu;
+    result |= static_cast<uint32_t>(byte) << 8 * i;
+  }
+  return result;
+}
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 inline int min(int a, int b) { return a < b ? a : b; }

@@ -12,22 +12,34 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
+
+#include "engine/quant/half.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
 namespace emulator {
 
+using conclave::engine::HalfToFloat;
+
 struct Work {
   std::function<void()> run;
   bool is_launch = false;
 };
 
+struct Graph {
+  std::vector<Work> work;
+};
+
 struct Stream {
   std::vector<Work> work;
+  Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
   bool failed = false;
+
+  void Put(Work one) { (recording != nullptr ? recording->work : work).push_back(std::move(one)); }
 };
 
 struct Event {
@@ -91,6 +103,7 @@ Barrier block_barrier;
 Barrier warp_barriers[kThreadsMax / 32];
 uint32_t given[kThreadsMax];
 uint32_t given_more[kThreadsMax][6];
+float given_halves[kThreadsMax][12];
 
 void Yield() {
   if (_setjmp(fibers[running].at) == 0) _longjmp(scheduler_at, 1);
@@ -184,8 +197,7 @@ void RunWork(Stream& stream) {
 
 void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
   const std::lock_guard lock(machine);
-  stream->work.push_back(
-      {[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
+  stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
 }
 
 int Lane() { return running % 32; }
@@ -218,6 +230,29 @@ void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32
   AwaitWarp();
 }
 
+void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  float* const mine = given_halves[running];
+  const uint32_t registers[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  for (int i = 0; i < 12; ++i) {
+    mine[i] = HalfToFloat(static_cast<uint16_t>(registers[i / 2] >> i % 2 * 16));
+  }
+  AwaitWarp();
+  const int warp = running / 32 * 32;
+  for (int i = 0; i < 4; ++i) {
+    const int row = Lane() / 4 + i / 2 * 8;
+    const int column = Lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      const int word = k % 8 / 2;
+      const float left = given_halves[warp + row % 8 * 4 + word][(row / 8 + k / 8 * 2) * 2 + k % 2];
+      const float right = given_halves[warp + column * 4 + word][8 + k / 8 * 2 + k % 2];
+      c[i] += left * right;
+    }
+  }
+  AwaitWarp();
+}
+
+void SyncWarp() { AwaitWarp(); }
+
 }  // namespace emulator
 
 using namespace emulator;
@@ -240,7 +275,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"emulated", 9, 0, 4};
+  *properties = {"emulated", 9, 0, 3};
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
@@ -297,13 +332,13 @@ cudaError_t cudaFreeHost(void* data) {
 
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { std::memset(data, value, bytes); }, false});
+  stream->Put({[=] { std::memset(data, value, bytes); }, false});
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { std::memcpy(to, from, bytes); }, false});
+  stream->Put({[=] { std::memcpy(to, from, bytes); }, false});
   return cudaSuccess;
 }
 
@@ -318,8 +353,38 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(machine);
+  if (stream->recording != nullptr) {
+    std::fprintf(stderr, "emulator: waiting for a stream that records\n");
+    std::abort();
+  }
   RunWork(*stream);
   return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->recording = new Graph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = std::exchange(stream->recording, nullptr);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned) {
+  *exec = new Graph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  const std::lock_guard lock(machine);
+  for (const Work& one : exec->work) stream->Put(one);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
@@ -332,7 +397,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->work.push_back({[=] { event->at = std::chrono::steady_clock::now(); }, false});
+  stream->Put({[=] { event->at = std::chrono::steady_clock::now(); }, false});
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {

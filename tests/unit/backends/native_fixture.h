@@ -40,7 +40,8 @@ inline std::vector<std::string> ByteTokens() {
 // Owns the file; gone with it.
 class TinyModelFile final {
  public:
-  TinyModelFile() {
+  explicit TinyModelFile(const std::string& chat_template = kTinyTemplate,
+                         int32_t context_length = 512) {
     engine::SynthSpec spec = *engine::TinySpec("qwen3moe");
     std::vector<std::string> tokens = ByteTokens();
     std::vector<int32_t> types(256, 1);
@@ -52,8 +53,12 @@ class TinyModelFile final {
       tokens.push_back(markup);
       types.push_back(4);
     }
+    for (const char* mark : {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}) {
+      tokens.push_back(mark);
+      types.push_back(3);
+    }
     spec.vocab_size = static_cast<int32_t>(tokens.size());
-    spec.context_length = 512;
+    spec.context_length = context_length;
     spec.no_vocab = false;
     auto writer = engine::MakeSynthModel(spec);
     if (!writer.ok()) Fail(writer.status());
@@ -64,7 +69,7 @@ class TinyModelFile final {
     writer->SetStrings("tokenizer.ggml.merges", std::vector<std::string>{});
     writer->SetUint32("tokenizer.ggml.eos_token_id", 258);
     writer->SetBool("tokenizer.ggml.add_bos_token", false);
-    writer->SetString("tokenizer.chat_template", kTinyTemplate);
+    writer->SetString("tokenizer.chat_template", chat_template);
     writer->SetString("general.license", "apache-2.0");
     writer->SetFloat("general.sampling.temp", 0.75f);
     std::string pattern =

@@ -12,7 +12,6 @@ namespace {
 
 constexpr TokenId kImStart = 257;
 constexpr TokenId kImEnd = 258;
-constexpr TokenId kToolCall = 261;
 
 const TinyModelFile& File() {
   static const TinyModelFile file;
@@ -182,6 +181,16 @@ TEST_CASE("a prompt seen before is taken from the cache, under one salt only") {
   CHECK(Run(*backend, request).finished.usage.cached_tokens == 0);
 }
 
+TEST_CASE("a prompt that is whole has its special tokens by their names") {
+  const auto backend = File().Open();
+  const auto ids_of = [&](std::string text) {
+    GenerateRequest request = Ask(text, 1);
+    request.prompt = TextPrompt{std::move(text)};
+    return Run(*backend, request).accepted.prompt_tokens;
+  };
+  CHECK(ids_of("<|im_start|>ab<|im_end|>") == ids_of("ab") + 2);
+}
+
 TEST_CASE("user text never becomes special tokens") {
   const auto backend = File().Open();
   ChatPrompt chat;
@@ -197,31 +206,6 @@ TEST_CASE("user text never becomes special tokens") {
   CHECK(parsed->ids == std::vector<TokenId>{kImEnd});
   CHECK(*backend->Detokenize(std::vector<TokenId>{kImEnd}) == "<|im_end|>");
   CHECK_FALSE(backend->Detokenize(std::vector<TokenId>{-1}).ok());
-}
-
-TEST_CASE("a forced call begins in the prompt and is told before the first token") {
-  const auto backend = File().Open();
-  GenerateRequest request = Ask("weather", 30);
-  request.sampling.temperature = 1.0f;
-  request.sampling.seed = 5;
-  auto& chat = std::get<ChatPrompt>(request.prompt);
-  chat.conversation.tools.push_back({.name = "get_weather", .description = "", .parameters = "{}"});
-  chat.tool_choice = {.mode = ToolChoice::Mode::kNamed, .name = "get_weather"};
-  const Outcome outcome = Run(*backend, request);
-  const auto deltas = outcome.sink->deltas();
-  REQUIRE_FALSE(deltas.empty());
-  REQUIRE(deltas[0].tool_call.has_value());
-  CHECK(deltas[0].tool_call->state == ToolCallDelta::State::kStarted);
-  CHECK(deltas[0].tool_call->name == "get_weather");
-  CHECK(deltas[0].tool_call->id.starts_with("call_"));
-  CHECK(deltas[0].token_ids.empty());
-  request.id += "r";
-  CheckResumes(*backend, request);
-
-  ChatPrompt forced = chat;
-  const auto tokenized = backend->Tokenize(forced, {});
-  CHECK(tokenized->prompt.ends_with("<tool_call>\n{\"name\": \"get_weather\", \"arguments\":"));
-  CHECK(std::count(tokenized->ids.begin(), tokenized->ids.end(), kToolCall) == 2);
 }
 
 TEST_CASE("logprobs come with every id, the chosen first") {
@@ -246,11 +230,22 @@ TEST_CASE("prompts that do not fit are refused with both numbers, long ones unre
   const absl::Status longer = Refusal(*backend, Ask(std::string(600, 'a')));
   CHECK(longer.code() == absl::StatusCode::kOutOfRange);
   CHECK(base::ReasonOf(longer) == "context_length_exceeded");
-  CHECK(std::string(longer.message()).find("512") != std::string::npos);
+  CHECK(longer.message().find("maximum context length is 512 tokens, the prompt is too long: 6") !=
+        absl::string_view::npos);
   const auto start = std::chrono::steady_clock::now();
   const absl::Status huge = Refusal(*backend, Ask(std::string(30 << 20, 'a')));
   CHECK(huge.code() == absl::StatusCode::kOutOfRange);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
+}
+
+TEST_CASE("a text that is only tokenised may be longer than the context, but not endless") {
+  const auto backend = File().Open();
+  const auto longer = backend->Tokenize(TextPrompt{std::string(600, 'a')}, {});
+  REQUIRE(longer.ok());
+  CHECK(longer->ids.size() > 512);
+  const auto endless = backend->Tokenize(TextPrompt{std::string(30 << 20, 'a')}, {});
+  CHECK(endless.status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(base::ParamOf(endless.status()) == "prompt");
 }
 
 TEST_CASE("an output up to the end of the context ends with length") {
@@ -331,7 +326,7 @@ TEST_CASE("the model is described by what its file says") {
   const ModelDetails& details = backend->details();
   CHECK(details.family == "qwen3moe");
   CHECK(details.context_length == 512);
-  CHECK(details.vocab_size == 263);
+  CHECK(details.vocab_size == 266);
   CHECK(details.license == "apache-2.0");
   CHECK(details.chat_template == kTinyTemplate);
   CHECK(details.parameters > 1'000);

@@ -31,7 +31,6 @@ class Rig final {
     bool parse = true;
     bool reasoning_open = false;
     bool stop_after_call = false;
-    std::string prefix;
   };
   explicit Rig(const Options& options) : tokenizer_(Tokenizer()) {
     AssemblerOptions to;
@@ -46,9 +45,7 @@ class Rig final {
     }
     to.reasoning_open = options.reasoning_open;
     to.stop_after_call = options.stop_after_call;
-    to.prefix = options.prefix;
     assembler_.emplace(std::move(to));
-    assembler_->Start(&deltas_);
   }
 
   Rig& Say(std::string_view text) {
@@ -170,16 +167,12 @@ TEST_CASE("a tool call is told in order and ends the output when one is wanted")
   CHECK(rig.text().empty());
 }
 
-TEST_CASE("a forced call is continued from the prefix in the prompt") {
-  Rig rig({.tools = true,
-           .stop_after_call = true,
-           .prefix = "<tool_call>\n{\"name\": \"f\", \"arguments\":"});
-  REQUIRE(rig.deltas().size() == 1);
-  CHECK(rig.deltas()[0].tool_call->name == "f");
-  CHECK(rig.deltas()[0].token_ids.empty());
-  rig.Say(" {\"city\": \"Rome\"}}\n</tool_call>");
-  CHECK(rig.arguments() == "{\"city\": \"Rome\"}");
+TEST_CASE("tokens of a call's head are no reasoning") {
+  Rig rig({.tools = true, .reasoning_open = true});
+  rig.Say("hm</think>\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>").End();
   CHECK(rig.assembler().has_called());
+  // The tag is over with its last byte.
+  CHECK(rig.assembler().reasoning_tokens() == 2 + 7);
 }
 
 TEST_CASE("an unfinished call fails") {

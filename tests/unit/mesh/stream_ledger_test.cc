@@ -129,4 +129,20 @@ TEST_CASE("a failure carries its details") {
   CHECK(base::ReasonOf(ledger.error()) == "kv_full");
 }
 
+TEST_CASE("the tokens of a prompt come once and without a gap") {
+  const auto piece = [](int position, int count) {
+    pb::GenerateEvent event;
+    event.mutable_prompt_logprobs()->set_position(position);
+    for (int i = 0; i < count; ++i) event.mutable_prompt_logprobs()->add_tokens();
+    return event;
+  };
+  StreamLedger ledger(Request(1));
+  CHECK(ledger.Enter(piece(0, 1)) == Verdict::kBroken);  // before accepted
+  ledger.Enter(Accepted());
+  CHECK(ledger.Enter(piece(0, 128)) == Verdict::kDeliver);
+  CHECK(ledger.Enter(piece(0, 128)) == Verdict::kDrop);  // another worker begins anew
+  CHECK(ledger.Enter(piece(128, 7)) == Verdict::kDeliver);
+  CHECK(ledger.Enter(piece(200, 1)) == Verdict::kBroken);
+}
+
 }  // namespace conclave::mesh

@@ -65,6 +65,7 @@ TEST_CASE("every numeric field has a range, and NaN is outside") {
   CHECK(Refused(with([](auto& s) { s.set_top_k(-1); }), "top_k"));
   CHECK(Refused(with([](auto& s) { s.set_top_p(1.01f); }), "top_p"));
   CHECK(Refused(with([](auto& s) { s.set_min_p(-0.1f); }), "min_p"));
+  CHECK(Refused(with([](auto& s) { s.set_typical_p(1.1f); }), "typical_p"));
   CHECK(Refused(with([](auto& s) { s.set_frequency_penalty(3); }), "frequency_penalty"));
   CHECK(Refused(with([](auto& s) { s.set_presence_penalty(-3); }), "presence_penalty"));
   CHECK(Refused(with([](auto& s) { s.set_repetition_penalty(0); }), "repetition_penalty"));
@@ -79,7 +80,7 @@ TEST_CASE("every numeric field has a range, and NaN is outside") {
 
 TEST_CASE("stop conditions have limits") {
   pb::GenerateRequest request = UserSays("x");
-  request.mutable_stop()->set_max_tokens(0);
+  request.mutable_stop()->set_max_tokens(-1);
   CHECK(Refused(request, "max_tokens"));
   request = UserSays("x");
   request.mutable_stop()->add_strings("");
@@ -118,12 +119,49 @@ TEST_CASE("tools are checked by name, and a choice must be among them") {
   CHECK(Refused(request, "tool_choice"));
 }
 
-TEST_CASE("more than one answer is not promised") {
+TEST_CASE("how many answers, and what is told of the prompt, has limits") {
   pb::GenerateRequest request = UserSays("x");
+  for (const int n : {-1, 17}) {
+    request.set_n(n);
+    CHECK(Refused(request, "n"));
+  }
+  request.set_n(16);
+  request.mutable_prompt_logprobs()->set_top(20);
+  request.set_suffix("y");
+  const auto read = FromProto(pb::GenerateRequest(request), "id");
+  REQUIRE(read.ok());
+  CHECK(read->n == 16);
+  CHECK(read->prompt_report->top_logprobs == 20);
+  CHECK(read->suffix == "y");
+  request.mutable_prompt_logprobs()->set_tokens_only(true);
+  CHECK(FromProto(pb::GenerateRequest(request), "id")->prompt_report->top_logprobs == -1);
+  request.mutable_prompt_logprobs()->set_top(21);
+  CHECK(Refused(request, "prompt_logprobs"));
+  request = UserSays("x");
   request.set_n(2);
-  const absl::Status status = ReadStatus(request);
-  CHECK(status.code() == absl::StatusCode::kUnimplemented);
-  CHECK(base::ParamOf(status) == "n");
+  request.mutable_resume()->set_seed(1);
+  CHECK(Refused(request, "resume"));
+  request = UserSays("x");
+  request.set_suffix(std::string((1 << 20) + 1, 'a'));
+  CHECK(Refused(request, "suffix"));
+}
+
+TEST_CASE("answers and the tokens of a prompt keep their places") {
+  backends::Delta delta;
+  delta.index = 3;
+  delta.seq = 7;
+  CHECK(ToProto(delta, {}).delta().index() == 3);
+  CHECK(ToProto(backends::Finished{.index = 2}, {}).finished().index() == 2);
+  backends::PromptTokens prompt;
+  prompt.position = 128;
+  prompt.text = "ab";
+  prompt.tokens.push_back({.id = 5, .logprob = -1.5f, .bytes = "ab", .top = {{.id = 6}}});
+  const pb::GenerateEvent event = ToProto(prompt, {});
+  CHECK(event.prompt_logprobs().position() == 128);
+  CHECK(event.prompt_logprobs().text() == "ab");
+  REQUIRE(event.prompt_logprobs().tokens_size() == 1);
+  CHECK(event.prompt_logprobs().tokens(0).logprob() == -1.5f);
+  CHECK(event.prompt_logprobs().tokens(0).top(0).token_id() == 6);
 }
 
 TEST_CASE("an unknown role names its message") {

@@ -192,4 +192,137 @@ TEST_CASE("models are listed, refused and unloaded over the wire") {
   CHECK(list.models_size() == 1);
 }
 
+namespace {
+
+// One unary call.
+template <typename Reply, typename Stub, typename Method, typename Request>
+Reply Ask(Stub& stub, Method method, const Request& request,
+          grpc::StatusCode expected = grpc::StatusCode::OK) {
+  grpc::ClientContext context;
+  Reply reply;
+  const grpc::Status status = (stub.*method)(&context, request, &reply);
+  INFO(status.error_message());
+  CHECK(status.error_code() == expected);
+  return reply;
+}
+
+}  // namespace
+
+TEST_CASE("a provider's model is loaded, predicts, keeps a log and goes again, over the wire") {
+  worker::WorkerOptions options;
+  options.server.listen = "127.0.0.1:0";
+  options.host.providers = *worker::ProviderSet::Parse(R"({"providers":{"inference":[
+    {"provider_id":"programs","provider_type":"subprocess","config":{"models":{
+      "cat":{"argv":["/bin/sh","-c","echo started >&2; exec cat"]},
+      "none":{"argv":["/nowhere/x"]}}}}]}})");
+  worker::Worker server(options);
+  REQUIRE(server.Start().ok());
+  const auto channel = ConnectTo("127.0.0.1:" + std::to_string(server.port()));
+  const auto models = pb::Worker::NewStub(channel);
+  const auto inference = pb::Inference::NewStub(channel);
+
+  const auto load = [&](const std::string& name, const std::string& provider, const std::string& id,
+                        const std::string& path = "") {
+    pb::LoadModelRequest request;
+    request.set_name(name);
+    request.set_provider_id(provider);
+    request.set_provider_model_id(id);
+    request.set_path(path);
+    grpc::ClientContext context;
+    const auto reader = models->LoadModel(&context, request);
+    pb::LoadModelProgress progress;
+    while (reader->Read(&progress)) continue;
+    return reader->Finish();
+  };
+  CHECK(load("echo", "programs", "cat").ok());
+  CHECK(load("x", "nobody", "cat").error_code() == grpc::StatusCode::NOT_FOUND);
+  CHECK(load("x", "programs", "/bin/id").error_code() == grpc::StatusCode::NOT_FOUND);
+  CHECK(load("x", "programs", "cat", "/bin/id").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(load("../x", "programs", "cat").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  const grpc::Status missing = load("x", "programs", "none");
+  CHECK(missing.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK(missing.error_message() == "/nowhere/x: No such file or directory");
+
+  const auto providers = Ask<pb::ListProvidersReply>(*models, &pb::Worker::Stub::ListProviders,
+                                                     pb::ListProvidersRequest());
+  REQUIRE(providers.providers_size() == 2);
+  CHECK(providers.providers(0).provider_type() == "inline::conclave");
+  CHECK(providers.providers(1).provider_id() == "programs");
+  CHECK(providers.providers(1).health() == pb::Provider::HEALTH_OK);
+  CHECK(providers.providers(1).models_size() == 2);
+  const auto list =
+      Ask<pb::ListModelsReply>(*models, &pb::Worker::Stub::ListModels, pb::ListModelsRequest());
+  CHECK(list.models(0).details().backend() == "subprocess");
+  CHECK(list.models(0).details().provider_id() == "programs");
+  CHECK(list.models(0).details().provider_model_id() == "cat");
+
+  pb::PredictRequest predict;
+  predict.set_model("echo");
+  predict.set_body_json("{\n\"a\": \"secret\"}");
+  CHECK(Ask<pb::PredictReply>(*inference, &pb::Inference::Stub::Predict, predict).body_json() ==
+        "{\"a\":\"secret\"}");
+  predict.set_body_json("{");
+  Ask<pb::PredictReply>(*inference, &pb::Inference::Stub::Predict, predict,
+                        grpc::StatusCode::INVALID_ARGUMENT);
+  predict.set_model("nobody");
+  Ask<pb::PredictReply>(*inference, &pb::Inference::Stub::Predict, predict,
+                        grpc::StatusCode::NOT_FOUND);
+
+  pb::GetModelLogsRequest ask;
+  ask.set_name("echo");
+  const auto logs = Ask<pb::GetModelLogsReply>(*models, &pb::Worker::Stub::GetModelLogs, ask);
+  std::string messages;
+  for (const pb::LogEntry& entry : logs.entries()) messages += entry.msg() + ";";
+  for (const char* part : {"process started;", "loaded;", "started;", "predict;"}) {
+    CAPTURE(part, messages);
+    CHECK(messages.find(part) != std::string::npos);
+  }
+  CHECK(logs.DebugString().find("secret") == std::string::npos);
+  CHECK(logs.entries(0).ts_unix_ms() > 0);
+  pb::ClearModelLogsRequest clear;
+  clear.set_name("echo");
+  CHECK(Ask<pb::ClearModelLogsReply>(*models, &pb::Worker::Stub::ClearModelLogs, clear).cleared() ==
+        logs.entries_size());
+  CHECK(Ask<pb::GetModelLogsReply>(*models, &pb::Worker::Stub::GetModelLogs, ask).entries_size() ==
+        0);
+  ask.set_name("nobody");
+  Ask<pb::GetModelLogsReply>(*models, &pb::Worker::Stub::GetModelLogs, ask,
+                             grpc::StatusCode::NOT_FOUND);
+
+  pb::UnloadModelRequest unload;
+  unload.set_name("echo");
+  Ask<pb::UnloadModelReply>(*models, &pb::Worker::Stub::UnloadModel, unload);
+  server.Stop();
+}
+
+TEST_CASE("a model that generates does not predict, and keeps no prompt in its log") {
+  const ScriptedWorker worker("{}");
+  const auto channel = ConnectTo(worker.address());
+  const auto inference = pb::Inference::NewStub(channel);
+  pb::PredictRequest predict;
+  predict.set_model("scripted");
+  predict.set_body_json("{}");
+  Ask<pb::PredictReply>(*inference, &pb::Inference::Stub::Predict, predict,
+                        grpc::StatusCode::UNIMPLEMENTED);
+  {
+    pb::GenerateRequest request;
+    request.set_model("scripted");
+    request.set_text("a prompt of mine");
+    request.mutable_meta()->set_request_id("req_1");
+    grpc::ClientContext context;
+    const auto reader = inference->Generate(&context, request);
+    pb::GenerateEvent event;
+    while (reader->Read(&event)) continue;
+    REQUIRE(reader->Finish().ok());
+  }
+  pb::GetModelLogsRequest ask;
+  ask.set_name("scripted");
+  const auto models = pb::Worker::NewStub(channel);
+  const auto logs = Ask<pb::GetModelLogsReply>(*models, &pb::Worker::Stub::GetModelLogs, ask);
+  const pb::LogEntry& last = logs.entries(logs.entries_size() - 1);
+  CHECK(last.msg() == "request finished");
+  CHECK(last.fields().at("request") == "\"req_1\"");
+  CHECK(logs.DebugString().find("prompt of mine") == std::string::npos);
+}
+
 }  // namespace conclave::tests

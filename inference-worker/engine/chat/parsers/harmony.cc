@@ -25,6 +25,8 @@ class HarmonyParser final : public OutputParser {
 
   void Feed(std::string_view text, std::vector<OutputEvent>* events) override {
     switch (place_) {
+      case Place::kStart:
+        return TellStart(text, events);
       case Place::kHeader:
         if (header_.size() < kHeaderBytesMax) header_ += text;
         return;
@@ -51,11 +53,30 @@ class HarmonyParser final : public OutputParser {
     }
   }
 
-  void Finish(std::vector<OutputEvent>* events) override { BeginHeader(events); }
+  void Finish(std::vector<OutputEvent>* events) override {
+    if (place_ == Place::kStart) {
+      AppendText(OutputEvent::Kind::kContent, std::exchange(header_, ""), events);
+    }
+    BeginHeader(events);
+  }
 
  private:
-  // An output without any header is content.
-  enum class Place { kContent, kHeader, kReasoning, kCall };
+  enum class Place { kStart, kContent, kHeader, kReasoning, kCall };
+
+  // The prompt ends within a header, which may name a recipient before its channel. An output
+  // without any header is content.
+  void TellStart(std::string_view text, std::vector<OutputEvent>* events) {
+    constexpr std::string_view kRecipient = "to=";
+    header_ += text;
+    const size_t begin = std::min(header_.find_first_not_of(" \t\r\n"), header_.size());
+    const std::string_view rest = std::string_view(header_).substr(begin);
+    if (rest.starts_with(kRecipient)) {
+      place_ = Place::kHeader;
+    } else if (!kRecipient.starts_with(rest)) {
+      place_ = Place::kContent;
+      AppendText(OutputEvent::Kind::kContent, std::exchange(header_, ""), events);
+    }
+  }
 
   void BeginHeader(std::vector<OutputEvent>* events) {
     if (place_ == Place::kCall) {
@@ -63,6 +84,9 @@ class HarmonyParser final : public OutputParser {
                   events);
       call_->End(written_, events);
       call_.reset();
+    }
+    if (place_ == Place::kReasoning) {
+      events->push_back({.kind = OutputEvent::Kind::kReasoningEnded});
     }
     header_.clear();
     place_ = Place::kHeader;
@@ -85,7 +109,7 @@ class HarmonyParser final : public OutputParser {
   bool tools_;
   bool split_;
   CallEvents calls_;
-  Place place_ = Place::kContent;
+  Place place_ = Place::kStart;
   std::string header_;
   std::string written_;  // of a call's arguments
   std::optional<JsonCall> call_;

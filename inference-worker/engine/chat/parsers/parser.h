@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "engine/chat/parsers/call_syntax.h"
 
 namespace conclave::engine {
 
@@ -20,6 +21,7 @@ struct OutputEvent {
   enum class Kind {
     kContent,            // text
     kReasoning,          // text
+    kReasoningEnded,     // its closing tag was read
     kToolCallStarted,    // index, id, name; arguments follow
     kToolCallArguments,  // index, text: a piece of the arguments' JSON text
     kToolCallFinished,   // index; text: the whole arguments, one valid JSON object
@@ -61,11 +63,13 @@ class OutputParser {
 struct ChatFamily {
   std::string_view name;  // "hermes", "plain"
   std::unique_ptr<OutputParser> (*make)(const ParserOptions& options);
-  bool has_tool_calls;
+  const CallSyntax* calls;  // null: has no way of its own to call tools
 };
 
 // The family a chat template belongs to, by the markup it writes. Never fails: "plain" is last.
 const ChatFamily& FamilyOf(std::string_view template_source);
+// For models whose template knows no tools: they are told in words how to call one.
+const ChatFamily& GenericToolFamily();
 
 // Whether a prompt ends inside an open reasoning block, so that the output begins as reasoning.
 bool EndsInOpenReasoning(std::string_view prompt);

@@ -77,7 +77,9 @@ class ReasoningParser final : public OutputParser {
   void TakeReasoning(std::vector<OutputEvent>* events) {
     bool found = false;
     AppendText(OutputEvent::Kind::kReasoning, scanner_.TakeUntil(tags_.end, true, &found), events);
-    if (found) place_ = Place::kEnded;
+    if (!found) return;
+    place_ = Place::kEnded;
+    events->push_back({.kind = OutputEvent::Kind::kReasoningEnded});
   }
 
   void TakeAnswer(std::vector<OutputEvent>* events) {

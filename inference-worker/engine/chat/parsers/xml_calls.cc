@@ -1,6 +1,7 @@
 #include "engine/chat/parsers/xml_calls.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/json.h"
@@ -178,26 +179,31 @@ class XmlParser final : public OutputParser {
     place_ = Place::kBody;
   }
 
-  // The value as JSON: a string where the schema says so or where it is nothing else.
+  // The value as JSON: a string where the schema says so or where it is nothing else. Without a
+  // schema a text in quotes is taken for what it is, quotes included.
   std::string JsonOf(const std::string& key) const {
     const std::string_view text = WithoutBreaks(value_);
-    if (!IsStringInSchema(key)) {
+    const std::optional<bool> bare = IsBare(key);
+    if (bare != true) {
       const std::string trimmed(Trimmed(text));
       const auto document = base::JsonDocument::Parse(trimmed);
-      if (document.ok() && !document->root().is_string()) return document->root().ToJson();
+      const bool taken = document.ok() && (bare == false || !document->root().is_string());
+      if (taken) return document->root().ToJson();
     }
     return base::JsonQuote(text);
   }
 
-  bool IsStringInSchema(const std::string& key) const {
+  // nullopt: the tool's schema says nothing of this argument.
+  std::optional<bool> IsBare(const std::string& key) const {
     for (const auto& [name, schema] : schemas_) {
       if (name != name_) continue;
       const auto document = base::JsonDocument::Parse(schema);
-      if (!document.ok()) return false;
-      const auto type = document->root().Get("properties").Get(key).Get("type").AsString();
-      return type.ok() && *type == "string";
+      if (!document.ok()) return std::nullopt;
+      const base::JsonValue property = document->root().Get("properties").Get(key);
+      if (!property.is_object() || property.size() == 0) return std::nullopt;
+      return IsWrittenBare(property);
     }
-    return false;
+    return std::nullopt;
   }
 
   void Fail(std::string_view rest, std::vector<OutputEvent>* events) {
@@ -231,6 +237,18 @@ class XmlParser final : public OutputParser {
 };
 
 }  // namespace
+
+bool IsWrittenBare(base::JsonValue schema) {
+  const base::JsonValue type = schema.Get("type");
+  if (type.present()) return type.is_string() && type.AsString().value_or("") == "string";
+  const base::JsonValue one = schema.Get("const");
+  if (one.present()) return one.is_string();
+  const base::JsonValue values = schema.Get("enum");
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!values.At(i).is_string()) return false;
+  }
+  return values.is_array() && values.size() > 0;
+}
 
 std::unique_ptr<OutputParser> MakeXmlParser(const XmlForm& form, const ParserOptions& options) {
   return std::make_unique<XmlParser>(form, options);

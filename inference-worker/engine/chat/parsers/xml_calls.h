@@ -6,6 +6,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/json.h"
 #include "engine/chat/parsers/parser.h"
 
 namespace conclave::engine {
@@ -22,6 +23,9 @@ struct XmlForm {
   std::string_view value_end;
   std::string_view call_end;  // "" = `end` ends the call
 };
+
+// Whether values of a schema are written as they are: only strings are, everything else is JSON.
+bool IsWrittenBare(base::JsonValue schema);
 
 std::unique_ptr<OutputParser> MakeXmlParser(const XmlForm& form, const ParserOptions& options);
 

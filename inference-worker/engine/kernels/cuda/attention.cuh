@@ -5,8 +5,13 @@
 
 #include "engine/kernels/cuda/context.cuh"
 
-// Tokens of a sequence whose sums one block makes (attention.cu).
-constexpr int kAttentionSplit = 128;
+// Strips of 64 tokens that launches for few rows are made for, rounded up so that a growing
+// sequence changes them rarely.
+inline int64_t AttentionStrips(int64_t tokens) {
+  int64_t strips = 8;
+  while (strips * 64 < tokens) strips *= 2;
+  return strips;
+}
 
 void StoreKvOp(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                const float* v, int64_t v_stride);

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "engine/kernels/cuda/graph.cuh"
 #include "engine/kernels/cuda/module.h"
 
 // Buffers that operations need between two launches, grown on demand.
@@ -65,12 +66,26 @@ struct ConclaveCudaContext {
   int32_t attention_group = 0;
   int32_t num_attention_tiles = 0;
 
-  // A small step like the one before it is recorded and started as one graph: less of the host's
-  // time per launch, shorter gaps between kernels.
-  bool use_graphs = false;
-  bool capturing = false;
-  int64_t step_shape[3] = {};  // rows, spans, whether attention has several splits
-  cudaGraphExec_t graph = nullptr;
+  StepGraphs graphs;
+
+  // What kInputInt8 and kInputMeta hold: these rows as int8. No operation has written to them
+  // since.
+  struct Rounded {
+    const float* x = nullptr;
+    int64_t stride = 0;
+    int64_t rows = 0;
+    int64_t cols = 0;
+  };
+  Rounded rounded;
+  bool rounds_norms = false;  // quantised weights have asked for it
+
+  // y += x, asked for and not launched yet: the norm that comes next does it along the way.
+  struct Sum {
+    const float* x = nullptr;
+    int64_t n = 0;
+    float* y = nullptr;
+  };
+  Sum pending_sum;
 };
 
 // The first error stays.
@@ -92,26 +107,56 @@ T* ScratchOf(ConclaveCudaContext* c, ScratchId id, int64_t count) {
   return static_cast<T*>(Scratch(c, id, count * static_cast<int64_t>(sizeof(T))));
 }
 
-// The host's bytes in device memory, until the step is read back.
-const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes);
+// The host's bytes in device memory, until the step is read back. What grows from step to step
+// takes the room of at least `reserved` bytes, so that what follows keeps its place.
+const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes, int64_t reserved);
 template <typename T>
-const T* InputOf(ConclaveCudaContext* c, const T* host, int64_t count) {
-  return static_cast<const T*>(Input(c, host, count * static_cast<int64_t>(sizeof(T))));
+const T* InputOf(ConclaveCudaContext* c, const T* host, int64_t count, int64_t reserved = 0) {
+  constexpr auto kSize = static_cast<int64_t>(sizeof(T));
+  return static_cast<const T*>(Input(c, host, count * kSize, reserved * kSize));
 }
 
-// Arguments are converted to the kernel's own types.
+// What a kernel's launch is, to its own types.
+template <typename... Parameters>
+void LaunchExactly(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters...),
+                   dim3 grid, unsigned threads, Parameters... arguments) {
+  const auto start = [=](cudaStream_t stream) {
+#ifdef CONCLAVE_CUDA_EMULATOR
+    emulator::Enqueue(stream, grid, threads, [=] { kernel(arguments...); });
+#else
+    // clang-format off
+    kernel<<<grid, threads, 0, stream>>>(arguments...);
+    // clang-format on
+#endif
+  };
+  if (c->graphs.mode != StepGraphs::Mode::kOff) {
+    LaunchWords& words = c->graphs.words;
+    words.kernel = reinterpret_cast<const void*>(kernel);
+    words.grid = grid;
+    words.threads = threads;
+    words.arguments.clear();
+    (words.Add(arguments), ...);
+    if (c->graphs.mode == StepGraphs::Mode::kRecording) {
+      Record(c, start);
+    } else if (IsExpected(c)) {
+      return;
+    } else {
+      LeaveStepGraph(c);
+      if (c->failed) return;
+    }
+  }
+  start(c->stream);
+  Check(c, cudaGetLastError(), name);
+}
+
+// Arguments are converted to the kernel's own types. Structs among them have no gaps between their
+// fields: their bytes are compared.
 template <typename... Parameters, typename... Arguments>
 void Launch(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters...), dim3 grid,
             unsigned threads, Arguments... arguments) {
   if (c->failed) return;
-#ifdef CONCLAVE_CUDA_EMULATOR
-  emulator::Enqueue(c->stream, grid, threads, [=] { kernel(arguments...); });
-#else
-  // clang-format off
-  kernel<<<grid, threads, 0, c->stream>>>(arguments...);
-  // clang-format on
-#endif
-  Check(c, cudaGetLastError(), name);
+  LaunchExactly<Parameters...>(c, name, kernel, grid, threads,
+                               static_cast<Parameters>(arguments)...);
 }
 
 inline unsigned CeilDiv(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }

@@ -17,6 +17,11 @@ __device__ inline float Bf16Bits(uint16_t bits) {
   return __uint_as_float(static_cast<uint32_t>(bits) << 16);
 }
 
+// 2^(e − 128).
+__device__ inline float HalfOfE8m0Bits(uint8_t e) {
+  return __uint_as_float(e < 2 ? 0x00200000u << e : (static_cast<uint32_t>(e) - 1) << 23);
+}
+
 // Trees of a fixed shape: every lane gets the result.
 __device__ inline float WarpMax(float x) {
   for (int d = 16; d > 0; d /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, d));

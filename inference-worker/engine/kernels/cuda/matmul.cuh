@@ -23,6 +23,7 @@ struct MatrixRun {
   float* y;
   int64_t y_stride;
   int32_t out;
+  int32_t unused;  // no gap: launches are compared by their bytes
 };
 
 // Which activation rows meet which matrix of a stack. Without a list: rows in order, matrix 0.
@@ -34,7 +35,7 @@ struct TilePlan {
   int32_t rows = 0;   // without a list
   int32_t heads = 0;  // a stack of one matrix per head: activations and results are [row][head]
   int32_t width = 0;  // slots of a tile at most
-  bool many = false;  // the kernels for many rows
+  bool many = false;  // the kernels for many rows, where they have enough blocks
 };
 
 struct MatrixLaunch {
@@ -49,6 +50,7 @@ struct MatrixLaunch {
   int32_t rows;
   int32_t heads;
   int32_t width;
+  int32_t unused;
   // Quantised kinds:
   const int8_t* q;
   const float2* meta;

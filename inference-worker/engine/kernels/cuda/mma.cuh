@@ -34,3 +34,17 @@ __device__ inline void MmaK16(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0
       : "r"(a0), "r"(a1), "r"(b0));
 #endif
 }
+
+// c += a · b of halves, with sums in fp32 (".m16n8k16", 16-bit types): of lane l as above,
+//   a: inputs 2·word, 2·word + 1 of rows `row` and row + 8, then inputs 8 + 2·word.. of the same
+//   rows b: inputs 2·word, 2·word + 1 of column l / 4, then inputs 8 + 2·word.. c: as above
+__device__ inline void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#ifdef CONCLAVE_CUDA_EMULATOR
+  emulator::MmaHalf(c, a, b0, b1);
+#else
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}

@@ -14,6 +14,10 @@
 
 #define CONCLAVE_EXPORT extern "C" __attribute__((visibility("default")))
 
+namespace {
+constexpr int64_t kChunkBytes = int64_t{1} << 20;  // of inputs
+}
+
 void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
   ConclaveCudaContext::Piece& piece = c->scratch[id];
   if (c->failed) return nullptr;
@@ -31,10 +35,11 @@ void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
   return data;
 }
 
-const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes) {
-  constexpr int64_t kChunkBytes = int64_t{1} << 20;
+const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes, int64_t reserved) {
   if (c->failed) return nullptr;
-  const int64_t rounded = (bytes + 255) / 256 * 256;
+  const int64_t rounded = (std::max(bytes, reserved) + 255) / 256 * 256;
+  // A graph's inputs are one chunk's.
+  if (c->input_used + rounded > kChunkBytes) LeaveStepGraph(c);
   while (c->input_chunk < c->inputs.size() &&
          c->input_used + rounded > c->inputs[c->input_chunk].bytes) {
     ++c->input_chunk;
@@ -59,6 +64,7 @@ const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes) {
   char* const device = chunk.device + c->input_used;
   c->input_used += rounded;
   std::memcpy(pinned, host, static_cast<size_t>(bytes));
+  if (c->graphs.mode != StepGraphs::Mode::kOff) return device;  // copied with all others
   Check(c,
         cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
                         c->stream),
@@ -89,7 +95,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
-  c->use_graphs = graphs != nullptr && std::strcmp(graphs, "1") == 0;
+  c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
   status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
   if (status != cudaSuccess) {
     Say(error, error_size, "a stream", status);
@@ -99,44 +105,9 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   return c;
 }
 
-// Starts what was recorded since BeginStep. An executable graph takes on a new recording of the
-// same shape; another shape makes a new one.
-void LaunchRecorded(ConclaveCudaContext* c) {
-  c->capturing = false;
-  cudaGraph_t recorded = nullptr;
-  if (!Check(c, cudaStreamEndCapture(c->stream, &recorded), "recording the step")) return;
-  if (c->graph != nullptr) {
-    cudaGraphExecUpdateResultInfo info;
-    if (cudaGraphExecUpdate(c->graph, recorded, &info) != cudaSuccess) {
-      cudaGetLastError();
-      cudaGraphExecDestroy(c->graph);
-      c->graph = nullptr;
-    }
-  }
-  if (c->graph == nullptr) {
-    Check(c, cudaGraphInstantiate(&c->graph, recorded, 0), "a graph of the step");
-  }
-  cudaGraphDestroy(recorded);
-  if (!c->failed) Check(c, cudaGraphLaunch(c->graph, c->stream), "starting the step");
-}
-
-// Whether the step is small and has the shape of the one before: what it launches has run already.
-bool SameSmallStep(ConclaveCudaContext* c, int64_t rows) {
-  constexpr int64_t kRowsMax = 64;
-  int64_t longest = 0;
-  for (const ConclaveCudaSpan& span : c->host_spans) {
-    longest = std::max<int64_t>(longest, span.position + span.rows);
-  }
-  const int64_t shape[3] = {rows, static_cast<int64_t>(c->host_spans.size()),
-                            longest > kAttentionSplit ? 1 : 0};
-  const bool same = std::equal(shape, shape + 3, c->step_shape);
-  std::copy(shape, shape + 3, c->step_shape);
-  return same && rows <= kRowsMax;
-}
-
 void Close(ConclaveCudaContext* c) {
   cudaStreamSynchronize(c->stream);
-  if (c->graph != nullptr) cudaGraphExecDestroy(c->graph);
+  CloseStepGraphs(c);
   for (void* const data : c->outgrown) cudaFree(data);
   for (ConclaveCudaContext::Piece& piece : c->scratch) cudaFree(piece.data);
   for (ConclaveCudaContext::InputChunk& chunk : c->inputs) {
@@ -161,8 +132,16 @@ int32_t MemoryInfo(ConclaveCudaContext* c, int64_t* free_bytes, int64_t* total_b
   return 1;
 }
 
+// Before memory changes by another way than operations: nothing is put off, nothing is remembered.
+void Leave(ConclaveCudaContext* c) {
+  FinishSum(c);
+  LeaveStepGraph(c);
+  c->rounded = {};
+}
+
 void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
   void* data = nullptr;
+  Leave(c);
   if (c->failed || !Check(c, cudaSetDevice(c->device), "the device")) return nullptr;
   const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
   if (status == cudaErrorMemoryAllocation) {
@@ -175,11 +154,13 @@ void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
 }
 
 void Release(ConclaveCudaContext* c, void* data) {
+  Leave(c);
   cudaSetDevice(c->device);
   cudaFree(data);
 }
 
 int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
+  Leave(c);
   if (c->failed) return 0;
   Check(c, cudaSetDevice(c->device), "the device");
   Check(
@@ -191,6 +172,8 @@ int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* de
 
 float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   if (c->failed) return nullptr;
+  FinishSum(c);
+  EndStepGraph(c);
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
   if (bytes > c->result.bytes) {
     cudaFreeHost(c->result.data);
@@ -207,7 +190,6 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
                           cudaMemcpyDeviceToHost, c->stream),
           "reading back");
   }
-  if (c->capturing) LaunchRecorded(c);
   Check(c, cudaStreamSynchronize(c->stream), "running the step");
   for (void* const data : c->outgrown) cudaFree(data);
   c->outgrown.clear();
@@ -216,16 +198,26 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   return c->failed ? nullptr : reinterpret_cast<float*>(c->result.data);
 }
 
+// To a power of two, so that lists which grow change their size rarely.
+int64_t RoundedUp(int64_t count) {
+  int64_t rounded = 512;
+  while (rounded < count) rounded *= 2;
+  return rounded;
+}
+
 void BeginStep(ConclaveCudaContext* c, const ConclaveCudaSpan* spans, int32_t num_spans,
                const int32_t* blocks, int64_t num_blocks, const int32_t* slots, int64_t rows) {
+  FinishSum(c);
   Check(c, cudaSetDevice(c->device), "the device");
   c->host_spans.assign(spans, spans + num_spans);
-  if (c->use_graphs && !c->failed && !c->capturing && SameSmallStep(c, rows)) {
-    c->capturing = Check(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeRelaxed),
-                         "recording the step");
+  int64_t longest = 0;
+  for (const ConclaveCudaSpan& span : c->host_spans) {
+    longest = std::max<int64_t>(longest, span.position + span.rows);
   }
+  const int64_t reserved = RoundedUp(num_blocks);
+  BeginStepGraph(c, {rows, num_spans, AttentionStrips(longest)}, reserved * 4 < kChunkBytes / 2);
   c->spans = InputOf(c, spans, num_spans);
-  c->blocks = InputOf(c, blocks, num_blocks);
+  c->blocks = InputOf(c, blocks, num_blocks, reserved);
   c->slots = InputOf(c, slots, rows);
   c->step_rows = rows;
   c->attention_group = 0;
@@ -261,6 +253,34 @@ double CopyBandwidth(ConclaveCudaContext* c, int64_t bytes) {
   return ms > 0 ? 2.0 * kPasses * static_cast<double>(bytes) / (ms * 1e-3) : 0.0;
 }
 
+void AddAfterwards(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {
+  AddOp(c, x, n, y);
+  c->rounded = {};
+}
+
+// An operation as the door has it: after a sum that was put off, and what it writes may be what was
+// rounded to int8.
+template <auto kOperation, typename = decltype(kOperation)>
+struct Writing;
+template <auto kOperation, typename... Arguments>
+struct Writing<kOperation, void (*)(ConclaveCudaContext*, Arguments...)> {
+  static void Run(ConclaveCudaContext* c, Arguments... arguments) {
+    FinishSum(c);
+    kOperation(c, arguments...);
+    c->rounded = {};
+  }
+};
+// One that writes to memory of its own, never to its inputs.
+template <auto kOperation, typename = decltype(kOperation)>
+struct Apart;
+template <auto kOperation, typename... Arguments>
+struct Apart<kOperation, void (*)(ConclaveCudaContext*, Arguments...)> {
+  static void Run(ConclaveCudaContext* c, Arguments... arguments) {
+    FinishSum(c);
+    kOperation(c, arguments...);
+  }
+};
+
 constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Open,
                                   Close,
@@ -270,25 +290,25 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release,
                                   Upload,
                                   ReadBack,
-                                  MatmulOp,
-                                  MatmulHeadsOp,
-                                  FfnOp,
-                                  MoeOp,
+                                  Apart<MatmulOp>::Run,
+                                  Writing<MatmulHeadsOp>::Run,
+                                  Writing<FfnOp>::Run,
+                                  Writing<MoeOp>::Run,
                                   RmsNormOp,
-                                  LayerNormOp,
-                                  ScaleOp,
-                                  AddGatedOp,
-                                  CopyRowsOp,
-                                  AddOp,
-                                  ActivateOp,
-                                  RopeAnglesOp,
-                                  RopeOp,
+                                  Writing<LayerNormOp>::Run,
+                                  Writing<ScaleOp>::Run,
+                                  Writing<AddGatedOp>::Run,
+                                  Writing<CopyRowsOp>::Run,
+                                  AddAfterwards,
+                                  Writing<ActivateOp>::Run,
+                                  Writing<RopeAnglesOp>::Run,
+                                  Writing<RopeOp>::Run,
                                   BeginStep,
-                                  StoreKvOp,
-                                  AttentionOp,
-                                  EmbedRowsOp,
-                                  GatherRowsOp,
-                                  RouteOp,
+                                  Writing<StoreKvOp>::Run,
+                                  Writing<AttentionOp>::Run,
+                                  Writing<EmbedRowsOp>::Run,
+                                  Writing<GatherRowsOp>::Run,
+                                  Apart<RouteOp>::Run,
                                   CopyBandwidth};
 
 }  // namespace

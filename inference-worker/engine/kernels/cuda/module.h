@@ -52,9 +52,9 @@ struct ConclaveCudaFfn {
 struct ConclaveCudaRouter {
   int32_t num_experts;
   int32_t top_k;
-  int32_t score;                // RouterScore
-  const float* selection_bias;  // device; [num_experts], or none
+  int32_t score;  // RouterScore
   int32_t num_groups;
+  const float* selection_bias;  // device; [num_experts], or none
   int32_t num_groups_used;
   int32_t group_best;
   int32_t renormalize;
@@ -159,7 +159,7 @@ struct ConclaveCudaApi {
 
 // Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
 // RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 4
+#define CONCLAVE_CUDA_API_VERSION 5
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256

@@ -218,9 +218,14 @@ Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x
                     int64_t rows, int64_t cols) {
   Activations result = {nullptr, nullptr, x, x_stride};
   if (!int8) return result;
+  c->rounds_norms = true;
   int8_t* const q = ScratchOf<int8_t>(c, kInputInt8, rows * cols);
   float2* const meta = ScratchOf<float2>(c, kInputMeta, rows * (cols / 32));
-  QuantizeRows(c, x, x_stride, rows, cols, q, meta);
+  const ConclaveCudaContext::Rounded& there = c->rounded;
+  if (there.x != x || there.stride != x_stride || there.rows < rows || there.cols != cols) {
+    QuantizeRows(c, x, x_stride, rows, cols, q, meta);
+    c->rounded = {x, x_stride, rows, cols};
+  }
   result.q = q;
   result.meta = meta;
   return result;
@@ -253,16 +258,20 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
   return {q, meta, nullptr, 0};
 }
 
-// Slots of a tile, and which kernels. Bits do not depend on it.
+// Slots of a tile, and which kernels. Bits do not depend on it, so it is the fastest by the figures
+// of docs/speed.md; for 4 to 31 slots of an expert by reckoning from them.
 TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
   TilePlan plan;
   const int64_t each = slots / experts;
-  if (all_int8 && each >= 4) {
-    plan.many = true;
-    plan.width = each > 48 ? 64 : 32;
-  } else {
-    plan.width = slots <= experts / 8 ? 1 : each == 0 ? 2 : each < 3 ? 4 : 8;
-  }
+  const int64_t widest = all_int8 ? 64 : 8;
+  const int64_t wanted = slots <= experts / 8 ? 1
+                         : each == 0          ? 2
+                         : each < 4           ? 4
+                         : each < 6           ? 8
+                         : each <= 48         ? 32
+                                              : 64;
+  plan.width = static_cast<int32_t>(std::min(wanted, widest));
+  plan.many = plan.width > 8;
   plan.max_tiles = static_cast<int32_t>(std::min(slots, experts) + slots / plan.width);
   return plan;
 }
@@ -272,8 +281,9 @@ TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
 TilePlan PlanRows(int64_t rows) {
   TilePlan plan;
   plan.rows = static_cast<int32_t>(rows);
-  plan.many = rows > 8;
-  plan.width = rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : rows <= 8 ? 8 : rows <= 32 ? 32 : 64;
+  plan.many = rows > 32;
+  plan.width = 1;
+  while (plan.width < rows && plan.width < 64) plan.width *= 2;
   return plan;
 }
 
@@ -301,8 +311,11 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
       if (done[i] || KindOf(outputs[i].weight) != kind) continue;
       done[i] = true;
       launch.runs[launch.num_runs++] = {static_cast<const uint8_t*>(outputs[i].weight.panels),
-                                        outputs[i].bias, outputs[i].y, outputs[i].y_stride,
-                                        static_cast<int32_t>(outputs[i].weight.out)};
+                                        outputs[i].bias,
+                                        outputs[i].y,
+                                        outputs[i].y_stride,
+                                        static_cast<int32_t>(outputs[i].weight.out),
+                                        0};
     }
     if (TakesInt8(kind)) {
       MultiplyQuantised(c, kind, launch, plan);
@@ -321,6 +334,8 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
     MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations,
                 PlanRows(rows));
   }
+  // What was rounded of other rows may have been written over.
+  if (c->rounded.x != x) c->rounded = {};
 }
 
 void MatmulHeadsOp(ConclaveCudaContext* c, const ConclaveCudaMatrix* weight, const float* x,

@@ -22,30 +22,47 @@ void TransposeWords(const std::byte* from, int words, uint32_t flip, std::byte* 
   }
 }
 
-// From the CPU's panel of the same rows, of a kind there are kernels for. The scales follow
-// unchanged.
+// The words that a group of a kind has for each row, plane after plane.
+struct GroupWords {
+  int planes[3];
+  uint32_t flip = 0;
+};
+GroupWords WordsOf(PanelKind kind) {
+  switch (kind) {
+    case PanelKind::kU4:
+    case PanelKind::kU4HalfMin:
+    case PanelKind::kU4Min:
+    case PanelKind::kNl4:
+    case PanelKind::kNl4Super:
+    case PanelKind::kFp4:
+      return {{4, 0, 0}};
+    case PanelKind::kU5:
+    case PanelKind::kU5HalfMin:
+    case PanelKind::kU5Min:
+      return {{4, 1, 0}};
+    case PanelKind::kU3:
+      return {{2, 1, 0}};
+    case PanelKind::kU6:
+      return {{4, 2, 0}};
+    case PanelKind::kU8:
+      return {{4, 4, 0}, 0x80808080u};
+    default:
+      CHECK(false);  // HasCudaKernels let a type pass whose panels nobody laid out
+  }
+}
+
+// From the CPU's panel of the same rows. The scales follow unchanged.
 void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte* to) {
+  const GroupWords words = WordsOf(kind);
+  int64_t at = 0;
   for (int64_t g = 0; g < in / kGroup; ++g) {
-    switch (kind) {
-      case PanelKind::kU4:
-      case PanelKind::kU4Min:
-        TransposeWords(from + g * 256, 4, 0, to + g * 256);
-        break;
-      case PanelKind::kU6:
-        TransposeWords(from + g * 384, 4, 0, to + g * 384);
-        TransposeWords(from + g * 384 + 256, 2, 0, to + g * 384 + 256);
-        break;
-      case PanelKind::kU8:
-        for (int half = 0; half < 2; ++half) {
-          TransposeWords(from + g * 512 + half * 256, 4, 0x80808080u, to + g * 512 + half * 256);
-        }
-        break;
-      default:
-        CHECK(false);  // HasCudaKernels let a type pass whose panels nobody laid out
+    for (const int plane : words.planes) {
+      TransposeWords(from + at, plane, words.flip, to + at);
+      at += int64_t{plane} * kPanelRows * 4;
     }
   }
-  std::memcpy(to + PanelQuantBytes(kind, in), from + PanelQuantBytes(kind, in),
-              static_cast<size_t>(PanelScaleBytes(kind, in)));
+  CHECK(at == PanelQuantBytes(kind, in));
+  std::memcpy(to + at, from + at, static_cast<size_t>(PanelScaleBytes(kind, in)));
 }
 
 // 16 bytes of each row in turn; `to` is zeroed.
@@ -67,9 +84,17 @@ bool HasCudaKernels(DType dtype) {
     case DType::kF16:
     case DType::kBF16:
     case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ5_0:
+    case DType::kQ5_1:
     case DType::kQ8_0:
+    case DType::kQ3_K:
     case DType::kQ4_K:
+    case DType::kQ5_K:
     case DType::kQ6_K:
+    case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
+    case DType::kMXFP4:
       return true;
     default:
       return false;

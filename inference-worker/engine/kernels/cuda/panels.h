@@ -1,11 +1,12 @@
 // Weights as the GPU multiplies them: the panels of quant/panel.h (16 output rows) with the words
 // of a row side by side, so that one thread reads 16 bytes of its own row and a warp reads a line.
-// The planes of scales are the same. Written for row r (0..15) and group g of 32 inputs:
+// The planes of scales are the same. Written for row r (0..15) and group g of
+// 32 inputs, whose planes follow each other:
 //
-//   kU4, kU4Min  [g][r][4 words]: word j has inputs 4j.. in its low, 16 + 4j.. in its high nibbles.
-//   kU6          [g] of [r][4 words] as kU4, then [r][2 words]: bits 2j of word h on top of the
-//                nibbles of inputs 16h + 4j..
-//   kU8          [g][half][r][4 words] of signed bytes: word j of half h has inputs 16h + 4j...
+//   nibbles      [r][4 words]: word j has inputs 4j.. in its low, 16 + 4j.. in its high nibbles
+//   pairs        [r][2 words]: bits 2j of word h belong to inputs 16h + 4j..
+//   bits         [r][1 word]: bit s of a byte belongs to one of inputs 4s..
+//   kU8          [g][half][r][4 words] of signed bytes: word j of half h has inputs 16h + 4j..
 //   kF32         [k/4][r][4 floats];  kF16, kBF16  [k/8][r][8 halves]; zeros beyond the last input.
 #pragma once
 

@@ -1,142 +1,15 @@
 // Quantised weights times int8 activations (quant/int8_rows.h), straight from the packed blocks.
 // A group's product of integers is exact however it is made — four bytes at a time on the vector
-// units for few rows, 16×8 tiles on the tensor cores for many — and what follows is the same chain
-// of fp32 operations, so the two agree to the bit.
+// units for up to eight rows, 16×8 tiles on the tensor cores for more — and what follows is the
+// same chain of fp32 operations, so all kernels agree to the bit.
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/matmul.cuh"
 #include "engine/kernels/cuda/mma.cuh"
-
-using conclave::engine::PanelKind;
+#include "engine/kernels/cuda/quant_panels.cuh"
 
 namespace {
 
-constexpr uint32_t kNibbles = 0x0f0f0f0fu;
-constexpr uint32_t kPairs = 0x03030303u;
-
-// Bytes of 0…127 less `offset` each, as signed bytes.
-__device__ inline uint32_t Less(uint32_t bytes, uint32_t offset) {
-  return ((bytes | 0x80808080u) - offset) ^ 0x80808080u;
-}
-
-// --- scales of one output row and group: as the file has them, and as factors -------------------
-
-template <PanelKind kKind>
-struct Scale {  // kU8, kU4: y = d · u
-  uint16_t d;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    d = __ldg(reinterpret_cast<const uint16_t*>(plane + (g * 16 + r) * 2));
-  }
-  // The next element of the chain of a sum: `low` and `high` are the products of the group's
-  // halves, `meta` the activations' scale and negative sum.
-  __device__ float2 Factors() const { return make_float2(HalfBits(d), 0.0f); }
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(__fmul_rn(low + high, factors.x), meta.x, sum);
-  }
-};
-
-template <>
-struct Scale<PanelKind::kU4Min> {  // y = d·sc·u − dmin·m
-  uint16_t d, dmin;
-  uint8_t sc, m;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 320;
-    const uint8_t* group = super + 64 + g % 8 * 32;
-    d = __ldg(reinterpret_cast<const uint16_t*>(super + r * 2));
-    dmin = __ldg(reinterpret_cast<const uint16_t*>(super + 32 + r * 2));
-    sc = __ldg(group + r);
-    m = __ldg(group + 16 + r);
-  }
-  __device__ float2 Factors() const {
-    return make_float2(__fmul_rn(HalfBits(d), static_cast<float>(sc)),
-                       __fmul_rn(HalfBits(dmin), static_cast<float>(m)));
-  }
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(fmaf(meta.y, factors.y, __fmul_rn(low + high, factors.x)), meta.x, sum);
-  }
-};
-
-template <>
-struct Scale<PanelKind::kU6> {  // y = d·sc·u, one sc per half of the group
-  uint16_t d;
-  int8_t low_sc, high_sc;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 288;
-    const uint8_t* group = super + 32 + g % 8 * 32;
-    d = __ldg(reinterpret_cast<const uint16_t*>(super + r * 2));
-    low_sc = static_cast<int8_t>(__ldg(group + r));
-    high_sc = static_cast<int8_t>(__ldg(group + 16 + r));
-  }
-  __device__ float2 Factors() const {
-    const float f = HalfBits(d);
-    return make_float2(__fmul_rn(f, static_cast<float>(low_sc)),
-                       __fmul_rn(f, static_cast<float>(high_sc)));
-  }
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(fmaf(high, factors.y, __fmul_rn(low, factors.x)), meta.x, sum);
-  }
-};
-
 // --- few rows: a thread has one output row of a chunk -------------------------------------------
-
-template <PanelKind kKind>
-struct GroupRow {  // kU4, kU4Min
-  uint4 quants;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    quants = __ldg(reinterpret_cast<const uint4*>(plane + g * 256 + r * 16));
-  }
-  // Inputs 4j.. in word j.
-  __device__ void Unpack(uint32_t (&w)[8]) const {
-    const uint32_t words[4] = {quants.x, quants.y, quants.z, quants.w};
-    for (int j = 0; j < 4; ++j) {
-      w[j] = words[j] & kNibbles;
-      w[4 + j] = (words[j] >> 4) & kNibbles;
-    }
-  }
-  // What Σu·q lacks of Σ(u − offset)·q.
-  __device__ static int Offset(float2 meta) {
-    return kKind == PanelKind::kU4 ? 8 * static_cast<int>(meta.y) : 0;
-  }
-};
-
-template <>
-struct GroupRow<PanelKind::kU8> {
-  uint4 low, high;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    low = __ldg(reinterpret_cast<const uint4*>(plane + g * 512 + r * 16));
-    high = __ldg(reinterpret_cast<const uint4*>(plane + g * 512 + 256 + r * 16));
-  }
-  __device__ void Unpack(uint32_t (&w)[8]) const {
-    w[0] = low.x, w[1] = low.y, w[2] = low.z, w[3] = low.w;
-    w[4] = high.x, w[5] = high.y, w[6] = high.z, w[7] = high.w;
-  }
-  __device__ static int Offset(float2) { return 0; }
-};
-
-template <>
-struct GroupRow<PanelKind::kU6> {
-  uint4 quants;
-  uint2 pairs;
-
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    quants = __ldg(reinterpret_cast<const uint4*>(plane + g * 384 + r * 16));
-    pairs = __ldg(reinterpret_cast<const uint2*>(plane + g * 384 + 256 + r * 8));
-  }
-  __device__ void Unpack(uint32_t (&w)[8]) const {
-    const uint32_t words[4] = {quants.x, quants.y, quants.z, quants.w};
-    for (int j = 0; j < 4; ++j) {
-      const uint32_t low = (words[j] & kNibbles) | ((pairs.x >> (2 * j)) & kPairs) << 4;
-      const uint32_t high = ((words[j] >> 4) & kNibbles) | ((pairs.y >> (2 * j)) & kPairs) << 4;
-      w[j] = Less(low, 0x20202020u);
-      w[4 + j] = Less(high, 0x20202020u);
-    }
-  }
-  __device__ static int Offset(float2) { return 0; }
-};
 
 template <PanelKind kKind, int kCols>
 __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind>& bits,
@@ -229,79 +102,20 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
   }
 }
 
-// --- many rows: tensor cores --------------------------------------------------------------------
-
-// A lane's words of a panel's rows l / 4 and l / 4 + 8.
-template <PanelKind kKind>
-struct GroupTile {  // kU4, kU4Min
-  uint32_t words[2];
-
-  __device__ void Load(const uint8_t* plane, int g, int r, int word) {
-    for (int i = 0; i < 2; ++i) {
-      words[i] =
-          __ldg(reinterpret_cast<const uint32_t*>(plane + g * 256 + (r + 8 * i) * 16 + word * 4));
-    }
-  }
-  __device__ void Fragment(int, uint32_t (&a)[4]) const {
-    for (int i = 0; i < 2; ++i) {
-      a[i] = words[i] & kNibbles;
-      a[2 + i] = (words[i] >> 4) & kNibbles;
-    }
-    if (kKind == PanelKind::kU4) {
-      for (int i = 0; i < 4; ++i) a[i] = Less(a[i], 0x08080808u);
-    }
-  }
-};
-
-template <>
-struct GroupTile<PanelKind::kU8> {
-  uint32_t words[4];
-
-  __device__ void Load(const uint8_t* plane, int g, int r, int word) {
-    for (int i = 0; i < 4; ++i) {
-      words[i] = __ldg(reinterpret_cast<const uint32_t*>(plane + g * 512 + i / 2 * 256 +
-                                                         (r + i % 2 * 8) * 16 + word * 4));
-    }
-  }
-  __device__ void Fragment(int, uint32_t (&a)[4]) const {
-    for (int i = 0; i < 4; ++i) a[i] = words[i];
-  }
-};
-
-template <>
-struct GroupTile<PanelKind::kU6> {
-  uint32_t words[2];
-  uint2 pairs[2];
-
-  __device__ void Load(const uint8_t* plane, int g, int r, int word) {
-    for (int i = 0; i < 2; ++i) {
-      const uint8_t* group = plane + g * 384;
-      words[i] = __ldg(reinterpret_cast<const uint32_t*>(group + (r + 8 * i) * 16 + word * 4));
-      pairs[i] = __ldg(reinterpret_cast<const uint2*>(group + 256 + (r + 8 * i) * 8));
-    }
-  }
-  __device__ void Fragment(int word, uint32_t (&a)[4]) const {
-    for (int i = 0; i < 2; ++i) {
-      const uint32_t low = (words[i] & kNibbles) | ((pairs[i].x >> (2 * word)) & kPairs) << 4;
-      const uint32_t high = ((words[i] >> 4) & kNibbles) | ((pairs[i].y >> (2 * word)) & kPairs)
-                                                               << 4;
-      a[i] = Less(low, 0x20202020u);
-      a[2 + i] = Less(high, 0x20202020u);
-    }
-  }
-};
+// --- more rows: tensor cores --------------------------------------------------------------------
 
 // Sums start at this many, whose bits are those of a float 1.5·2^23: read as a float, a sum s below
 // 2^22 is 12582912 + s, exactly. Cheaper than converting.
 constexpr int kMagic = 0x4b400000;
 __device__ inline float FromMagic(int sum) { return __int_as_float(sum) - 12582912.0f; }
 
-// The group's products of 16 outputs and 8 rows: halves apart for kU6, together else.
+// The group's products of 16 outputs and 8 rows: halves apart where they have scales of their own,
+// together else.
 template <PanelKind kKind>
 __device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float (&low)[4],
                                 float (&high)[4]) {
   int c[4] = {kMagic, kMagic, kMagic, kMagic};
-  if (kKind == PanelKind::kU6) {
+  if (kHalves<kKind>) {
     int d[4] = {kMagic, kMagic, kMagic, kMagic};
     MmaK16(c, a[0], a[1], b0);
     MmaK16(d, a[2], a[3], b1);
@@ -311,6 +125,136 @@ __device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1
     for (int i = 0; i < 4; ++i) high[i] = 0.0f;
   }
   for (int i = 0; i < 4; ++i) low[i] = FromMagic(c[i]);
+}
+
+// A group's products with 8 activation rows onto their sums; `even` and `odd` are the meta of the
+// lane's two rows.
+template <PanelKind kKind>
+__device__ inline void AddTile(const uint32_t (&a)[4], const float2 (&factors)[2], uint32_t b0,
+                               uint32_t b1, float2 even, float2 odd, float (&s)[4]) {
+  float low[4], high[4];
+  Products<kKind>(a, b0, b1, low, high);
+  s[0] = Scale<kKind>::Next(factors[0], low[0], high[0], even, s[0]);
+  s[1] = Scale<kKind>::Next(factors[0], low[1], high[1], odd, s[1]);
+  s[2] = Scale<kKind>::Next(factors[1], low[2], high[2], even, s[2]);
+  s[3] = Scale<kKind>::Next(factors[1], low[3], high[3], odd, s[3]);
+}
+
+// The activation rows that a lane reads for a tile of 8: inputs of row l / 4, meta of the two rows
+// whose results it has.
+struct LaneColumns {
+  const int8_t* q;
+  const float2* even;
+  const float2* odd;
+};
+__device__ inline LaneColumns ColumnsOf(const MatrixLaunch& launch, const Tile& tile, int first) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int64_t groups = launch.in / 32;
+  const int pair = first + lane % 4 * 2;
+  const int last = tile.count - 1;  // beyond it rows are computed again and not stored
+  return {launch.q + RowOf(launch, tile, min(first + lane / 4, last)) * groups * 32 + lane % 4 * 4,
+          launch.meta + RowOf(launch, tile, min(pair, last)) * groups,
+          launch.meta + RowOf(launch, tile, min(pair + 1, last)) * groups};
+}
+
+// The sums of one chunk for a warp's panels and tiles.
+template <PanelKind kKind, int kPanels, int kTiles>
+__device__ inline void AddChunk(const MatrixLaunch& launch, const uint8_t* const (&panels)[kPanels],
+                                const LaneColumns (&columns)[kTiles], int first, int count,
+                                float (&sum)[kPanels][kTiles][4]) {
+#pragma unroll(kTiles > 4 ? 1 : kTiles > 1 ? 2 : 4)
+  for (int g = first; g < first + count; ++g) {
+    uint32_t a[kPanels][4];
+    float2 factors[kPanels][2];
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+      PanelGroup<kKind> group;
+      group.Load(panels[p], launch.quant_bytes, g);
+      group.bits.Fragment(static_cast<int>(threadIdx.x) % 4, a[p]);
+      factors[p][0] = group.scale[0].Factors();
+      factors[p][1] = group.scale[1].Factors();
+    }
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      const auto* const inputs = reinterpret_cast<const uint32_t*>(columns[t].q + g * 32);
+      const uint32_t b0 = __ldg(inputs);
+      const uint32_t b1 = __ldg(inputs + 4);
+      const float2 even = __ldg(columns[t].even + g);
+      const float2 odd = __ldg(columns[t].odd + g);
+#pragma unroll
+      for (int p = 0; p < kPanels; ++p) {
+        AddTile<kKind>(a[p], factors[p], b0, b1, even, odd, sum[p][t]);
+      }
+    }
+  }
+}
+
+// A block: kPanels panels and kTiles tiles of 8 activation rows. Its warps have a chunk each; what
+// they find meets in shared memory and is added up in order.
+template <PanelKind kKind, int kPanels, int kTiles, int kWarps>
+__global__ void __launch_bounds__(kWarps * 32) MultiplyStrands(MatrixLaunch launch) {
+  constexpr int kSums = kPanels * kTiles * 128;
+  constexpr int kThreads = kWarps * 32;
+  constexpr int kTotals = (kSums + kThreads - 1) / kThreads;
+  __shared__ float partial[kWarps][kPanels][kTiles][4][32];
+  const Tile tile = TileAt(launch, static_cast<int>(blockIdx.y));
+  if (tile.count <= 0) return;
+  const Place place = PlaceOf(launch, static_cast<int>(blockIdx.x), kPanels);
+  const MatrixRun& run = launch.runs[place.run];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int warp = thread / 32;
+  const int lane = thread % 32;
+  const int groups = launch.in / 32;
+  const int chunks = (groups + kChunkGroups - 1) / kChunkGroups;
+  const uint8_t* panels[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    // Beyond the matrix the last panel is computed again and not stored.
+    const int panel = min(place.panel + p, place.panels - 1);
+    panels[p] = run.panels +
+                (static_cast<int64_t>(tile.matrix) * place.panels + panel) * launch.panel_bytes;
+  }
+  LaneColumns columns[kTiles];
+  for (int t = 0; t < kTiles; ++t) columns[t] = ColumnsOf(launch, tile, t * 8);
+
+  float total[kTotals] = {};
+  for (int base = 0; base < chunks; base += kWarps) {
+    float sum[kPanels][kTiles][4] = {};
+    const int first = (base + warp) * kChunkGroups;
+    if (first < groups) {
+      AddChunk<kKind, kPanels, kTiles>(launch, panels, columns, first,
+                                       min(kChunkGroups, groups - first), sum);
+    }
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) partial[warp][p][t][i][lane] = sum[p][t][i];
+      }
+    }
+    __syncthreads();
+    const int strands = min(kWarps, chunks - base);
+#pragma unroll
+    for (int i = 0; i < kTotals; ++i) {
+      const int at = thread + i * kThreads;
+      if (at >= kSums) break;
+      for (int j = 0; j < strands; ++j) total[i] += (&partial[j][0][0][0][0])[at];
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < kTotals; ++i) {
+    const int at = thread + i * kThreads;
+    const int of_lane = at % 32;
+    const int of_tile = at / 32 % 4;
+    const int output = (place.panel + at / (128 * kTiles)) * 16 + of_lane / 4 + of_tile / 2 * 8;
+    const int slot = at / 128 % kTiles * 8 + of_lane % 4 * 2 + of_tile % 2;
+    if (at >= kSums || output >= run.out || slot >= tile.count) continue;
+    float value = total[i];
+    if (run.bias != nullptr)
+      value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
+    run.y[ResultOf(launch, tile, slot) * run.y_stride + output] = value;
+  }
 }
 
 constexpr int kWarpPanels = 2;
@@ -384,26 +328,19 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
         for (int i = 0; i < 4; ++i) sum[p][t][i] = 0.0f;
       }
     }
-    GroupTile<kKind> next_bits[kWarpPanels];
-    Scale<kKind> next_scale[kWarpPanels][2];
-    for (int p = 0; p < kWarpPanels; ++p) {
-      next_bits[p].Load(panels[p], first, r, word);
-      next_scale[p][0].Load(panels[p] + launch.quant_bytes, first, r);
-      next_scale[p][1].Load(panels[p] + launch.quant_bytes, first, r + 8);
-    }
+    PanelGroup<kKind> next[kWarpPanels];
+    for (int p = 0; p < kWarpPanels; ++p) next[p].Load(panels[p], launch.quant_bytes, first);
     for (int g = 0; g < count; ++g) {
       uint32_t a[kWarpPanels][4];
       float2 factors[kWarpPanels][2];
       for (int p = 0; p < kWarpPanels; ++p) {
-        next_bits[p].Fragment(word, a[p]);
-        factors[p][0] = next_scale[p][0].Factors();
-        factors[p][1] = next_scale[p][1].Factors();
+        next[p].bits.Fragment(word, a[p]);
+        factors[p][0] = next[p].scale[0].Factors();
+        factors[p][1] = next[p].scale[1].Factors();
       }
       if (g + 1 < count) {
         for (int p = 0; p < kWarpPanels; ++p) {
-          next_bits[p].Load(panels[p], first + g + 1, r, word);
-          next_scale[p][0].Load(panels[p] + launch.quant_bytes, first + g + 1, r);
-          next_scale[p][1].Load(panels[p] + launch.quant_bytes, first + g + 1, r + 8);
+          next[p].Load(panels[p], launch.quant_bytes, first + g + 1);
         }
       }
 #pragma unroll
@@ -412,17 +349,10 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
         const uint32_t b0 = *reinterpret_cast<const uint32_t*>(column);
         const uint32_t b1 = *reinterpret_cast<const uint32_t*>(column + 16);
         const float4 pair = *reinterpret_cast<const float4*>(&meta[g][t * 8 + word * 2]);
-        const float2 even = make_float2(pair.x, pair.y);
-        const float2 odd = make_float2(pair.z, pair.w);
 #pragma unroll
         for (int p = 0; p < kWarpPanels; ++p) {
-          float low[4], high[4];
-          Products<kKind>(a[p], b0, b1, low, high);
-          float(&s)[4] = sum[p][t];
-          s[0] = Scale<kKind>::Next(factors[p][0], low[0], high[0], even, s[0]);
-          s[1] = Scale<kKind>::Next(factors[p][0], low[1], high[1], odd, s[1]);
-          s[2] = Scale<kKind>::Next(factors[p][1], low[2], high[2], even, s[2]);
-          s[3] = Scale<kKind>::Next(factors[p][1], low[3], high[3], odd, s[3]);
+          AddTile<kKind>(a[p], factors[p], b0, b1, make_float2(pair.x, pair.y),
+                         make_float2(pair.z, pair.w), sum[p][t]);
         }
       }
     }
@@ -462,18 +392,35 @@ void LaunchVectors(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned 
          warps * 32, launch);
 }
 
+template <PanelKind kKind, int kTiles>
+void LaunchStrands(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
+  // Two panels share what is read of the activations, where the device is full all the same.
+  const unsigned blocks = PanelBlocks(launch, 2);
+  if (blocks * tiles >= 4u * static_cast<unsigned>(c->multiprocessors)) {
+    constexpr int kWarps = kTiles > 4 ? 4 : 8;
+    return Launch(c, "quantised strands", MultiplyStrands<kKind, 2, kTiles, kWarps>,
+                  dim3(blocks, tiles), kWarps * 32, launch);
+  }
+  Launch(c, "quantised strands", MultiplyStrands<kKind, 1, kTiles, 8>,
+         dim3(PanelBlocks(launch, 1), tiles), 8 * 32, launch);
+}
+
+// Tiles read each activation once for eight panels, which is the fastest way when their blocks, 128
+// outputs wide, occupy nearly all of the device. Fewer take as long as those; strands, a fifth
+// slower on a full device, then take less.
+template <PanelKind kKind, int kTiles>
+void LaunchMany(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
+  const unsigned blocks = PanelBlocks(launch, kBlockPanels);
+  if (blocks * tiles * 5 < 4u * static_cast<unsigned>(c->multiprocessors)) {
+    return LaunchStrands<kKind, kTiles>(c, launch, tiles);
+  }
+  Launch(c, "quantised tiles", MultiplyTiles<kKind, kTiles>, dim3(blocks, tiles), 128, launch);
+}
+
+// Which kernel, by what an H100 took for each (docs/speed.md).
 template <PanelKind kKind>
 void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePlan& plan) {
   const unsigned tiles = TilesOf(plan, plan.width);
-  if (plan.many) {
-    const dim3 grid(PanelBlocks(launch, kBlockPanels), tiles);
-    if (plan.width == 64) {
-      Launch(c, "quantised tiles", MultiplyTiles<kKind, 8>, grid, 128, launch);
-    } else {
-      Launch(c, "quantised tiles", MultiplyTiles<kKind, 4>, grid, 128, launch);
-    }
-    return;
-  }
   switch (plan.width) {
     case 1:
       return LaunchVectors<kKind, 1>(c, launch, tiles);
@@ -481,8 +428,15 @@ void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePl
       return LaunchVectors<kKind, 2>(c, launch, tiles);
     case 4:
       return LaunchVectors<kKind, 4>(c, launch, tiles);
-    default:
+    case 8:
       return LaunchVectors<kKind, 8>(c, launch, tiles);
+    case 16:
+      return LaunchStrands<kKind, 2>(c, launch, tiles);
+    case 32:
+      return plan.many ? LaunchMany<kKind, 4>(c, launch, tiles)
+                       : LaunchStrands<kKind, 4>(c, launch, tiles);
+    default:
+      return LaunchMany<kKind, 8>(c, launch, tiles);
   }
 }
 
@@ -495,10 +449,26 @@ void MultiplyQuantised(ConclaveCudaContext* c, PanelKind kind, const MatrixLaunc
       return LaunchKind<PanelKind::kU8>(c, launch, plan);
     case PanelKind::kU4:
       return LaunchKind<PanelKind::kU4>(c, launch, plan);
+    case PanelKind::kU5:
+      return LaunchKind<PanelKind::kU5>(c, launch, plan);
+    case PanelKind::kU4HalfMin:
+      return LaunchKind<PanelKind::kU4HalfMin>(c, launch, plan);
+    case PanelKind::kU5HalfMin:
+      return LaunchKind<PanelKind::kU5HalfMin>(c, launch, plan);
     case PanelKind::kU4Min:
       return LaunchKind<PanelKind::kU4Min>(c, launch, plan);
+    case PanelKind::kU5Min:
+      return LaunchKind<PanelKind::kU5Min>(c, launch, plan);
+    case PanelKind::kU3:
+      return LaunchKind<PanelKind::kU3>(c, launch, plan);
     case PanelKind::kU6:
       return LaunchKind<PanelKind::kU6>(c, launch, plan);
+    case PanelKind::kNl4:
+      return LaunchKind<PanelKind::kNl4>(c, launch, plan);
+    case PanelKind::kNl4Super:
+      return LaunchKind<PanelKind::kNl4Super>(c, launch, plan);
+    case PanelKind::kFp4:
+      return LaunchKind<PanelKind::kFp4>(c, launch, plan);
     default:
       return Fail(c, "quantised matrices", "not of a quantised kind");
   }

@@ -9,17 +9,6 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 
-// GGUF's type ids, as engine/tensor/dtype.h has them (which this dialect cannot include).
-enum class DType : int32_t {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ8_0 = 8,
-  kQ4_K = 12,
-  kQ6_K = 14,
-  kBF16 = 30
-};
-
 // A warp per group of 32.
 __global__ void Quantize(const float* x, int64_t stride, int64_t rows, int groups, int8_t* q,
                          float2* meta) {
@@ -38,20 +27,31 @@ __global__ void ActivateAndQuantize(int activation, const float* gate, const flo
   QuantizeGroup(Combined(activation, gate, up, at), q + group * 32, meta + group);
 }
 
-__global__ void RmsNorm(const float* x, int64_t x_stride, int n, const float* weight, float eps,
-                        float* y, int64_t y_stride) {
+// y = norm(x); with `added`, x += added first (y may be `added`); with q, also as int8, rows
+// without gaps. A thread keeps to its own elements, a warp to whole groups of 32.
+__global__ void RmsNorm(float* x, const float* added, int64_t x_stride, int n, const float* weight,
+                        float eps, float* y, int64_t y_stride, int8_t* q, float2* meta) {
   __shared__ float shared[32];
-  const float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
+  float* const row = x + static_cast<int64_t>(blockIdx.x) * x_stride;
   float* const out = y + static_cast<int64_t>(blockIdx.x) * y_stride;
   const int step = static_cast<int>(blockDim.x);
   float squares = 0.0f;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
-    squares = fmaf(row[i], row[i], squares);
+    float value = row[i];
+    if (added != nullptr) {
+      value += added[static_cast<int64_t>(blockIdx.x) * n + i];
+      row[i] = value;
+    }
+    squares = fmaf(value, value, squares);
   }
   const float mean = BlockSum(squares, shared) / static_cast<float>(n);
   const float factor = 1.0f / sqrtf(mean + eps);
   for (int i = static_cast<int>(threadIdx.x); i < n; i += step) {
-    out[i] = row[i] * factor * weight[i];
+    const float value = row[i] * factor * weight[i];
+    out[i] = value;
+    if (q == nullptr) continue;
+    const int64_t group = (static_cast<int64_t>(blockIdx.x) * n + i) / 32;
+    QuantizeGroup(value, q + group * 32, meta + group);
   }
 }
 
@@ -137,77 +137,6 @@ __global__ void Gather(const float* x, int64_t x_stride, const int32_t* rows, in
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) to[i] = from[i];
 }
 
-// --- elements of a row as the model file has it (engine.quant describes the blocks) -------------
-
-__device__ inline float HalfAt(const uint8_t* at) {
-  return HalfBits(static_cast<uint16_t>(at[0] | at[1] << 8));
-}
-
-template <DType kType>
-__device__ float Element(const uint8_t* row, int64_t i);
-
-template <>
-__device__ inline float Element<DType::kF32>(const uint8_t* row, int64_t i) {
-  const uint8_t* at = row + i * 4;
-  return __uint_as_float(static_cast<uint32_t>(at[0]) | static_cast<uint32_t>(at[1]) << 8 |
-                         static_cast<uint32_t>(at[2]) << 16 | static_cast<uint32_t>(at[3]) << 24);
-}
-template <>
-__device__ inline float Element<DType::kF16>(const uint8_t* row, int64_t i) {
-  return HalfAt(row + i * 2);
-}
-template <>
-__device__ inline float Element<DType::kBF16>(const uint8_t* row, int64_t i) {
-  return Bf16Bits(static_cast<uint16_t>(row[i * 2] | row[i * 2 + 1] << 8));
-}
-template <>
-__device__ inline float Element<DType::kQ8_0>(const uint8_t* row, int64_t i) {
-  const uint8_t* block = row + i / 32 * 34;
-  return static_cast<float>(static_cast<int8_t>(block[2 + i % 32])) * HalfAt(block);
-}
-template <>
-__device__ inline float Element<DType::kQ4_0>(const uint8_t* row, int64_t i) {
-  const uint8_t* block = row + i / 32 * 18;
-  const int at = static_cast<int>(i % 32);
-  const int byte = block[2 + at % 16];
-  return HalfAt(block) * static_cast<float>((at < 16 ? byte & 15 : byte >> 4) - 8);
-}
-template <>
-__device__ inline float Element<DType::kQ4_K>(const uint8_t* row, int64_t i) {
-  const uint8_t* block = row + i / 256 * 144;
-  const int at = static_cast<int>(i % 256);
-  const int g = at / 32;
-  const uint8_t* s = block + 4;
-  const int sc = g < 4 ? s[g] & 63 : (s[g + 4] & 15) | (s[g - 4] >> 6) << 4;
-  const int m = g < 4 ? s[g + 4] & 63 : (s[g + 4] >> 4) | (s[g] >> 6) << 4;
-  const int byte = block[16 + g / 2 * 32 + at % 32];
-  const int level = g % 2 == 0 ? byte & 15 : byte >> 4;
-  const float product = HalfAt(block) * static_cast<float>(sc) * static_cast<float>(level);
-  return product - HalfAt(block + 2) * static_cast<float>(m);
-}
-template <>
-__device__ inline float Element<DType::kQ6_K>(const uint8_t* row, int64_t i) {
-  const uint8_t* block = row + i / 256 * 210;
-  const int at = static_cast<int>(i % 256);
-  const int half = at / 128;
-  const int stretch = at % 128 / 32;
-  const int l = at % 32;
-  const int low = block[half * 64 + stretch % 2 * 32 + l];
-  const int high = block[128 + half * 32 + l];
-  const int level = (stretch < 2 ? low & 15 : low >> 4) | ((high >> (2 * stretch)) & 3) << 4;
-  const float scale =
-      HalfAt(block + 208) * static_cast<float>(static_cast<int8_t>(block[192 + at / 16]));
-  return scale * static_cast<float>(level - 32);
-}
-
-template <DType kType>
-__global__ void Embed(const uint8_t* table, int64_t row_bytes, const int32_t* ids, int64_t cols,
-                      float* out, int64_t out_stride) {
-  const uint8_t* const row = table + ids[blockIdx.x] * row_bytes;
-  float* const to = out + static_cast<int64_t>(blockIdx.x) * out_stride;
-  for (int64_t i = threadIdx.x; i < cols; i += blockDim.x) to[i] = Element<kType>(row, i);
-}
-
 // The shape of a row's sum depends on its width alone.
 unsigned ThreadsForRow(int64_t n) { return n <= 64 ? 32 : n <= 256 ? 64 : n <= 1024 ? 128 : 256; }
 
@@ -227,10 +156,36 @@ void ActivateQuantize(ConclaveCudaContext* c, int activation, const float* gate,
          activation, gate, up, groups, q, meta);
 }
 
+void FinishSum(ConclaveCudaContext* c) {
+  const ConclaveCudaContext::Sum sum = c->pending_sum;
+  c->pending_sum = {};
+  if (sum.y == nullptr) return;
+  Launch(c, "addition", Add, dim3(CeilDiv(sum.n, kThreads)), kThreads, sum.x, sum.n, sum.y);
+}
+
 void RmsNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
                const float* weight, float eps, float* y, int64_t y_stride) {
-  Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n), x, x_stride,
-         static_cast<int>(n), weight, eps, y, y_stride);
+  // A sum whose rows these are, all of them.
+  const ConclaveCudaContext::Sum sum = c->pending_sum;
+  const bool apart = y + rows * y_stride <= sum.x || sum.x + sum.n <= y;
+  const bool adds =
+      sum.y == x && sum.n == rows * n && x_stride == n && (apart || (y == sum.x && y_stride == n));
+  if (adds) {
+    c->pending_sum = {};
+  } else {
+    FinishSum(c);
+  }
+  int8_t* q = nullptr;
+  float2* meta = nullptr;
+  c->rounded = {};
+  if (c->rounds_norms && n % 32 == 0 && y_stride >= n) {
+    q = ScratchOf<int8_t>(c, kInputInt8, rows * n);
+    meta = ScratchOf<float2>(c, kInputMeta, rows * (n / 32));
+    c->rounded = {y, y_stride, rows, n};
+  }
+  Launch(c, "RMS norm", RmsNorm, dim3(static_cast<unsigned>(rows)), ThreadsForRow(n),
+         const_cast<float*>(x), adds ? sum.x : nullptr, x_stride, static_cast<int>(n), weight, eps,
+         y, y_stride, q, meta);
 }
 
 void LayerNormOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, int64_t rows, int64_t n,
@@ -256,7 +211,8 @@ void AddGatedOp(ConclaveCudaContext* c, const float* x, const float* gate, int64
 }
 
 void AddOp(ConclaveCudaContext* c, const float* x, int64_t n, float* y) {
-  Launch(c, "addition", Add, dim3(CeilDiv(n, kThreads)), kThreads, x, n, y);
+  FinishSum(c);
+  c->pending_sum = {x, n, y};
 }
 
 void ActivateOp(ConclaveCudaContext* c, int32_t activation, const float* gate, const float* up,
@@ -279,34 +235,6 @@ void RopeOp(ConclaveCudaContext* c, int32_t style, float* x, int64_t stride, int
   Launch(c, "rotation", Rope, dim3(CeilDiv(rows * num_heads * pairs, kThreads)), kThreads,
          style == static_cast<int32_t>(RopeStyle::kNorm), x, stride, rows, num_heads, head_dim,
          pairs, cos_sin);
-}
-
-void EmbedRowsOp(ConclaveCudaContext* c, const void* table, int32_t dtype, int64_t cols,
-                 int64_t row_bytes, const int32_t* ids, int64_t rows, float* out,
-                 int64_t out_stride) {
-  const int32_t* const numbers = InputOf(c, ids, rows);
-  const auto launch = [&](auto kernel) {
-    Launch(c, "embedding", kernel, dim3(static_cast<unsigned>(rows)), kThreads,
-           static_cast<const uint8_t*>(table), row_bytes, numbers, cols, out, out_stride);
-  };
-  switch (static_cast<DType>(dtype)) {
-    case DType::kF32:
-      return launch(Embed<DType::kF32>);
-    case DType::kF16:
-      return launch(Embed<DType::kF16>);
-    case DType::kBF16:
-      return launch(Embed<DType::kBF16>);
-    case DType::kQ8_0:
-      return launch(Embed<DType::kQ8_0>);
-    case DType::kQ4_0:
-      return launch(Embed<DType::kQ4_0>);
-    case DType::kQ4_K:
-      return launch(Embed<DType::kQ4_K>);
-    case DType::kQ6_K:
-      return launch(Embed<DType::kQ6_K>);
-    default:
-      return Fail(c, "embedding", "no such type");
-  }
 }
 
 void GatherRowsOp(ConclaveCudaContext* c, const float* x, int64_t x_stride, const int32_t* rows,

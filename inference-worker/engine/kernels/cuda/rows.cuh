@@ -14,6 +14,9 @@ void QuantizeRows(ConclaveCudaContext* c, const float* x, int64_t stride, int64_
 void ActivateQuantize(ConclaveCudaContext* c, int activation, const float* gate, const float* up,
                       int64_t rows, int64_t cols, int8_t* q, float2* meta);
 
+// Launches the sum that AddOp has put off. Before anything but a norm of its result.
+void FinishSum(ConclaveCudaContext* c);
+
 // The module's operations of the same names (module.h).
 void RmsNormOp(ConclaveCudaContext*, const float* x, int64_t x_stride, int64_t rows, int64_t n,
                const float* weight, float eps, float* y, int64_t y_stride);

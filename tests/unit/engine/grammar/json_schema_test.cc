@@ -96,6 +96,14 @@ TEST_CASE("strings keep to lengths, patterns and formats") {
       {R"({"pattern":"^[a-c]+-\\d{2}$"})", {R"("abc-07")"}, {R"("-07")", R"("a-7")", R"("xa-07")"}},
       {R"({"pattern":"b+"})", {R"("b")", R"("abba")"}, {R"("a")", R"("")"}},
       {R"({"pattern":"^(say \"\\w\"|\\\\)$"})", {R"("say \"x\"")", R"("\\")"}, {R"("say x")"}},
+      {R"({"pattern":"^[a-z]+$","minLength":2,"maxLength":4})",
+       {R"("ab")", R"("abcd")"},
+       {R"("a")", R"("abcde")", R"("aB")"}},
+      {R"({"pattern":"b","maxLength":2})", {R"("b")", R"("ab")"}, {R"("abc")", R"("aa")"}},
+      {R"({"allOf":[{"pattern":"^a"},{"pattern":"z$"}],"maxLength":5})",
+       {R"("az")", R"("abyz")"},
+       {R"("a")", R"("z")", R"("abcdez")"}},
+      {R"({"format":"date","pattern":"^2024"})", {R"("2024-12-31")"}, {R"("2023-12-31")"}},
       {R"({"format":"date"})", {R"("2024-12-31")"}, {R"("2024-13-01")", R"("2023-02-30")"}},
       {R"({"format":"date-time"})",
        {R"("2024-01-02T03:04:05Z")", R"("2024-01-02T03:04:05.25+01:30")"},
@@ -164,20 +172,110 @@ TEST_CASE("json_object is any object, a regular expression the whole text") {
   CHECK_FALSE(Compile(Language::kRegex, "(a").ok());
 }
 
+TEST_CASE("multiples are named, or their digits followed") {
+  CheckAll({
+      {R"({"type":"integer","multipleOf":5,"minimum":-10,"maximum":21})",
+       {"-10", "-5", "0", "5", "20"},
+       {"-15", "25", "1", "7", "-0"}},
+      {R"({"type":"integer","multipleOf":7})", {"0", "7", "-14", "1001", "700"}, {"1", "8", "-15"}},
+      {R"({"type":"integer","multipleOf":7,"minimum":0})", {"0", "49"}, {"-7", "50"}},
+      {R"({"multipleOf":0.01})", {"1", "0.5", "-2.25", "10.00"}, {"0.001", "1.", ".5", "1.255"}},
+      {R"({"multipleOf":0.25})", {"0.25", "1.5", "3", "7.75", "0.0"}, {"0.3", "0.05", "1.2"}},
+      {R"({"multipleOf":0.1,"exclusiveMinimum":0,"maximum":0.3})",
+       {"0.1", "0.2", "0.3"},
+       {"0", "0.4", "0.15"}},
+      {R"({"type":"integer","multipleOf":0.5})", {"1", "2"}, {"0.5"}},
+      {R"({"type":"integer","multipleOf":2.5})", {"0", "5", "10"}, {"2", "7"}},
+  });
+}
+
+TEST_CASE("items of few values come once each") {
+  CheckAll({
+      {R"({"items":{"enum":["a","b",3]},"uniqueItems":true})",
+       {"[]", R"(["b"])", R"(["b", 3, "a"])"},
+       {R"(["a","a"])", R"(["a","b","a"])", R"(["c"])"}},
+      {R"({"items":{"enum":["a","b","c"]},"uniqueItems":true,"minItems":2,"maxItems":2})",
+       {R"(["c","a"])"},
+       {R"(["a"])", R"(["a","b","c"])"}},
+      {R"({"type":"array","items":{"type":["boolean","null"]},"uniqueItems":true})",
+       {"[null,true,false]"},
+       {"[true,true]"}},
+      // Many values: in their order.
+      {R"({"items":{"type":"integer","minimum":1,"maximum":20},"uniqueItems":true,"minItems":1})",
+       {"[12]", "[1,10,2]"},
+       {"[]", "[1,1]", "[21]"}},
+      {R"({"type":"array","items":{"type":"string"},"uniqueItems":true,"maxItems":1})",
+       {"[]", R"(["x"])"},
+       {R"(["x","y"])"}},
+      {R"({"items":{"type":"integer"},"contains":{"minimum":100}})",
+       {"[100]", "[1,200,3]"},
+       {"[]", "[1,2]"}},
+  });
+}
+
+TEST_CASE("objects are counted, and their names kept to a shape") {
+  CheckAll({
+      {R"({"properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}},
+           "minProperties":2,"additionalProperties":false})",
+       {R"({"a":null,"c":null})", R"({"a":null,"b":null,"c":null})"},
+       {"{}", R"({"b":null})"}},
+      {R"({"properties":{"a":{"type":"null"},"b":{"type":"null"}},"maxProperties":1})",
+       {"{}", R"({"b":null})"},
+       {R"({"a":null,"b":null})"}},
+      {R"({"type":"object","additionalProperties":{"type":"integer"},"minProperties":1,
+           "maxProperties":2})",
+       {R"({"x":1})", R"({"x":1,"y":2})"},
+       {"{}", R"({"x":1,"y":2,"z":3})"}},
+      {R"({"patternProperties":{"^x-[a-z]+$":{"type":"integer"}},"additionalProperties":false})",
+       {"{}", R"({"x-a":1,"x-bc":2})"},
+       {R"({"y":1})", R"({"x-a":"1"})"}},
+      {R"({"propertyNames":{"pattern":"^[a-z]{1,3}$"},"additionalProperties":{"type":"boolean"}})",
+       {R"({"abc":true})"},
+       {R"({"abcd":true})", R"({"A":true})"}},
+      {R"({"propertyNames":{"enum":["de","en"]},"additionalProperties":{"type":"string"}})",
+       {R"({"de":"x","en":"y"})"},
+       {R"({"fr":"x"})"}},
+      {R"({"properties":{"card":{"type":"string"},"name":{"type":"string"},"n":{"type":"null"}},
+           "dependentRequired":{"card":["name"]},"additionalProperties":false})",
+       {"{}", R"({"name":"x"})", R"({"card":"1","name":"x"})", R"({"n":null})"},
+       {R"({"card":"1"})", R"({"card":"1","n":null})"}},
+      {R"({"type":"object","properties":{},"additionalProperties":false})", {"{}"}, {"{ }"}},
+  });
+}
+
+TEST_CASE("values by name keep to the other keywords, too") {
+  CheckAll({
+      {R"({"enum":["a","abc",7],"minLength":2,"type":"string"})", {R"("abc")"}, {R"("a")", "7"}},
+      {R"({"enum":[1,2,3,40],"minimum":2})", {"2", "3", "40"}, {"1"}},
+      {R"({"enum":["a1","b"],"pattern":"[0-9]"})", {R"("a1")"}, {R"("b")"}},
+  });
+}
+
 TEST_CASE("what cannot be promised is refused with its place") {
-  CHECK(Contains(Refused(R"({"properties":{"a":{"not":{}}}})"), "schema #/properties/a: \"not\""));
-  CHECK(Contains(Refused(R"({"items":{"multipleOf":3}})"), "#/items: \"multipleOf\""));
+  CHECK(Contains(Refused(R"({"properties":{"a":{"not":{}}}})"), "schema.properties.a: \"not\""));
+  CHECK(Contains(Refused(R"({"items":{"multipleOf":0}})"), "schema.items.multipleOf: expected"));
+  CHECK(Contains(Refused(R"({"multipleOf":1.5,"minimum":2})"), "\"multipleOf\" with these bounds"));
+  CHECK(Contains(Refused(R"({"multipleOf":5,"minimum":6,"maximum":9})"), "no multiple"));
   CHECK(Contains(Refused(R"({"type":"array","uniqueItems":true})"), "\"uniqueItems\""));
-  CHECK(Contains(Refused(R"({"type":"strin"})"), "schema #/type:"));
-  CHECK(Contains(Refused(R"({"format":"iban"})"), "schema #/format: \"iban\""));
-  CHECK(Contains(Refused(R"({"pattern":"(?=a)b"})"), "schema #/pattern"));
-  CHECK(Contains(Refused(R"({"$ref":"#/$defs/x"})"), "schema #/$ref: there is nothing at"));
+  CHECK(Contains(Refused(R"({"anyOf":[{"type":"null"},{"type":"strin"}]})"),
+                 "schema.anyOf[1].type:"));
+  CHECK(Contains(Refused(R"({"type":"strin"})"), "schema.type:"));
+  CHECK(Contains(Refused(R"({"format":"iban"})"), "schema.format: the format \"iban\""));
+  CHECK(Contains(Refused(R"({"pattern":"(?=a)b"})"), "schema.pattern"));
+  CHECK(Contains(Refused(R"({"$ref":"#/$defs/x"})"), "schema.$ref: there is nothing at"));
   CHECK(Contains(Refused(R"({"$ref":"http://x/y"})"), "a reference out of this schema"));
   CHECK(Contains(Refused(R"({"$ref":"#"})"), "leads back to itself"));
   CHECK_FALSE(Refused(R"({"anyOf":[{"$ref":"#"}]})").empty());
   CHECK(Contains(Refused(R"({"minItems":3,"maxItems":2})"), "is above"));
   CHECK(Contains(Refused(R"({"type":"integer","minimum":1.2,"maximum":1.8})"), "no integer"));
-  CHECK(Contains(Refused(R"({"type":"string","maxLength":1000000000})"), "schema #/maxLength"));
+  CHECK(Contains(Refused(R"({"type":"string","maxLength":1000000000})"), "schema.maxLength"));
+  CHECK(Contains(Refused(R"({"minProperties":3,"additionalProperties":true})"),
+                 "\"minProperties\" where names are free"));
+  CHECK(Contains(Refused(R"({"patternProperties":{"a":{},"b":{}}})"), "\"patternProperties\""));
+  CHECK(Contains(Refused(R"({"if":{},"then":{}})"), "\"if\""));
+  CHECK(
+      Contains(Refused(R"({"pattern":"^a+$","maxLength":5000})"), "schema.pattern: counts above"));
+  CHECK(Contains(Refused(R"({"pattern":"^a{3}$","maxLength":2})"), "no text satisfies both"));
   CHECK(
       Contains(Refused(R"({"properties":{"a":{"$ref":"#"}},"required":["a"]})"), "no finite text"));
   CHECK(Contains(Refused("{"), "schema"));
@@ -185,6 +283,46 @@ TEST_CASE("what cannot be promised is refused with its place") {
   std::string deep = "true";
   for (int i = 0; i < 40; ++i) deep = R"({"items":)" + deep + "}";
   CHECK(Contains(Refused(deep), "deeper"));
+}
+
+TEST_CASE("schemas that multiply are refused before they have") {
+  std::string ways = R"({"allOf":[)";
+  for (int i = 0; i < 8; ++i) {
+    ways += std::string(i > 0 ? "," : "") + R"({"anyOf":[)";
+    for (int j = 0; j < 8; ++j) {
+      const std::string name = "\"k" + std::to_string(i) + "_" + std::to_string(j) + "\"";
+      ways += std::string(j > 0 ? "," : "") + R"({"properties":{)" + name +
+              R"(:{"type":"string"}},"required":[)" + name + "]}";
+    }
+    ways += "]}";
+  }
+  CHECK(Contains(Refused(ways + "]}"), "too many schemas that hold together"));
+  std::string shaped = R"({"properties":{)";
+  for (int i = 0; i < 70; ++i) {
+    shaped += std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) +
+              R"(":{"pattern":"^[a-z]+$","maxLength":)" + std::to_string(i + 1) + "}";
+  }
+  CHECK(Contains(Refused(shaped + "}}"), "more than 64 strings"));
+}
+
+TEST_CASE("a refusal is about the caller's own field, and leniency leaves out what it must") {
+  const std::string schema = R"({"properties":{"a":{"type":"string","not":{"const":"x"}}}})";
+  const auto refused = ParseJsonSchema(schema, {.place = "tools[2].function.parameters"});
+  CHECK(refused.status().code() == absl::StatusCode::kUnimplemented);
+  CHECK(base::ParamOf(refused.status()) == "tools[2].function.parameters.properties.a");
+  CHECK(Contains(std::string(refused.status().message()),
+                 "tools[2].function.parameters.properties.a: \"not\" is not supported"));
+  const auto lenient = ParseJsonSchema(schema, {.lenient = true});
+  REQUIRE(lenient.ok());
+  const Automaton automaton = *CompileRules(*lenient);
+  CHECK(Matches(automaton, R"({"a":"x"})"));
+  CHECK_FALSE(Matches(automaton, R"({"a":1})"));
+  // Malformed is malformed.
+  CHECK_FALSE(ParseJsonSchema(R"({"type":"strin"})", {.lenient = true}).ok());
+  const auto object = ParseJsonSchema("{}", {.object = true});
+  REQUIRE(object.ok());
+  CHECK(Matches(*CompileRules(*object), R"({"a":[1]})"));
+  CHECK_FALSE(Matches(*CompileRules(*object), "1"));
 }
 
 TEST_CASE("random walks through a schema end in JSON that our own reader takes") {

@@ -80,12 +80,14 @@ TEST_CASE("a model that does not fit the device is refused with both sizes") {
 TEST_CASE("a model with a type the device has no kernels for is refused by tensor and type") {
   const Emulated device;
   SynthSpec experts = *TinySpec("qwen3moe");
-  experts.experts = DType::kQ5_0;
+  experts.experts = DType::kQ2_K;
+  experts.hidden = experts.expert_ffn = 256;  // of whole blocks
   SynthSpec embedding = *TinySpec("llama");
-  embedding.embedding = DType::kIQ4_NL;
+  embedding.embedding = DType::kQ2_K;
+  embedding.hidden = 256;
   const std::pair<SynthSpec, std::vector<std::string>> cases[] = {
-      {experts, {"no CUDA kernels for Q5_0", "blk.0.ffn_gate_exps"}},
-      {embedding, {"no CUDA kernels for IQ4_NL", "token_embd.weight"}}};
+      {experts, {"no CUDA kernels for Q2_K", "blk.0.ffn_gate_exps"}},
+      {embedding, {"no CUDA kernels for Q2_K", "token_embd.weight"}}};
   for (const auto& [spec, words] : cases) {
     REQUIRE(Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cpu"}).ok());
     const absl::Status status =

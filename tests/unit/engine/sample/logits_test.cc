@@ -18,6 +18,35 @@ std::vector<float> Apply(const SamplingParams& params, const std::vector<TokenId
 
 }  // namespace
 
+TEST_CASE("a grammar's mask leaves what it allows, and stop ids where the text may end") {
+  const auto masked = [](std::vector<uint64_t> words, bool may_end, std::vector<TokenId> stops,
+                         size_t count) {
+    std::vector<float> logits(count);
+    for (size_t i = 0; i < count; ++i) logits[i] = static_cast<float>(i);
+    MaskLogits({.words = words, .may_end = may_end, .stop_ids = stops}, logits);
+    std::vector<TokenId> left;
+    for (size_t i = 0; i < count; ++i) {
+      if (std::isinf(logits[i])) {
+        CHECK(logits[i] < 0);
+      } else {
+        CHECK(logits[i] == static_cast<float>(i));
+        left.push_back(static_cast<TokenId>(i));
+      }
+    }
+    return left;
+  };
+  CHECK(masked({0b1010}, false, {}, 6) == std::vector<TokenId>{1, 3});
+  // A stop id counts as an end, whatever its bit says.
+  CHECK(masked({0b1010}, true, {5}, 6) == std::vector<TokenId>{1, 3, 5});
+  CHECK(masked({0b1010}, false, {1}, 6) == std::vector<TokenId>{3});
+  CHECK(masked({0b1010}, true, {-1, 99}, 6) == std::vector<TokenId>{1, 3});
+  // Whole words, a last one cut short, and ids that the mask does not reach.
+  CHECK(masked({0, ~uint64_t{0}}, false, {}, 70) == std::vector<TokenId>{64, 65, 66, 67, 68, 69});
+  CHECK(masked({uint64_t{1} << 63}, false, {}, 130) == std::vector<TokenId>{63});
+  CHECK(masked({}, true, {2}, 4) == std::vector<TokenId>{2});
+  CHECK(masked({}, false, {2}, 4).empty());
+}
+
 TEST_CASE("neutral parameters leave the logits as they are") {
   CHECK(Apply({}, {0, 1}, {2}, {1, 2, 3}) == std::vector<float>{1, 2, 3});
 }

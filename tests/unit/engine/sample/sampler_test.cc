@@ -1,10 +1,15 @@
 #include "engine/sample/sampler.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <random>
+#include <set>
+#include <vector>
 
 #include "engine/sample/philox.h"
 
@@ -108,6 +113,81 @@ TEST_CASE("min_p cuts what is that much less probable than the best") {
   CHECK(Draws(logits, {.min_p = 1.0f, .seed = 2}, 2000).size() == 1);
   // top_p counts the whole distribution, min_p cuts after it.
   CHECK(Draws(logits, {.top_p = 0.99f, .min_p = 0.1f, .seed = 2}, 2000).size() == 2);
+}
+
+TEST_CASE("typical_p keeps what is as surprising as the distribution on average") {
+  // Probabilities 0.5, 0.3, 0.15, 0.05: the entropy is 1.14 nats, their information 0.69, 1.20,
+  // 1.90 and 3.00. Nearest to it is 0.3, then 0.5, 0.15, 0.05.
+  const std::vector<float> logits = {std::log(0.05f), std::log(0.5f), std::log(0.15f),
+                                     std::log(0.3f)};
+  const auto drawn = [&](SamplingParams params) {
+    params.seed = 2;
+    std::vector<TokenId> ids;
+    for (const auto& [id, count] : Draws(logits, params, 3000)) ids.push_back(id);
+    return ids;
+  };
+  CHECK(drawn({.typical_p = 0.2f}) == std::vector<TokenId>{3});
+  CHECK(drawn({.typical_p = 0.5f}) == std::vector<TokenId>{1, 3});
+  CHECK(drawn({.typical_p = 0.9f}) == std::vector<TokenId>{1, 2, 3});
+  CHECK(drawn({.typical_p = 1.0f}) == std::vector<TokenId>{0, 1, 2, 3});
+  // top_k cuts before it; top_p and min_p cut what it left, of which nothing may remain outside.
+  CHECK(drawn({.top_k = 1, .typical_p = 0.9f}) == std::vector<TokenId>{1});
+  CHECK(drawn({.typical_p = 0.9f, .top_p = 0.5f}) == std::vector<TokenId>{1});
+  CHECK(drawn({.typical_p = 0.2f, .min_p = 1.0f}) == std::vector<TokenId>{3});
+}
+
+TEST_CASE("typical_p chooses the set that its definition says, on random logits") {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  for (const float typical_p : {0.1f, 0.4f, 0.8f}) {
+    std::vector<float> logits(40);
+    for (float& logit : logits) logit = normal(random);
+    std::vector<double> p(logits.size());
+    double total = 0;
+    for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+    double entropy = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      p[i] = std::exp(static_cast<double>(logits[i])) / total;
+      entropy -= p[i] * std::log(p[i]);
+    }
+    std::vector<TokenId> order(p.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto distance = [&](TokenId id) {
+      return std::abs(-std::log(p[static_cast<size_t>(id)]) - entropy);
+    };
+    std::sort(order.begin(), order.end(),
+              [&](TokenId a, TokenId b) { return distance(a) < distance(b); });
+    double sum = 0;
+    std::set<TokenId> expected;
+    for (size_t i = 0; sum < static_cast<double>(typical_p); ++i) {
+      expected.insert(order[i]);
+      sum += p[static_cast<size_t>(order[i])];
+    }
+    std::set<TokenId> drawn;
+    for (const auto& [id, count] : Draws(logits, {.typical_p = typical_p, .seed = 5}, 20000)) {
+      CHECK(expected.contains(id));
+      drawn.insert(id);
+    }
+    // Whatever of the set is not too rare to be seen was seen.
+    for (const TokenId id : expected) {
+      if (p[static_cast<size_t>(id)] / sum > 0.002) CHECK(drawn.contains(id));
+    }
+  }
+}
+
+TEST_CASE("streams of one seed are independent draws") {
+  const std::vector<float> logits(500, 0.0f);
+  Sampler sampler;
+  std::set<std::vector<TokenId>> texts;
+  for (uint32_t stream = 0; stream < 16; ++stream) {
+    std::vector<TokenId> text;
+    for (uint64_t i = 0; i < 8; ++i) {
+      text.push_back(sampler.Sample(logits, {.seed = 1, .stream = stream}, i));
+    }
+    texts.insert(text);
+  }
+  CHECK(texts.size() == 16);
+  CHECK(UniformAt(7, 3) == UniformAt(7, 3, 0));
 }
 
 TEST_CASE("a draw depends on seed and position alone") {

@@ -234,7 +234,7 @@ TEST_CASE("a sequence can be taken out in every state, and its blocks come back"
   Sequence& waiting = bench.Add("waiting", 40, 5);
   bench.Step();
   bench.scheduler().Remove(waiting);
-  CHECK(bench.scheduler().Find("waiting") == nullptr);
+  CHECK(bench.scheduler().Find("waiting").empty());
   bench.scheduler().Remove(running);
   CHECK(bench.pool().num_free() == 16);
   CHECK(bench.Step().empty());

@@ -144,6 +144,20 @@ TEST_CASE("anthropic: tools and the choice among them") {
         "tools[1].name: is given twice");
 }
 
+TEST_CASE("anthropic: thinking has a budget, an effort too unless thinking says more") {
+  const auto chat = [](const std::string& members) {
+    return Decoded(R"({"model":"m","max_tokens":4096,)" + kUser + members + "}").chat();
+  };
+  CHECK_FALSE(chat(R"(,"thinking":{"type":"adaptive"})").has_reasoning_budget());
+  CHECK(chat(R"(,"thinking":{"type":"disabled"})").has_reasoning_budget());
+  CHECK(chat(R"(,"thinking":{"type":"enabled","budget_tokens":2048})").reasoning_budget() == 2048);
+  CHECK(chat(R"(,"output_config":{"effort":"medium"})").reasoning_budget() == 8192);
+  CHECK(
+      chat(
+          R"(,"thinking":{"type":"enabled","budget_tokens":2048},"output_config":{"effort":"low"})")
+          .reasoning_budget() == 2048);
+}
+
 TEST_CASE("anthropic: thinking and effort are the template's") {
   const auto variables = [](const std::string& members) {
     return Decoded(R"({"model":"m","max_tokens":4096,)" + kUser + members + "}")
@@ -176,6 +190,7 @@ TEST_CASE("anthropic: a format of the answer is the worker's to enforce") {
   const v1::GenerateRequest request = Decoded(With(
       kUser + R"(,"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}})"));
   CHECK(request.response_format().json_schema().schema_json() == R"({"type":"object"})");
+  CHECK(request.response_format().place() == "output_config.format.schema");
   CHECK_FALSE(Decoded(With(kUser)).has_response_format());
 }
 

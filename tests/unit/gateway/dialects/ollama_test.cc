@@ -72,6 +72,14 @@ TEST_CASE("ollama chat in one object, with thinking and whole tool calls") {
   }
 }
 
+TEST_CASE("ollama's load_duration is the time until the model took the request up") {
+  Harness h;
+  h.inference.events = TextScript({"x"});
+  h.inference.events.back().mutable_finished()->mutable_timings()->set_queue_ms(0.25);
+  const RecordingWriter answer = h.Call("POST", "/api/chat", Chat(R"(,"stream":false)"));
+  CHECK(answer.response.body.find(R"("load_duration":750000,)") != std::string::npos);
+}
+
 TEST_CASE("ollama options arrive, wrong types are told in Ollama's words") {
   Harness h;
   h.inference.events = TextScript({"x"});

@@ -47,12 +47,15 @@ TEST_CASE("every known field arrives") {
       R"("temperature":0,"top_p":0.5,"top_k":40,"min_p":0.05,"seed":-1,"frequency_penalty":-2,
          "presence_penalty":2,"repetition_penalty":1.1,"logit_bias":{"50256":-100,"7":1.5},
          "stop":["a","b"],"stop_token_ids":[3],"max_tokens":5,"max_completion_tokens":7,
-         "min_tokens":2,"ignore_eos":true,"logprobs":true,"top_logprobs":20,"n":1,"priority":3,
+         "min_tokens":2,"ignore_eos":true,"logprobs":true,"top_logprobs":20,"n":16,"priority":3,"typical_p":0.9,
+         "prediction":{"type":"content","content":"x"},
          "reasoning_effort":"low","chat_template_kwargs":{"enable_thinking":true,"x":[1]},
          "reasoning_format":"none","parallel_tool_calls":false,"response_format":{"type":"text"})"));
   CHECK(request.sampling().temperature() == 0);
   CHECK(request.sampling().has_temperature());
   CHECK(request.sampling().top_k() == 40);
+  CHECK(request.sampling().typical_p() == 0.9f);
+  CHECK(request.n() == 16);
   CHECK(request.sampling().seed() == 0xFFFFFFFFFFFFFFFFu);
   REQUIRE(request.sampling().logit_bias_size() == 2);
   CHECK(request.sampling().logit_bias(0).token_id() == 50256);
@@ -132,7 +135,11 @@ TEST_CASE("refusals name the field") {
       {With(R"("top_p":-0.1)"), 400, "top_p"},
       {With(R"("max_tokens":-1)"), 400, "max_tokens"},
       {With(R"("max_tokens":9223372036854775808)"), 400, "max_tokens"},
-      {With(R"("n":2)"), 400, "n"},
+      {With(R"("n":0)"), 400, "n"},
+      {With(R"("n":17)"), 400, "n"},
+      {With(R"("typical_p":1.5)"), 400, "typical_p"},
+      {With(R"("prediction":"x")"), 400, "prediction"},
+      {With(R"("prediction":{"type":"draft","content":"x"})"), 400, "prediction.type"},
       {With(R"("n":1000000)"), 400, "n"},
       {With(R"("seed":18446744073709551616)"), 400, "seed"},
       {With(R"("top_logprobs":21,"logprobs":true)"), 400, "top_logprobs"},
@@ -184,6 +191,38 @@ TEST_CASE("every spelling of a format becomes one") {
   CHECK(format(R"("guided_grammar":"root ::= \"a\"")").gbnf() == "root ::= \"a\"");
   CHECK(format(R"("guided_choice":["a","b\"c"])").gbnf() == R"(root ::= "a" | "b\"c")");
   CHECK(format(R"("structured_outputs":{"regex":"b"})").regex() == "b");
+}
+
+TEST_CASE("a format and a tool's parameters keep the name the caller gave them") {
+  const auto place = [](const std::string& field) {
+    return Decoded(With(field)).response_format().place();
+  };
+  CHECK(
+      place(R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{}}})") ==
+      "response_format.json_schema.schema");
+  CHECK(place(R"("guided_json":{})") == "guided_json");
+  CHECK(place(R"("guided_choice":["a"])") == "guided_choice");
+  CHECK(place(R"("structured_outputs":{"regex":"b"})") == "structured_outputs.regex");
+  const auto tools = R"("tools":[{"type":"function","function":{"name":"f","parameters":{}}},)"
+                     R"({"type":"function","function":{"name":"g","parameters":{}}}],)"
+                     R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto",)"
+                     R"("tools":[{"type":"function","function":{"name":"g"}}]}})";
+  const v1::ChatPrompt chat = Decoded(With(tools)).chat();
+  REQUIRE(chat.tools_size() == 1);
+  CHECK(chat.tools(0).place() == "tools[1].function.parameters");
+}
+
+TEST_CASE("an effort stands for a budget of reasoning, and a budget is more exact") {
+  const auto chat = [](const std::string& field) { return Decoded(With(field)).chat(); };
+  CHECK(chat(R"("reasoning_effort":"none")").reasoning_budget() == 0);
+  CHECK(chat(R"("reasoning_effort":"none")").has_reasoning_budget());
+  CHECK(chat(R"("reasoning_effort":"low")").reasoning_budget() == 1'024);
+  CHECK_FALSE(chat(R"("reasoning_effort":"max")").has_reasoning_budget());
+  CHECK_FALSE(chat(R"("seed":1)").has_reasoning_budget());
+  const v1::ChatPrompt exact = chat(R"("reasoning_effort":"high","thinking_budget":77)");
+  CHECK(exact.reasoning_budget() == 77);
+  CHECK(exact.template_variables().at("thinking_budget") == "77");
+  CHECK(Refused(With(R"("thinking_budget":-1)")).param == "thinking_budget");
 }
 
 TEST_CASE("too many of anything is refused") {

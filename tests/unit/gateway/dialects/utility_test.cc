@@ -68,12 +68,14 @@ TEST_CASE("seed 001's status") {
   CHECK(stopped.response.body.find(R"("status":"not started")") != std::string::npos);
 }
 
-TEST_CASE("a default model stands for names nobody serves") {
+TEST_CASE("a default model stands for names nobody serves, where the profile forgives them") {
+  const std::string body = R"({"model":"gpt-4o","messages":[{"content":"hi"}]})";
   Harness h;
   h.inference.events = TextScript({"x"});
   h.services.default_model = "teacher";
-  const RecordingWriter answer =
-      h.Call("POST", "/chat/completions", R"({"model":"gpt-4o","messages":[{"content":"hi"}]})");
+  CHECK(h.Call("POST", "/chat/completions", body).response.status == 404);
+  h.profile = CompatProfile::kLlmServing;
+  const RecordingWriter answer = h.Call("POST", "/chat/completions", body);
   CHECK(answer.response.status == 200);
   CHECK(h.inference.requests.at(0).model() == "teacher");
   CHECK(answer.response.body.find(R"("model":"gpt-4o")") != std::string::npos);
@@ -86,7 +88,8 @@ TEST_CASE("no route is open to a stranger but probes, version and the root") {
     const std::string& path = route->pattern;
     const bool may_be_open = path == "/" || path == "/livez" || path == "/readyz" ||
                              path == "/ping" || path == "/health" || path == "/v1/health" ||
-                             path == "/version" || path == "/v1/version" || path == "/api/version";
+                             path == "/version" || path == "/v1/version" ||
+                             path == "/api/version" || path == "/alpha/health";
     CHECK(route->options.open == may_be_open);
   }
 }

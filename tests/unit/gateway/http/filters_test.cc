@@ -65,6 +65,23 @@ TEST_CASE("an administrator's routes are off until a key or an open door is conf
   CHECK(StatusOf(MakeFilters(keyed).CheckKey(HeadWith({{"x-api-key", "root"}}), {})) == 200);
 }
 
+TEST_CASE("a key may bring a profile, and is a key like any other") {
+  const Filters filters =
+      MakeFilters({.api_keys = {"plain"}, .profile_keys = {"kt-legacy=old=1", "ls-seed=seed"}});
+  const auto profile = [&](const std::string& key) {
+    return filters.ProfileOf(HeadWith({{"x-api-key", key}}));
+  };
+  CHECK(profile("old=1") == CompatProfile::kKtLegacy);
+  CHECK(profile("seed") == CompatProfile::kLsSeed);
+  CHECK(profile("plain") == std::nullopt);
+  CHECK(profile("other") == std::nullopt);
+  CHECK(StatusOf(filters.CheckKey(HeadWith({{"x-api-key", "seed"}}), {})) == 200);
+  CHECK(StatusOf(filters.CheckKey(HeadWith({{"x-api-key", "other"}}), {})) == 401);
+  CHECK_FALSE(Filters::Make({.profile_keys = {"kt-legacy"}}).ok());
+  CHECK_FALSE(Filters::Make({.profile_keys = {"modern=key"}}).ok());
+  CHECK_FALSE(Filters::Make({.profile_keys = {"ls-seed="}}).ok());
+}
+
 TEST_CASE("ill-formed keys are refused by position") {
   CHECK_FALSE(Filters::Make({.api_keys = {"sha256:12"}}).ok());
   CHECK_FALSE(Filters::Make({.api_keys = {""}}).ok());

@@ -26,4 +26,28 @@ TEST_CASE("a well-formed traceparent is passed on, anything else is not") {
             .empty());
 }
 
+TEST_CASE(
+    "a model that was loaded and is away may come back, one that could not be loaded may not") {
+  class OneModel final : public ModelDirectory {
+   public:
+    std::vector<v1::ModelStatus> List() const override { return {model}; }
+    Call<v1::ListModelsReply> Describe(const std::string&, base::SteadyTime) override {
+      return nullptr;
+    }
+    v1::ModelStatus model;
+  };
+  OneModel models;
+  models.model.set_name("m");
+  models.model.set_state(v1::ModelStatus::STATE_FAILED);
+  models.model.set_error("UNAVAILABLE: the remote server cannot be reached");
+  CHECK(absl::IsFailedPrecondition(models.FindReady("m").status()));
+  models.model.mutable_details()->set_backend("remote::openai");
+  const absl::Status away = models.FindReady("m").status();
+  CHECK(absl::IsUnavailable(away));
+  CHECK(base::ReasonOf(away) == "model_unreachable");
+  CHECK(base::RetryAfterOf(away).count() > 0);
+  models.model.set_error("INTERNAL: the device failed");
+  CHECK(absl::IsFailedPrecondition(models.FindReady("m").status()));
+}
+
 }  // namespace conclave::gateway

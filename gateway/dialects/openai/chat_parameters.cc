@@ -1,0 +1,202 @@
+// What chat completions, completions and embeddings do with each field.
+#include "gateway/dialects/openai/coverage.h"
+
+namespace conclave::gateway::openai {
+namespace {
+
+using enum Treatment;
+using namespace schema;  // NOLINT(google-build-using-namespace): names of nothing but schemas
+
+constexpr std::string_view kTools =
+    R"("tools":[{"type":"function","function":{"name":"look","parameters":{"type":"object"}}}])";
+constexpr std::string_view kStreamed = R"("stream":true)";
+constexpr std::string_view kOther = R"([{"role":"user","content":"Other"}])";
+constexpr std::string_view kSchema = R"({"type":"object","properties":{"a":{"type":"integer"}}})";
+constexpr std::string_view kOneFormat = "one of the ways to give a format, never two";
+constexpr std::string_view kEchoed =
+    R"([{"role":"assistant","content":"x","reasoning_content":"y"},{"role":"user","content":"z"}])";
+
+// ReadSampling, ReadStreamOptions, ReadFormat: of chat and completions alike.
+constexpr auto kSampling = std::to_array<Parameter>({
+    {"temperature", kHonoured, R"({"type":"number","minimum":0,"maximum":2})", "0.5"},
+    {"top_p", kHonoured, kFraction, "0.5"},
+    {"top_k", kHonoured, R"({"type":"integer","minimum":-1})", "5", "-1 and 0: off"},
+    {"min_p", kHonoured, kFraction, "0.1"},
+    {"frequency_penalty", kHonoured, R"({"type":"number","minimum":-2,"maximum":2})", "0.5"},
+    {"presence_penalty", kHonoured, R"({"type":"number","minimum":-2,"maximum":2})", "0.5"},
+    {"repetition_penalty", kHonoured, R"({"type":"number","minimum":0.01,"maximum":10})", "1.1"},
+    {"logit_bias", kHonoured,
+     R"({"type":"object","maxProperties":1024,"additionalProperties":{"type":"number","minimum":-100,"maximum":100}})",
+     R"({"7":-100})", "by token id of the model"},
+    {"seed", kHonoured, kInteger, "7", "the same seed gives the same tokens whatever the load"},
+    {"stop_token_ids", kHonoured, kIds, "[7]", "at most 64"},
+    {"min_tokens", kHonoured, kCount, "3"},
+    {"ignore_eos", kHonoured, kBool, "true"},
+    {"n", kRefused, kPositive, "2", "1 only"},
+    {"priority", kHonoured, R"({"type":"integer","minimum":-100,"maximum":100})", "5",
+     "higher goes first"},
+    {"service_tier", kHonoured, kString, R"("flex")", "flex and priority; the others: normal"},
+    {"mirostat", kRefused, kInteger, "2", "0 is its off"},
+    {"prompt_logprobs", kRefused, kCount, "1"},
+    {"lora", kRefused, kArray, R"([{"id":0,"scale":1}])"},
+    {"stream", kHonoured, kBool, "true"},
+    {"stream_options.include_usage", kHonoured, kBool, "true", {}, kStreamed},
+    {"stream_options.include_obfuscation", kIgnored, kBool, "true", {}, kStreamed},
+    {"response_format", kHonoured, kObject, R"({"type":"json_object"})",
+     "text, json_object (with llama-server's schema), json_schema; docs/structured-output.md"},
+    {"json_schema", kHonoured, kObject, kSchema, kOneFormat},
+    {"grammar", kHonoured, kString, R"("root ::= \"a\"")", kOneFormat},
+    {"guided_json", kHonoured, kObject, kSchema, kOneFormat},
+    {"guided_regex", kHonoured, kString, R"("a+")", kOneFormat},
+    {"guided_choice", kHonoured, kStrings, R"(["a","b"])", kOneFormat},
+    {"guided_grammar", kHonoured, kString, R"("root ::= \"a\"")", kOneFormat},
+    {"structured_outputs.json", kHonoured, kObject, kSchema, kOneFormat},
+    {"structured_outputs.regex", kHonoured, kString, R"("a+")", kOneFormat},
+    {"structured_outputs.choice", kHonoured, kStrings, R"(["a","b"])", kOneFormat},
+    {"structured_outputs.grammar", kHonoured, kString, R"("root ::= \"a\"")", kOneFormat},
+    {"structured_outputs.structural_tag", kRefused, kObject, R"({"structures":[]})"},
+    {"user", kIgnored, kString, R"("u")"},
+    {"typical_p", kIgnored, kFraction, "0.5"},
+    {"skip_special_tokens", kIgnored, kBool, "false", "they are never in the text"},
+    {"spaces_between_special_tokens", kIgnored, kBool, "false"},
+    {"dry_multiplier", kIgnored, kNumber, "0.8"},
+    {"xtc_probability", kIgnored, kFraction, "0.5"},
+    {"cache_prompt", kIgnored, kBool, "false", "prefixes are cached without being asked"},
+    {"id_slot", kIgnored, kInteger, "1", "the scheduler's to choose"},
+    {"return_tokens", kIgnored, kBool, "true"},
+    {"return_token_ids", kIgnored, kBool, "true"},
+    {"return_progress", kIgnored, kBool, "true"},
+    {"return_speed", kIgnored, kBool, "true"},
+    {"timings_per_token", kIgnored, kBool, "true"},
+    {"keep_alive", kIgnored, kAny, R"("5m")", "of Ollama's routes"},
+    {"use_beam_search", kIgnored, kBool, "true"},
+    {"length_penalty", kIgnored, kNumber, "1.2"},
+    {"truncate_prompt_tokens", kIgnored, kInteger, "10"},
+});
+
+constexpr auto kChatOnly = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
+    {"messages", kHonoured, R"({"type":"array","minItems":1})", kOther, {}, {}, true},
+    {"messages[].role", kHonoured, kString, R"("developer")",
+     "system, developer, user, assistant, tool, function; none: user"},
+    {"messages[].content", kHonoured, kAny, R"([{"type":"text","text":"Other"}])",
+     "string, or text and refusal parts"},
+    {"messages[].content (image_url)", kRefused, kArray,
+     R"([{"type":"image_url","image_url":{"url":"http://169.254.169.254/"}}])",
+     "nothing is fetched"},
+    {"messages[].content (input_audio)", kRefused, kArray,
+     R"([{"type":"input_audio","input_audio":{"data":"","format":"wav"}}])"},
+    {"messages[].content (file)", kRefused, kArray, R"([{"type":"file","file":{"file_id":"f"}}])"},
+    {"messages[].name", kHonoured, kString, R"("ann")", "handed to the template"},
+    {"messages (reasoning_content)", kHonoured, kArray, kEchoed,
+     "also reasoning: what the model thought is given back to its template"},
+    {"max_completion_tokens", kHonoured, kPositive, "5", "goes before max_tokens"},
+    {"max_tokens", kHonoured, kPositive, "5"},
+    {"stop", kHonoured, kText, R"(["END"])", "at most 4"},
+    {"logprobs", kHonoured, kBool, "true"},
+    {"top_logprobs",
+     kHonoured,
+     R"({"type":"integer","minimum":0,"maximum":20})",
+     "3",
+     {},
+     R"("logprobs":true)"},
+    {"tools", kIfModelCan, R"({"type":"array","maxItems":128})",
+     R"([{"type":"function","function":{"name":"look"}}])"},
+    {"tools (custom)", kRefused, kArray, R"([{"type":"custom","custom":{"name":"look"}}])"},
+    {"tools[].function.strict", kIfModelCan, kBool, "true", {}, kTools},
+    {"tool_choice", kIfModelCan, kAny, R"("required")",
+     "none, auto, required, a function by name, allowed_tools", kTools},
+    {"parallel_tool_calls", kIfModelCan, kBool, "false", {}, kTools},
+    {"functions", kRefused, kArray, R"([{"name":"look"}])", "use tools"},
+    {"function_call", kRefused, kAny, R"("auto")", "use tool_choice"},
+    {"reasoning_effort", kIfModelCan,
+     R"({"enum":["none","minimal","low","medium","high","xhigh","max"]})", R"("low")",
+     "a variable of the model's template"},
+    {"reasoning_format", kHonoured, R"({"enum":["auto","deepseek","none"]})", R"("none")",
+     "none: the thinking stays in the text"},
+    {"chat_template_kwargs", kHonoured, kObject, R"({"enable_thinking":false})",
+     "variables of the model's template, at most 64"},
+    {"add_generation_prompt", kHonoured, kBool, "false"},
+    {"continue_final_message", kRefused, kBool, "true"},
+    {"modalities", kRefused, kStrings, R"(["text","audio"])", "text only"},
+    {"audio", kIgnored, kObject, R"({"voice":"ash","format":"wav"})",
+     "nothing without modalities, which is refused"},
+    {"prediction", kIgnored, kObject, R"({"type":"content","content":"x"})"},
+    {"store", kIgnored, kBool, "true", "chats are not stored"},
+    {"metadata", kIgnored, kObject, R"({"a":"b"})"},
+    {"safety_identifier", kIgnored, kString, R"("u")"},
+    {"prompt_cache_key", kIgnored, kString, R"("k")", "prefixes are found without it"},
+    {"prompt_cache_options", kIgnored, kObject, R"({"mode":"auto"})"},
+    {"prompt_cache_retention", kIgnored, kString, R"("24h")"},
+    {"moderation", kIgnored, kObject, R"({"model":"m"})"},
+    {"verbosity", kIgnored, kString, R"("low")"},
+    {"web_search_options", kIgnored, kObject, R"({"search_context_size":"low"})"},
+    {"chat_template", kIgnored, kString, R"("{{ messages }}")",
+     "a template from a request is a program from a stranger"},
+    {"echo", kIgnored, kBool, "true", "of completions"},
+});
+constexpr auto kChat = Join(kChatOnly, kSampling);
+
+constexpr auto kCompletionsOnly = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
+    {"prompt",
+     kHonoured,
+     R"({"oneOf":[{"type":"string"},{"type":"array"}]})",
+     "[7,8]",
+     "one prompt: a string or token ids",
+     {},
+     true},
+    {"prompt (several)", kRefused, kStrings, R"(["a","b"])"},
+    {"max_tokens", kHonoured, kPositive, "5", "16 when not given"},
+    {"stop", kHonoured, kText, R"(["END"])", "at most 16"},
+    {"best_of", kRefused, kPositive, "2", "1 only"},
+    {"suffix", kRefused, kString, R"("x")"},
+    {"echo", kRefused, kBool, "true"},
+    {"logprobs", kRefused, kCount, "1"},
+});
+constexpr auto kCompletions = Join(kCompletionsOnly, kSampling);
+
+constexpr auto kEmbeddings = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("minilm2")", {}, {}, true},
+    {"input",
+     kHonoured,
+     R"({"oneOf":[{"type":"string"},{"type":"array"}]})",
+     "[[7,8],[9]]",
+     "a string, strings, token ids, lists of token ids; at most 2048",
+     {},
+     true},
+    {"encoding_format", kHonoured, R"({"enum":["float","base64"]})", R"("base64")"},
+    {"dimensions", kHonoured, kPositive, "2", "cut, and made of length 1 again"},
+    {"truncate", kHonoured, R"({"enum":["none","start","end"]})", R"("start")"},
+    {"normalize", kHonoured, kBool, "false"},
+    {"user", kIgnored, kString, R"("u")"},
+    {"task_type", kIgnored, kString, R"("query")"},
+});
+
+constexpr auto kEndpoints = std::to_array<Endpoint>({
+    {.method = "POST",
+     .path = "/v1/chat/completions",
+     .summary = "An answer to a conversation, whole or streamed",
+     .body = R"({"model":"teacher","messages":[{"role":"user","content":"Hi"}]})",
+     .parameters = kChat,
+     .stream = "text/event-stream"},
+    {.method = "POST",
+     .path = "/v1/completions",
+     .summary = "What follows a text, whole or streamed",
+     .body = R"({"model":"teacher","prompt":"Hi"})",
+     .parameters = kCompletions,
+     .stream = "text/event-stream"},
+    {.method = "POST",
+     .path = "/v1/embeddings",
+     .summary = "Vectors of texts",
+     .body = R"({"model":"minilm","input":"Hi"})",
+     .parameters = kEmbeddings},
+    {.method = "GET", .path = "/v1/models", .summary = "The models that are served"},
+    {.method = "GET", .path = "/v1/models/{model...}", .summary = "One model"},
+});
+
+}  // namespace
+
+std::span<const Endpoint> GenerationEndpoints() { return kEndpoints; }
+
+}  // namespace conclave::gateway::openai

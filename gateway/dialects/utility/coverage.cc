@@ -1,0 +1,138 @@
+#include "gateway/dialects/coverage.h"
+
+#include "gateway/dialects/utility/routes.h"
+
+namespace conclave::gateway::utility {
+namespace {
+
+using enum Treatment;
+using namespace schema;  // NOLINT(google-build-using-namespace): names of nothing but schemas
+
+constexpr std::string_view kTools =
+    R"("tools":[{"type":"function","function":{"name":"look","parameters":{"type":"object"}}}])";
+constexpr std::string_view kLlama = R"("content":"Hi")";
+constexpr std::string_view kChatInput = R"("messages":[{"role":"user","content":"Hi"}])";
+constexpr std::string_view kTei = R"("texts":["a","b"])";
+constexpr std::string_view kAnyModel = "needed only where several models are served";
+
+// openai::ReadConversation.
+constexpr auto kConversation = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", kAnyModel},
+    {"messages", kHonoured, kArray, R"([{"role":"user","content":"Other"}])", {}, {}, true},
+    {"tools", kIfModelCan, kArray, R"([{"type":"function","function":{"name":"look"}}])"},
+    {"tool_choice", kIfModelCan, kAny, R"("none")", {}, kTools},
+    {"parallel_tool_calls", kIfModelCan, kBool, "false", {}, kTools},
+    {"chat_template_kwargs", kHonoured, kObject, R"({"enable_thinking":false})"},
+    {"reasoning_effort", kIfModelCan, kString, R"("low")"},
+    {"add_generation_prompt", kHonoured, kBool, "false"},
+    {"continue_final_message", kRefused, kBool, "true"},
+    {"functions", kRefused, kArray, R"([{"name":"look"}])", "use tools"},
+    {"function_call", kRefused, kAny, R"("auto")", "use tool_choice"},
+});
+
+constexpr auto kTokenize = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", kAnyModel},
+    {"prompt",
+     kHonoured,
+     kString,
+     R"("Other")",
+     "or messages, or llama-server's content",
+     {},
+     true},
+    {"add_special_tokens", kHonoured, kBool, "false", "of prompt; true when not given"},
+    {"return_token_strs", kHonoured, kBool, "true"},
+    {"messages", kHonoured, kArray, R"([{"role":"user","content":"Other"}])"},
+    {"add_special_tokens (messages)", kIgnored, kBool, "true",
+     "the template has its special tokens in it", kChatInput},
+    {"add_generation_prompt", kHonoured, kBool, "false", {}, kChatInput},
+    {"continue_final_message", kRefused, kBool, "true", {}, kChatInput},
+    {"chat_template", kRefused, kString, R"("{{ messages }}")", {}, kChatInput},
+    {"chat_template_kwargs", kHonoured, kObject, R"({"enable_thinking":false})", {}, kChatInput},
+    {"tools",
+     kIfModelCan,
+     kArray,
+     R"([{"type":"function","function":{"name":"look"}}])",
+     {},
+     kChatInput},
+    {"content", kHonoured, kString, R"("Other")", "llama-server's prompt"},
+    {"add_special", kHonoured, kBool, "true", "of content; false when not given", kLlama},
+    {"parse_special", kHonoured, kBool, "false", "of content; true when not given", kLlama},
+    {"with_pieces", kHonoured, kBool, "true", "of content", kLlama},
+});
+constexpr auto kDetokenize = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", kAnyModel},
+    {"tokens", kHonoured, kIds, "[7,8]", {}, {}, true},
+});
+constexpr auto kRenderText = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", kAnyModel},
+    {"prompt", kHonoured, kString, R"("Other")", {}, {}, true},
+});
+
+constexpr auto kRerank = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("ranker2")", kAnyModel},
+    {"query", kHonoured, kString, R"("other")", {}, {}, true},
+    {"documents",
+     kHonoured,
+     kArray,
+     R"([{"text":"a"},"c"])",
+     "strings, or objects with text; at most 1024",
+     {},
+     true},
+    {"top_n", kHonoured, kCount, "1", "0: all"},
+    {"return_documents", kHonoured, kBool, "true", "false when not given"},
+    {"texts", kHonoured, kStrings, R"(["a","c"])",
+     "text-embeddings-inference's documents; the answer is its bare array"},
+    {"truncate", kHonoured, kBool, "true", "with texts; false when not given", kTei},
+    {"truncation_direction", kHonoured, kString, R"("left")", "with texts",
+     R"("texts":["a"],"truncate":true)"},
+    {"raw_scores", kHonoured, kBool, "true", "with texts", kTei},
+    {"return_text", kHonoured, kBool, "true", "with texts", kTei},
+    {"truncate_prompt_tokens", kIgnored, kInteger, "100",
+     "a document is cut to what the model takes beside the query"},
+    {"max_tokens_per_doc", kIgnored, kInteger, "100"},
+    {"rank_fields", kIgnored, kStrings, R"(["title"])"},
+    {"user", kIgnored, kString, R"("u")"},
+});
+constexpr std::string_view kRankBody = R"({"model":"ranker","query":"q","documents":["a","b"]})";
+constexpr std::string_view kChatBody =
+    R"({"model":"teacher","messages":[{"role":"user","content":"Hi"}]})";
+constexpr std::string_view kTextBody = R"({"model":"teacher","prompt":"Hi"})";
+
+constexpr auto kInfoQuery = std::to_array<Parameter>({
+    {"model", kHonoured, kString, "pupil", kAnyModel},
+});
+
+constexpr auto kEndpoints = std::to_array<Endpoint>({
+    {"POST", "/v1/tokenize", "Text to token ids", kTextBody, kTokenize},
+    {"POST", "/v1/detokenize", "Token ids to text", R"({"model":"teacher","tokens":[7]})",
+     kDetokenize},
+    {"POST", "/v1/apply-template", "The prompt that a conversation becomes", kChatBody,
+     kConversation},
+    {"POST", "/v1/chat/completions/render", "The same, with its token ids", kChatBody,
+     kConversation},
+    {"POST", "/v1/completions/render", "A prompt with its token ids", kTextBody, kRenderText},
+    {"POST", "/v1/chat/completions/input_tokens", "How many tokens a conversation becomes",
+     kChatBody, kConversation},
+    {.method = "GET",
+     .path = "/v1/tokenizer_info",
+     .summary = "Special tokens, chat template and context of a model",
+     .query = kInfoQuery},
+    {"POST", "/v1/rerank", "How well each document answers a query", kRankBody, kRerank},
+    {"POST", "/v1/reranking", "The same", kRankBody, kRerank},
+    {"POST", "/v2/rerank", "The same, under Cohere's path", kRankBody, kRerank},
+    {"GET", "/livez", "200 while the process runs"},
+    {"GET", "/readyz", "200 when a model can serve, 503 with the reason otherwise"},
+    {"GET", "/v1/health", "The same in llama-server's shape"},
+    {"GET", "/ping", "The same without a body"},
+    {"GET", "/v1/version", "Version, commit and dialects"},
+    {"GET", "/v1/openapi.json", "These routes as OpenAPI 3.1"},
+    {"GET", "/v1/capabilities", "What every parameter does, and what each model can"},
+    {"GET", "/system-info", "The machine, the workers and what they carry"},
+    {.method = "GET", .path = "/metrics", .summary = "Prometheus text", .answer = "text/plain"},
+});
+
+}  // namespace
+
+Coverage DialectCoverage() { return {{kEndpoints.begin(), kEndpoints.end()}}; }
+
+}  // namespace conclave::gateway::utility

@@ -1,0 +1,190 @@
+// Several answers, the prompt's own tokens and filling in, with our engine behind the interface.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "backends/fim.h"
+#include "base/status.h"
+#include "engine/tokenizer/load.h"
+#include "engine/weights/model_file.h"
+#include "unit/backends/native_fixture.h"
+#include "unit/backends/recording_sink.h"
+
+namespace conclave::backends {
+namespace {
+
+const TinyModelFile& File() {
+  static const TinyModelFile file;
+  return file;
+}
+
+GenerateRequest Continue(std::string text, int32_t max_tokens, int32_t n = 1) {
+  static int counter = 0;
+  GenerateRequest request;
+  request.id = "a" + std::to_string(++counter);
+  request.prompt = TextPrompt{std::move(text)};
+  request.n = n;
+  request.stop.max_tokens = max_tokens;
+  request.stop.ignore_eos = true;
+  request.sampling.temperature = 1.0f;
+  request.sampling.seed = 7;
+  return request;
+}
+
+std::shared_ptr<RecordingSink> Run(Backend& backend, const GenerateRequest& request) {
+  auto sink = std::make_shared<RecordingSink>(0, request.n);
+  const auto accepted = backend.Generate(request, sink);
+  INFO(accepted.status().ToString());
+  REQUIRE(accepted.ok());
+  REQUIRE(sink->WaitForEnd());
+  INFO(sink->failure().ToString());
+  REQUIRE(sink->all_finished().size() == static_cast<size_t>(request.n));
+  return sink;
+}
+
+}  // namespace
+
+TEST_CASE("answers have their own texts under one count, the same whatever n is") {
+  const auto backend = File().Open();
+  const auto eight = Run(*backend, Continue("once upon", 30, 8));
+  const auto deltas = eight->deltas();
+  std::set<std::string> texts;
+  for (size_t i = 0; i < deltas.size(); ++i) CHECK(deltas[i].seq == static_cast<int64_t>(i));
+  for (int32_t i = 0; i < 8; ++i) texts.insert(eight->text(i));
+  CHECK(texts.size() == 8);
+  for (const Finished& finished : eight->all_finished()) {
+    CHECK(finished.reason == Finished::Reason::kLength);
+    CHECK(finished.usage.completion_tokens == 30);
+    CHECK(finished.usage.prompt_tokens == 9);
+  }
+  CHECK(Run(*backend, Continue("once upon", 30))->text() == eight->text(0));
+  const auto three = Run(*backend, Continue("once upon", 30, 3));
+  for (int32_t i = 0; i < 3; ++i) CHECK(three->text(i) == eight->text(i));
+}
+
+TEST_CASE("a stop string ends the answer that has it and no other") {
+  const auto backend = File().Open();
+  const auto free_run = Run(*backend, Continue("abc", 40, 4));
+  // Four bytes of one answer that are in none of the others.
+  const std::string text = free_run->text(2);
+  REQUIRE(text.size() > 12);
+  const std::string stop = text.substr(6, 6);
+  GenerateRequest request = Continue("abc", 40, 4);
+  request.stop.strings = {stop};
+  const auto stopped = Run(*backend, request);
+  for (const Finished& finished : stopped->all_finished()) {
+    const bool has_it = free_run->text(finished.index).find(stop) != std::string::npos;
+    CHECK(has_it == (finished.index == 2));
+    CHECK(finished.matched_stop == (has_it ? stop : ""));
+    CHECK(finished.reason == (has_it ? Finished::Reason::kStop : Finished::Reason::kLength));
+    const std::string whole = free_run->text(finished.index);
+    CHECK(stopped->text(finished.index) == whole.substr(0, whole.find(stop)));
+  }
+}
+
+TEST_CASE("cancelling ends all answers, and a second sink may have the name") {
+  const auto backend = File().Open(2);
+  GenerateRequest request = Continue("abc", 400, 5);
+  const auto sink = std::make_shared<RecordingSink>(0, 5);
+  REQUIRE(backend->Generate(request, sink).ok());
+  REQUIRE(sink->WaitForDeltas(3));
+  backend->Cancel(request.id);
+  REQUIRE(sink->WaitForEnd());
+  for (const Finished& finished : sink->all_finished()) {
+    CHECK(finished.reason == Finished::Reason::kCancelled);
+  }
+  CHECK(backend->load().running + backend->load().waiting == 0);
+  CHECK(backend->load().kv_blocks_used == 0);
+}
+
+TEST_CASE("a prompt tells its tokens before the answer, with logprobs or without") {
+  const auto backend = File().Open();
+  const std::string text = "the owl \xF0\x9F\xA6\x89 " + std::string(150, 'u');
+  GenerateRequest request = Continue(text, 3, 2);
+  request.prompt_report = PromptReport{};
+  const auto plain = Run(*backend, request);
+  request.id += "l";
+  request.prompt_report->top_logprobs = 2;
+  request.top_logprobs = 2;
+  const auto scored = Run(*backend, request);
+  for (const auto& sink : {plain, scored}) {
+    std::string told;
+    std::string bytes;
+    int32_t position = 0;
+    for (const PromptTokens& piece : sink->prompt()) {
+      CHECK(piece.position == position);
+      position += static_cast<int32_t>(piece.tokens.size());
+      told += piece.text;
+      for (const TokenLogprob& token : piece.tokens) bytes += token.bytes;
+    }
+    CHECK(told == text);
+    CHECK(bytes == text);
+    CHECK(position == sink->finished()->usage.prompt_tokens);
+  }
+  const TokenLogprob& first = scored->prompt()[0].tokens[0];
+  CHECK(first.top.empty());
+  const TokenLogprob& second = scored->prompt()[0].tokens[1];
+  CHECK(second.logprob < 0);
+  REQUIRE(second.top.size() == 2);
+  CHECK(second.top[0].logprob >= second.top[1].logprob);
+  CHECK(plain->prompt()[0].tokens[1].logprob == 0);
+  CHECK(plain->text(1) == scored->text(1));
+}
+
+TEST_CASE("a stop token has its logprob where one asks for it") {
+  const auto backend = File().Open();
+  GenerateRequest request = Continue("xyz", 1);
+  const TokenId first = Run(*backend, request)->ids()[0];
+  request.id += "s";
+  request.stop.token_ids = {first};
+  request.top_logprobs = 1;
+  request.prompt_report = PromptReport{.top_logprobs = 1, .stop_token = true};
+  const auto stopped = Run(*backend, request);
+  CHECK(stopped->finished()->matched_stop_id == first);
+  CHECK(stopped->finished()->usage.completion_tokens == 0);
+  REQUIRE(stopped->deltas().size() == 1);
+  const Delta last = stopped->deltas()[0];
+  CHECK(last.token_ids.empty());
+  REQUIRE(last.logprobs.size() == 1);
+  CHECK(last.logprobs[0].id == first);
+  CHECK(last.logprobs[0].logprob < 0);
+}
+
+TEST_CASE("a prompt can be told without an answer") {
+  const auto backend = File().Open();
+  GenerateRequest request = Continue("hello", 0);
+  request.prompt_report = PromptReport{.top_logprobs = 0};
+  const auto sink = Run(*backend, request);
+  CHECK(sink->deltas().empty());
+  CHECK(sink->finished()->reason == Finished::Reason::kLength);
+  CHECK(sink->finished()->usage.completion_tokens == 0);
+  REQUIRE(sink->prompt().size() == 1);
+  CHECK(sink->prompt()[0].tokens.size() == 5);
+}
+
+TEST_CASE("what stands before and after a gap is marked as the vocabulary says") {
+  const auto source = engine::OpenModelFile(File().path());
+  REQUIRE(source.ok());
+  const auto tokenizer = engine::LoadTokenizer(**source);
+  REQUIRE(tokenizer.ok());
+  const FimTokens marks = FindFimTokens(**source, **tokenizer);
+  REQUIRE(marks.complete());
+  CHECK(EncodeFim(**tokenizer, marks, "a", "<|fim_middle|>").size() == 3 + 1 + 14);
+  const std::vector<TokenId> ids = EncodeFim(**tokenizer, marks, "a", "b");
+  const std::vector<TokenId> expected = {marks.prefix, (*tokenizer)->Find("a"), marks.suffix,
+                                         (*tokenizer)->Find("b"), marks.middle};
+  CHECK(ids == expected);
+
+  const auto backend = File().Open();
+  GenerateRequest request = Continue("a", 10);
+  request.suffix = "b";
+  const auto filled = Run(*backend, request);
+  GenerateRequest same = Continue("a", 10);
+  same.prompt = TokenPrompt{expected};
+  CHECK(filled->text() == Run(*backend, same)->text());
+  request.prompt = TokenPrompt{{1}};
+  CHECK(base::ParamOf(backend->Generate(request, std::make_shared<RecordingSink>()).status()) ==
+        "suffix");
+}
+
+}  // namespace conclave::backends
