@@ -118,7 +118,8 @@ std::string NameOf(std::string_view method, std::string_view path) {
   std::string name;
   for (const char c : method) name += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   for (const char c : path) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-';  // "chat-completion" and "chat_completion" are two paths
     if (plain) {
       name += c;
     } else if (name.back() != '_') {

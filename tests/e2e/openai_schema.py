@@ -2,8 +2,9 @@
 beside the repository, and against a short one of ours otherwise.
 
 The file is OpenAPI 3.1 with some of 3.0 left in it: `nullable: true` is rewritten to a union with null,
-enumerations of model names are opened (a server of one's own has names of its own), and the ids of a
-list's ends may be null, as they are for an empty list."""
+enumerations of model names are opened (a server of one's own has names of its own), the ids of a
+list's ends may be null, as they are for an empty list. Of /completions two things may be null as well: what the
+first token of an echoed prompt has for its probability, and why a streamed choice ended before it has."""
 
 import copy
 import functools
@@ -69,6 +70,12 @@ def as_2020_12(node):
         for end in ("first_id", "last_id"):
             if properties.get(end, {}).get("type") == "string":
                 properties[end]["type"] = ["string", "null"]
+        if "text" in properties and "finish_reason" in properties:
+            properties["finish_reason"] = {"anyOf": [properties["finish_reason"], {"type": "null"}]}
+        for array in ("token_logprobs", "top_logprobs"):
+            items = properties.get(array, {}).get("items")
+            if "tokens" in properties and items:
+                properties[array]["items"] = {"anyOf": [items, {"type": "null"}]}
     if schema.pop("nullable", False):
         return {"anyOf": [schema, {"type": "null"}]}
     return schema

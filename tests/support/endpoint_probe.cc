@@ -88,7 +88,33 @@ std::string TargetOf(std::string_view pattern) {
   return target;
 }
 
+std::string QueryOf(const Endpoint& endpoint, std::string_view without) {
+  std::string query;
+  for (const Parameter& row : endpoint.query) {
+    if (!row.required || row.name == without) continue;
+    query += (query.empty() ? "?" : "&") + std::string(row.name) + "=" + std::string(row.sample);
+  }
+  return query;
+}
+
+std::string_view ModelField(const Endpoint& endpoint) {
+  for (const Parameter& row : endpoint.query) {
+    if (row.required && row.name == "id") return row.name;
+  }
+  for (const Parameter& row : endpoint.parameters) {
+    if (row.name == "model_id") return row.name;
+  }
+  return "model";
+}
+
 void AnswerEverything(Harness& harness) {
+  for (const char* const name : {"web", "web2"}) {
+    v1::Provider* provider = harness.admin.providers.add_providers();
+    provider->set_provider_id(name);
+    provider->set_provider_type("remote::http");
+    provider->set_open_ended(true);
+  }
+  harness.admin.logs["teacher"].add_entries()->set_msg("loaded");
   v1::ModelStatus& pupil = harness.models.Add("pupil");
   pupil.add_capabilities("tools");
   pupil.add_capabilities("thinking");
@@ -113,6 +139,17 @@ void AnswerEverything(Harness& harness) {
 #define CONCLAVE_EMPTY_REPLY(Method, Request, Reply) harness.store.replies[#Method] = "";
   CONCLAVE_GATEWAY_STORE_CALLS(CONCLAVE_EMPTY_REPLY)
 #undef CONCLAVE_EMPTY_REPLY
+}
+
+Outcome SendTo(const Endpoint& endpoint, const std::string& body) {
+  return SendTo(endpoint, body, QueryOf(endpoint));
+}
+
+Outcome SendFor(const Endpoint& endpoint, const std::string& model) {
+  const std::string body(endpoint.body);
+  const std::string_view field = ModelField(endpoint);
+  if (field == "id") return SendTo(endpoint, body, QueryOf(endpoint, field) + "?id=" + model);
+  return SendTo(endpoint, WithField(body, field, "\"" + model + "\""));
 }
 
 Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::string& query) {

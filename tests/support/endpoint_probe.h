@@ -24,6 +24,12 @@ std::string BodyFor(const Endpoint& endpoint, const Parameter& row);
 // "/v1/threads/{thread}/runs" with something in each place.
 std::string TargetOf(std::string_view pattern);
 
+// The query that the endpoint needs, but for the parameter `without`: "?id=teacher", or nothing.
+std::string QueryOf(const Endpoint& endpoint, std::string_view without = "");
+
+// What names the model of a request: a field of the body, or of the query.
+std::string_view ModelField(const Endpoint& endpoint);
+
 // Models of every kind, and an answer to every call.
 void AnswerEverything(Harness& harness);
 
@@ -38,7 +44,10 @@ struct Outcome {
   // Whether the answer names the field, or what it is in.
   bool Names(std::string_view name) const;
 };
-Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::string& query = "");
+Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::string& query);
+Outcome SendTo(const Endpoint& endpoint, const std::string& body);  // with the query it needs
+// The endpoint's example, for another model.
+Outcome SendFor(const Endpoint& endpoint, const std::string& model);
 
 void ForEachEndpoint(const std::function<void(const Endpoint&)>& visit);
 

@@ -101,7 +101,9 @@ constexpr Unserved kUnserved[] = {{"/messages/batches"}, {"/complete"}};
 }  // namespace
 
 Coverage DialectCoverage() {
-  return {{kEndpoints.begin(), kEndpoints.end()}, {std::begin(kUnserved), std::end(kUnserved)}, "2023-06-01"};
+  return {{kEndpoints.begin(), kEndpoints.end()},
+          {std::begin(kUnserved), std::end(kUnserved)},
+          "2023-06-01"};
 }
 
 }  // namespace conclave::gateway::anthropic

@@ -13,38 +13,38 @@ constexpr std::string_view kVerbs[] = {"/models/get", "/models/list", "/models/r
                                        "/models/unregister"};
 
 // Known and not served, with all below. /alpha is the rest of that wire.
-constexpr std::string_view kUnserved[] = {
-    "/alpha",
-    "/agents",
-    "/batch_inference",
-    "/inference/batch-chat-completion",
-    "/inference/batch-completion",
-    "/inference/rerank",
-    "/benchmarks",
-    "/datasetio",
-    "/datasets",
-    "/eval",
-    "/eval_tasks",
-    "/evaluate",
-    "/evaluation",
-    "/memory",
-    "/memory_banks",
-    "/post-training",
-    "/post_training",
-    "/reward_scoring",
-    "/safety",
-    "/scoring",
-    "/scoring-functions",
-    "/scoring_functions",
-    "/shields",
-    "/synthetic-data-generation",
-    "/synthetic_data_generation",
-    "/telemetry",
-    "/tool-runtime",
-    "/toolgroups",
-    "/tools",
-    "/vector-dbs",
-    "/vector-io",
+constexpr Unserved kUnserved[] = {
+    {"/alpha"},
+    {"/agents"},
+    {"/batch_inference"},
+    {"/inference/batch-chat-completion"},
+    {"/inference/batch-completion"},
+    {"/inference/rerank"},
+    {"/benchmarks"},
+    {"/datasetio"},
+    {"/datasets"},
+    {"/eval"},
+    {"/eval_tasks"},
+    {"/evaluate"},
+    {"/evaluation"},
+    {"/memory"},
+    {"/memory_banks"},
+    {"/post-training"},
+    {"/post_training"},
+    {"/reward_scoring"},
+    {"/safety"},
+    {"/scoring"},
+    {"/scoring-functions"},
+    {"/scoring_functions"},
+    {"/shields"},
+    {"/synthetic-data-generation"},
+    {"/synthetic_data_generation"},
+    {"/telemetry"},
+    {"/tool-runtime"},
+    {"/toolgroups"},
+    {"/tools"},
+    {"/vector-dbs"},
+    {"/vector-io"},
 };
 
 void SetErrorFamily(Router& router, std::string_view path) {
@@ -61,10 +61,12 @@ void AddRoutes(Router& router, const Services& services) {
   AddInferenceRoutes(router, services);
   AddModelRoutes(router, services);
   AddInspectRoutes(router, services);
-  for (const std::string_view path : kUnserved) {
-    SetErrorFamily(router, path);
-    openai::AddUnserved(router, path, ErrorJson);
+  for (const Unserved& family : kUnserved) {
+    SetErrorFamily(router, family.path);
+    openai::AddUnserved(router, family.path, ErrorJson);
   }
 }
+
+std::span<const Unserved> UnservedFamilies() { return kUnserved; }
 
 }  // namespace conclave::gateway::llama_stack

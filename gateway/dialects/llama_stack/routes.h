@@ -2,6 +2,8 @@
 // of a server about itself.
 #pragma once
 
+#include <span>
+
 #include "gateway/dialects/dialect.h"
 
 namespace conclave::gateway::llama_stack {
@@ -14,5 +16,8 @@ void AddInferenceRoutes(Router& router, const Services& services);
 void AddModelRoutes(Router& router, const Services& services);
 void AddInspectRoutes(Router& router, const Services& services);
 void AddOpenAiAliases(Router& router);
+
+// Known and not served, with all below that has no route.
+std::span<const Unserved> UnservedFamilies();
 
 }  // namespace conclave::gateway::llama_stack

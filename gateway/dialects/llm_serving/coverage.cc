@@ -5,8 +5,6 @@
 namespace conclave::gateway::llm_serving {
 
 // Its other routes are the OpenAI dialect's without /v1.
-Coverage DialectCoverage() {
-  return {{{"GET", "/chat", "Whether a model is served, and which"}}};
-}
+Coverage DialectCoverage() { return {{{"GET", "/chat", "Whether a model is served, and which"}}}; }
 
 }  // namespace conclave::gateway::llm_serving

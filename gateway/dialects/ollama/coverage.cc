@@ -39,7 +39,7 @@ constexpr auto kCommon = std::to_array<Parameter>({
     {"options.frequency_penalty", kHonoured, R"({"type":"number","minimum":-2,"maximum":2})",
      "0.5"},
     {"options.stop", kHonoured, kStrings, R"(["END"])", "at most 16"},
-    {"options.typical_p", kIgnored, kFraction, "0.5"},
+    {"options.typical_p", kHonoured, kFraction, "0.5"},
     {"options.num_keep", kIgnored, kInteger, "8", "nothing is shifted out of a context"},
     {"options.num_ctx", kIgnored, kInteger, "4096", kMachine},
     {"options.num_batch", kIgnored, kInteger, "64", kMachine},
@@ -71,6 +71,7 @@ constexpr auto kChat = Join(
          R"([{"function":{"name":"look","arguments":{"a":1}}}])"},
         {"tools", kIfModelCan, kArray, R"([{"type":"function","function":{"name":"look"}}])"},
         {"tool_choice", kIfModelCan, kAny, R"("required")", "Ollama itself ignores it", kTools},
+        {"parallel_tool_calls", kIfModelCan, kBool, "false", "no field of Ollama's", kTools},
     }));
 constexpr auto kGenerate = Join(
     kCommon, kKeepAlive,

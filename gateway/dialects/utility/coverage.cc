@@ -24,6 +24,8 @@ constexpr auto kConversation = std::to_array<Parameter>({
     {"parallel_tool_calls", kIfModelCan, kBool, "false", {}, kTools},
     {"chat_template_kwargs", kHonoured, kObject, R"({"enable_thinking":false})"},
     {"reasoning_effort", kIfModelCan, kString, R"("low")"},
+    {"thinking_budget", kIfModelCan, R"({"type":"integer","minimum":0,"maximum":1073741824})",
+     "256"},
     {"add_generation_prompt", kHonoured, kBool, "false"},
     {"continue_final_message", kRefused, kBool, "true"},
     {"functions", kRefused, kArray, R"([{"name":"look"}])", "use tools"},

@@ -33,15 +33,15 @@ absl::StatusOr<v1::TokenizeRequest> DecodeText(const Services&, JsonValue root) 
 }
 
 absl::StatusOr<v1::TokenizeRequest> DecodeBody(
-    const Services& services, std::string_view body,
+    const Services& services, const Request& http,
     absl::StatusOr<v1::TokenizeRequest> (*decode)(const Services&, JsonValue)) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(http.body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   ASSIGN_OR_RETURN(v1::TokenizeRequest request, decode(services, root));
   ASSIGN_OR_RETURN(std::optional<std::string> model, root.Get("model").OptionalString());
   ASSIGN_OR_RETURN(std::string name,
-                   ChooseModel(services, model.value_or(std::string()), "completion"));
+                   ChooseModel(services, http, model.value_or(std::string()), "completion"));
   request.set_model(std::move(name));
   return request;
 }
@@ -97,8 +97,7 @@ std::string EncodeCount(const v1::TokenizeReply& reply) {
 void AddRenderRoutes(Router& router, const Services& services) {
   const auto add = [&](std::string_view path, auto decode, Encode encode) {
     openai::AddBoth(router, "POST", path, [&services, decode, encode](Exchange& exchange) {
-      return Answer(services, exchange, DecodeBody(services, exchange.request.body, decode),
-                    encode);
+      return Answer(services, exchange, DecodeBody(services, exchange.request, decode), encode);
     });
   };
   add("/apply-template", DecodeChat, EncodePrompt);

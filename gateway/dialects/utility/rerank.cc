@@ -80,8 +80,8 @@ absl::Status ReadJina(JsonValue root, RerankBody* out) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RerankBody> Decode(const Services& services, std::string_view body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+absl::StatusOr<RerankBody> Decode(const Services& services, const Request& http) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(http.body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   RerankBody decoded;
@@ -90,7 +90,7 @@ absl::StatusOr<RerankBody> Decode(const Services& services, std::string_view bod
   RETURN_IF_ERROR(root.Get("texts").missing() ? ReadJina(root, &decoded) : ReadTei(root, &decoded));
   ASSIGN_OR_RETURN(std::optional<std::string> model, root.Get("model").OptionalString());
   decoded.asked_model = model.value_or(std::string());
-  ASSIGN_OR_RETURN(std::string name, ChooseModel(services, decoded.asked_model, "rerank"));
+  ASSIGN_OR_RETURN(std::string name, ChooseModel(services, http, decoded.asked_model, "rerank"));
   if (decoded.asked_model.empty()) decoded.asked_model = name;
   decoded.request.set_model(std::move(name));
   if (services.embedding == nullptr) return base::Unimplemented("model: no embedding worker");
@@ -178,7 +178,7 @@ Task<absl::StatusOr<v1::RerankReply>> Rank(const Services& services, Exchange& e
 }
 
 Task<void> Rerank(const Services& services, Exchange& exchange) {
-  absl::StatusOr<RerankBody> body = Decode(services, exchange.request.body);
+  absl::StatusOr<RerankBody> body = Decode(services, exchange.request);
   if (!body.ok()) {
     co_await ReplyError(exchange, body.status(), openai::ErrorJson);
     co_return;

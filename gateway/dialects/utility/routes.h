@@ -20,8 +20,8 @@ void AddSystemInfoRoutes(Router& router, const Services& services);
 // The model of a request that need not name one: without a name the server's default where that is
 // for text, else the only one that has the capability. INVALID_ARGUMENT: there are several.
 // NOT_FOUND: there is none.
-absl::StatusOr<std::string> ChooseModel(const Services& services, std::string name,
-                                        std::string_view capability);
+absl::StatusOr<std::string> ChooseModel(const Services& services, const Request& request,
+                                        std::string name, std::string_view capability);
 
 // The prompt's tokens on a worker that has the model.
 Task<absl::StatusOr<v1::TokenizeReply>> Tokenize(const Services& services, Exchange& exchange,

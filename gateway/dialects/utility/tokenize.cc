@@ -57,15 +57,15 @@ absl::Status ReadInput(JsonValue root, std::string_view default_system_prompt, T
   return absl::OkStatus();
 }
 
-absl::StatusOr<TokenizeBody> DecodeTokenize(const Services& services, std::string_view body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+absl::StatusOr<TokenizeBody> DecodeTokenize(const Services& services, const Request& http) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(http.body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   TokenizeBody decoded;
   ASSIGN_OR_RETURN(std::optional<std::string> model, root.Get("model").OptionalString());
   RETURN_IF_ERROR(ReadInput(root, services.default_system_prompt, &decoded));
   ASSIGN_OR_RETURN(std::string name,
-                   ChooseModel(services, model.value_or(std::string()), "completion"));
+                   ChooseModel(services, http, model.value_or(std::string()), "completion"));
   decoded.request.set_model(std::move(name));
   return decoded;
 }
@@ -108,7 +108,7 @@ std::string EncodeTokens(const TokenizeBody& body, const v1::TokenizeReply& repl
 }
 
 Task<void> HandleTokenize(const Services& services, Exchange& exchange) {
-  absl::StatusOr<TokenizeBody> body = DecodeTokenize(services, exchange.request.body);
+  absl::StatusOr<TokenizeBody> body = DecodeTokenize(services, exchange.request);
   if (!body.ok()) {
     co_await ReplyError(exchange, body.status(), openai::ErrorJson);
     co_return;
@@ -123,8 +123,8 @@ Task<void> HandleTokenize(const Services& services, Exchange& exchange) {
 }
 
 absl::StatusOr<v1::DetokenizeRequest> DecodeDetokenize(const Services& services,
-                                                       std::string_view body) {
-  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
+                                                       const Request& http) {
+  ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(http.body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   v1::DetokenizeRequest request;
@@ -137,13 +137,13 @@ absl::StatusOr<v1::DetokenizeRequest> DecodeDetokenize(const Services& services,
   }
   ASSIGN_OR_RETURN(std::optional<std::string> model, root.Get("model").OptionalString());
   ASSIGN_OR_RETURN(std::string name,
-                   ChooseModel(services, model.value_or(std::string()), "completion"));
+                   ChooseModel(services, http, model.value_or(std::string()), "completion"));
   request.set_model(std::move(name));
   return request;
 }
 
 Task<absl::StatusOr<v1::DetokenizeReply>> Detokenize(const Services& services, Exchange& exchange) {
-  absl::StatusOr<v1::DetokenizeRequest> request = DecodeDetokenize(services, exchange.request.body);
+  absl::StatusOr<v1::DetokenizeRequest> request = DecodeDetokenize(services, exchange.request);
   if (!request.ok()) co_return request.status();
   exchange.record.model = request->model();
   *request->mutable_meta() = MetaOf(exchange.request);
@@ -168,8 +168,8 @@ Task<void> HandleDetokenize(const Services& services, Exchange& exchange) {
 
 }  // namespace
 
-absl::StatusOr<std::string> ChooseModel(const Services& services, std::string name,
-                                        std::string_view capability) {
+absl::StatusOr<std::string> ChooseModel(const Services& services, const Request& request,
+                                        std::string name, std::string_view capability) {
   if (name.empty() && capability == "completion") name = services.default_model;
   if (name.empty()) {
     for (const v1::ModelStatus& model : services.models->List()) {
@@ -189,7 +189,7 @@ absl::StatusOr<std::string> ChooseModel(const Services& services, std::string na
                            "model");
   }
   if (capability == "completion") {
-    ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, &name));
+    ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, request, &name));
     return model.name();
   }
   ASSIGN_OR_RETURN(const v1::ModelStatus model, services.models->FindReady(name));

@@ -51,7 +51,8 @@ std::string EncodeInfo(const v1::ModelStatus& model) {
 
 Task<absl::StatusOr<v1::ModelStatus>> Describe(const Services& services, Exchange& exchange) {
   absl::StatusOr<std::string> name =
-      ChooseModel(services, exchange.request.Query("model").value_or(std::string()), "completion");
+      ChooseModel(services, exchange.request,
+                  exchange.request.Query("model").value_or(std::string()), "completion");
   if (!name.ok()) co_return name.status();
   exchange.record.model = *name;
   Call<v1::ListModelsReply> call =

@@ -27,6 +27,11 @@ float ValueAt(const CudaPanels& panels, int64_t matrix, int64_t row, int64_t k) 
     const int pair = byte(panel + g * group_bytes + r * 16);
     return half == 0 ? pair & 15 : pair >> 4;
   };
+  // Bit s of a byte belongs to step s of the group.
+  const auto bit = [&](int64_t group_bytes, int64_t before) {
+    const auto bits = Load<uint8_t>(panel + g * group_bytes + before + r * 4 + k % 4);
+    return (bits >> (half * 4 + word)) & 1;
+  };
   const auto scale = [&](const std::byte* at) { return HalfToFloat(Load<uint16_t>(at + r * 2)); };
   switch (panels.kind) {
     case PanelKind::kF32:
@@ -40,11 +45,21 @@ float ValueAt(const CudaPanels& panels, int64_t matrix, int64_t row, int64_t k) 
              static_cast<float>(static_cast<int8_t>(byte(panel + g * 512 + half * 256 + r * 16)));
     case PanelKind::kU4:
       return scale(scales + g * 32) * static_cast<float>(nibble(256) - 8);
-    case PanelKind::kU4Min: {
+    case PanelKind::kU5:
+      return scale(scales + g * 32) * static_cast<float>((nibble(320) | bit(320, 256) << 4) - 16);
+    case PanelKind::kU4HalfMin:
+      return scale(scales + g * 64) * static_cast<float>(nibble(256)) - scale(scales + g * 64 + 32);
+    case PanelKind::kU5HalfMin:
+      return scale(scales + g * 64) * static_cast<float>(nibble(320) | bit(320, 256) << 4) -
+             scale(scales + g * 64 + 32);
+    case PanelKind::kU4Min:
+    case PanelKind::kU5Min: {
       const std::byte* const super = scales + g / 8 * 320;
       const std::byte* const group = super + 64 + g % 8 * 32;
-      const float product = scale(super) * static_cast<float>(Load<uint8_t>(group + r)) *
-                            static_cast<float>(nibble(256));
+      const int level =
+          panels.kind == PanelKind::kU4Min ? nibble(256) : nibble(320) | bit(320, 256) << 4;
+      const float product =
+          scale(super) * static_cast<float>(Load<uint8_t>(group + r)) * static_cast<float>(level);
       return product - scale(super + 32) * static_cast<float>(Load<uint8_t>(group + 16 + r));
     }
     case PanelKind::kU6: {
@@ -53,6 +68,24 @@ float ValueAt(const CudaPanels& panels, int64_t matrix, int64_t row, int64_t k) 
       const auto pairs = Load<uint8_t>(panel + g * 384 + 256 + r * 8 + half * 4 + k % 4);
       const int level = nibble(384) | ((pairs >> (2 * word)) & 3) << 4;
       return scale(super) * static_cast<float>(sc) * static_cast<float>(level - 32);
+    }
+    case PanelKind::kU3: {
+      const std::byte* const super = scales + g / 8 * 288;
+      const auto sc = Load<int8_t>(super + 32 + g % 8 * 32 + half * 16 + r);
+      const auto pairs = Load<uint8_t>(panel + g * 192 + r * 8 + half * 4 + k % 4);
+      const int level = ((pairs >> (2 * word)) & 3) | bit(192, 128) << 2;
+      return scale(super) * static_cast<float>(sc) * static_cast<float>(level - 4);
+    }
+    case PanelKind::kNl4:
+      return scale(scales + g * 32) * static_cast<float>(kNl4Values[nibble(256)]);
+    case PanelKind::kNl4Super: {
+      const std::byte* const super = scales + g / 8 * 160;
+      const auto sc = Load<int8_t>(super + 32 + g % 8 * 16 + r);
+      return scale(super) * static_cast<float>(sc) * static_cast<float>(kNl4Values[nibble(256)]);
+    }
+    case PanelKind::kFp4: {
+      const int exponent = Load<uint8_t>(scales + g * 16 + r);
+      return std::ldexp(static_cast<float>(kFp4Values[nibble(256)]), exponent - 128);
     }
     default:  // nothing the GPU reads
       return NAN;

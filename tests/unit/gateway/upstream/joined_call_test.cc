@@ -40,6 +40,10 @@ class OpenCalls final : public InferenceUpstream {
   Call<v1::TokenizeReply> Tokenize(v1::TokenizeRequest, base::SteadyTime) override {
     return nullptr;
   }
+  Call<v1::DetokenizeReply> Detokenize(v1::DetokenizeRequest, base::SteadyTime) override {
+    return nullptr;
+  }
+  Call<v1::PredictReply> Predict(v1::PredictRequest, base::SteadyTime) override { return nullptr; }
 
   std::vector<std::shared_ptr<One>> calls;
   int asked_for_more = 0;
