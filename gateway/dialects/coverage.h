@@ -41,7 +41,7 @@ struct Endpoint {
   std::string_view body = {};  // a whole request, with all that is required; empty = none is read
   std::span<const Parameter> parameters = {};  // of the body
   std::span<const Parameter> query = {};
-  std::string_view answer = "application/json";
+  std::string_view answer = "application/json";  // content type; empty = no body
   std::string_view stream = {};  // content type of a streamed answer; empty = never streamed
   bool refuses_unknown = false;  // a field that is in no row is 400 instead of ignored
 };

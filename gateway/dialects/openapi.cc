@@ -174,12 +174,14 @@ void WriteResponses(JsonWriter& json, const Endpoint& endpoint, std::string_view
   json.Key("200");
   json.BeginObject();
   json.Field("description", endpoint.summary);
-  json.Key("content");
-  json.BeginObject();
-  const bool is_json = endpoint.answer == "application/json";
-  WriteMedia(json, endpoint.answer, is_json ? schema::kAny : schema::kString);
-  if (!endpoint.stream.empty()) WriteMedia(json, endpoint.stream, schema::kString);
-  json.EndObject();
+  if (!endpoint.answer.empty()) {
+    json.Key("content");
+    json.BeginObject();
+    const bool is_json = endpoint.answer == "application/json";
+    WriteMedia(json, endpoint.answer, is_json ? schema::kAny : schema::kString);
+    if (!endpoint.stream.empty()) WriteMedia(json, endpoint.stream, schema::kString);
+    json.EndObject();
+  }
   json.EndObject();
   for (const char* const range : {"4XX", "5XX"}) {
     json.Key(range);

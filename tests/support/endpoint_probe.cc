@@ -115,6 +115,8 @@ void AnswerEverything(Harness& harness) {
     provider->set_open_ended(true);
   }
   harness.admin.logs["teacher"].add_entries()->set_msg("loaded");
+  harness.admin.logs["teacher"].add_entries()->set_msg("asked");
+  harness.files.pull = {R"(pulled { path: "sha256-00" })"};
   v1::ModelStatus& pupil = harness.models.Add("pupil");
   pupil.add_capabilities("tools");
   pupil.add_capabilities("thinking");

@@ -100,13 +100,58 @@ constexpr auto kOldEmbed = std::to_array<Parameter>({
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
     {"keep_alive", kIgnored, kAny, R"("5m")", "a loaded model stays"},
 });
+constexpr std::string_view kOldName = "the older spelling, read when model is not given";
 constexpr auto kShow = std::to_array<Parameter>({
     {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
-    {"name", kIgnored, kString, R"("pupil")", "the older spelling, read when model is not given"},
+    {"name", kIgnored, kString, R"("pupil")", kOldName},
     {"verbose", kIgnored, kBool, "true"},
     {"system", kIgnored, kString, R"("x")"},
     {"template", kIgnored, kString, R"("x")"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})"},
+});
+
+constexpr std::string_view kExample = R"("messages":[{"role":"user","content":"Hi"}])";
+constexpr auto kCreate = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("other")", {}, {}, true},
+    {"name", kIgnored, kString, R"("other")", kOldName},
+    {"stream", kHonoured, kBool, "false", "true when not given"},
+    {"from", kHonoured, kString, R"("pupil")", "it or files is required"},
+    {"files", kHonoured, kObject,
+     R"({"b.gguf":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"})",
+     "one GGUF file, by the digest it was uploaded under",
+     R"("from":"","files":{"a.gguf":)"
+     R"("sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})"},
+    {"files (several)", kRefused, kObject, R"({"a":"x","b":"y"})"},
+    {"system", kHonoured, kString, R"("Be brief.")"},
+    {"template", kHonoured, kString, R"("{{ messages }}")", "Jinja; Go's language is refused"},
+    {"parameters", kHonoured, kObject, R"({"top_k":3})"},
+    {"messages", kHonoured, kArray, R"([{"role":"user","content":"Hi"}])",
+     "in front of every conversation; at most 256"},
+    {"messages[].role",
+     kHonoured,
+     R"({"enum":["system","user","assistant"]})",
+     R"("assistant")",
+     {},
+     kExample},
+    {"messages[].content", kHonoured, kString, R"("Other")", {}, kExample},
+    {"license", kHonoured, kText, R"(["MIT"])", "at most 64"},
+    {"quantize", kRefused, kString, R"("q4_K_M")", "conclave-quantize does it beforehand"},
+    {"adapters", kRefused, kObject, R"({"a":"x"})"},
+    {"draft_files", kRefused, kObject, R"({"a":"x"})"},
+});
+constexpr auto kCopy = std::to_array<Parameter>({
+    {"source", kHonoured, kString, R"("pupil")", {}, {}, true},
+    {"destination", kHonoured, kString, R"("other")", {}, {}, true},
+});
+constexpr auto kDelete = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
+    {"name", kIgnored, kString, R"("pupil")", kOldName},
+});
+constexpr auto kPull = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("other")", {}, {}, true},
+    {"name", kIgnored, kString, R"("other")", kOldName},
+    {"stream", kHonoured, kBool, "false", "true when not given"},
+    {"insecure", kIgnored, kBool, "true", "where models come from is the workers' configuration"},
 });
 
 constexpr std::string_view kNdjson = "application/x-ndjson";
@@ -127,13 +172,44 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
     {"POST", "/api/embeddings", "The raw vector of one text", R"({"model":"minilm","prompt":"Hi"})",
      kOldEmbed},
     {"POST", "/api/show", "One model in full", R"({"model":"teacher"})", kShow},
+    {.method = "POST",
+     .path = "/api/create",
+     .summary = "Make a model from another or from an uploaded file (administrators)",
+     .body = R"({"model":"fresh","from":"teacher"})",
+     .parameters = kCreate,
+     .stream = kNdjson},
+    {.method = "POST",
+     .path = "/api/copy",
+     .summary = "Give a model a second name (administrators)",
+     .body = R"({"source":"teacher","destination":"fresh"})",
+     .parameters = kCopy,
+     .answer = {}},
+    {.method = "DELETE",
+     .path = "/api/delete",
+     .summary = "Remove a registered model (administrators)",
+     .body = R"({"model":"teacher"})",
+     .parameters = kDelete,
+     .answer = {}},
+    {.method = "HEAD",
+     .path = "/api/blobs/{digest}",
+     .summary = "Whether every worker that takes files has this one (administrators)",
+     .answer = {}},
+    {.method = "POST",
+     .path = "/api/blobs/{digest}",
+     .summary = "Upload a file, which is the body as it is, to the workers (administrators)",
+     .answer = {}},
+    {.method = "POST",
+     .path = "/api/pull",
+     .summary = "Have the workers fetch a model from where they are told to (administrators)",
+     .body = R"({"model":"fresh"})",
+     .parameters = kPull,
+     .stream = kNdjson},
     {"GET", "/api/tags", "The models that are served"},
     {"GET", "/api/ps", "The models that are loaded"},
     {"GET", "/api/version", "The version of Ollama whose features are served"},
     {.method = "GET", .path = "/", .summary = "Ollama is running", .answer = "text/plain"},
 });
-constexpr Unserved kUnserved[] = {{"/api/create"}, {"/api/pull"},   {"/api/push"},
-                                  {"/api/copy"},   {"/api/delete"}, {"/api/blobs/{digest}"}};
+constexpr Unserved kUnserved[] = {{"/api/push"}};
 
 }  // namespace
 

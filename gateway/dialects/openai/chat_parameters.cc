@@ -199,6 +199,9 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
      .parameters = kEmbeddings},
     {.method = "GET", .path = "/v1/models", .summary = "The models that are served"},
     {.method = "GET", .path = "/v1/models/{model...}", .summary = "One model"},
+    {.method = "DELETE",
+     .path = "/v1/models/{model...}",
+     .summary = "Remove a registered model (administrators)"},
 });
 
 }  // namespace

@@ -193,7 +193,9 @@ std::vector<BadBody> BadBodies(const std::string& good) {
 
 bool IsStored(const Endpoint& endpoint) {
   return endpoint.path.substr(0, 14) == "/v1/assistants" ||
-         endpoint.path.substr(0, 11) == "/v1/threads" || IsRegistration(endpoint);
+         endpoint.path.substr(0, 11) == "/v1/threads" || endpoint.path == "/admin/models" ||
+         endpoint.path == "/api/create" || endpoint.path == "/api/copy" ||
+         endpoint.path == "/api/pull" || IsRegistration(endpoint);
 }
 
 // ---- J5, J7: values of the wrong type and out of range, as the table's schema says --------------
