@@ -230,11 +230,11 @@ def test_registered_models_outlive_everything(client, registry, base):
     registry.wait_ready()
     wait_until(lambda: expected <= set(names(client)), 60, "the models' return")
 
-    def answers():
+    def answer(model, options=None):
         try:
-            return client.chat(model="survivor", messages=SUM).message.content == before
-        except ollama.ResponseError:
-            return False
+            return client.chat(model=model, messages=SUM, options=options).message.content
+        except ollama.ResponseError:  # it is loading
+            return ""
 
-    wait_until(answers, 60, "an answer of the survivor")
-    assert "34" in client.chat(model="tiny", messages=SUM, options=GREEDY).message.content
+    wait_until(lambda: answer("survivor") == before, 60, "an answer of the survivor")
+    wait_until(lambda: "34" in answer("tiny", GREEDY), 60, "an answer of the pulled model")
