@@ -169,6 +169,46 @@ TEST_CASE("draining a derived model ends its requests and leaves the base's alon
   REQUIRE(other->WaitForEnd());
 }
 
+TEST_CASE("a request for several answers runs until the last one has ended") {
+  // Answers when it is told to.
+  class Slow final : public backends::Backend {
+   public:
+    absl::StatusOr<backends::Accepted> Generate(backends::GenerateRequest,
+                                                std::shared_ptr<backends::EventSink> to) override {
+      sink = std::move(to);
+      return backends::Accepted();
+    }
+    void Cancel(std::string_view) override { cancelled = true; }
+    void Resume(std::string_view) override {}
+    absl::StatusOr<backends::Tokenized> Tokenize(
+        const std::variant<backends::ChatPrompt, backends::TextPrompt>&,
+        const backends::TokenizeOptions&) const override {
+      return backends::Tokenized();
+    }
+    absl::StatusOr<std::string> Detokenize(std::span<const backends::TokenId>) const override {
+      return std::string();
+    }
+    backends::Load load() const override { return {}; }
+    const backends::ModelDetails& details() const override { return details_; }
+    void Drain(milliseconds) override {}
+    std::shared_ptr<backends::EventSink> sink;
+    bool cancelled = false;
+
+   private:
+    const backends::ModelDetails details_;
+  };
+  for (const int ended : {1, 2}) {
+    Slow base;
+    const auto derived = Derive(base, Pirate());
+    backends::GenerateRequest request = Ask({Say("user", "hi")});
+    request.n = 2;
+    REQUIRE(derived->Generate(request, std::make_shared<backends::RecordingSink>()).ok());
+    for (int i = 0; i < ended; ++i) base.sink->OnEvent(backends::Finished{.index = i});
+    derived->Drain(milliseconds(0));
+    CHECK(base.cancelled == (ended < 2));
+  }
+}
+
 TEST_CASE("a derived model keeps its base, and an idle base may go after it") {
   ModelHost host({.folders = {}, .engine = {}, .digests = false});
   REQUIRE(host.Add("teacher", *backends::MakeScripted("{}")).ok());
@@ -197,13 +237,15 @@ TEST_CASE("a derived model comes over the wire within its bounds") {
   from.set_base("teacher");
   from.set_system("Arr.");
   from.set_parameters_json(
-      R"({"temperature":0.5,"top_k":3,"stop":["a","b"],"num_predict":5,"num_ctx":100,"num_gpu":9})");
+      R"({"temperature":0.5,"top_k":3,"stop":["a","b"],"num_predict":5,"num_ctx":100,"num_gpu":9,
+          "typical_p":0.25})");
   from.add_messages()->set_role(pb::ROLE_USER);
   from.mutable_messages(0)->add_content()->set_text("hi");
   const auto spec = FromProto(from);
   REQUIRE(spec.ok());
   CHECK(spec->sampling.temperature == 0.5f);
   CHECK(spec->sampling.top_k == 3);
+  CHECK(spec->sampling.typical_p == 0.25f);
   CHECK(spec->stop.max_tokens == 5);
   CHECK(spec->stop.strings == std::vector<std::string>{"a", "b"});
   CHECK(spec->context_length == 100);
