@@ -404,7 +404,7 @@ void CheckRouters(Kernels& device, Kernels& cpu, Report& report) {
   }
 }
 
-void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& report) {
+void CheckRowwise(Kernels& device, Kernels& cpu, Report& report) {
   const auto check = [&](const std::string& op, const std::string& what, double bound,
                          const Operation& run) {
     report.Compare(op, what, run(device), run(cpu), bound);
@@ -433,6 +433,119 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
     kernels.Add(x.data(), 10'001, y.data());
     return y.Read();
   });
+  for (const RopeStyle style : {RopeStyle::kNorm, RopeStyle::kNeox}) {
+    // Angles of far positions are rounded alike on both sides, but their sines are made
+    // differently.
+    check("rope", style == RopeStyle::kNorm ? "adjacent" : "halves", 2e-6,
+          [style](Kernels& kernels) {
+            const RopeTable table(96, 10000.0);
+            const std::vector<int32_t> positions = {0, 5, 1000, 32'767};
+            OnDevice<float> angles(kernels, int64_t{4 * 96});
+            OnDevice<float> x(kernels, std::span<const float>(Random(91).Floats(4 * 3 * 128)));
+            kernels.RopeAngles(table, positions, 1.1f, angles.data());
+            kernels.Rope(style, x.data(), 3 * 128, 4, 3, 128, 96, angles.data());
+            return x.Read();
+          });
+  }
+  check("layer_norm", "7 rows of 300", 1e-5, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(78).Floats(7 * 300, 3)));
+    OnDevice<float> weight(kernels, std::span<const float>(Random(79).Floats(300)));
+    OnDevice<float> bias(kernels, std::span<const float>(Random(80).Floats(300)));
+    OnDevice<float> y(kernels, int64_t{7 * 300});
+    kernels.LayerNorm(x.data(), 300, 7, 300, weight.data(), bias.data(), 1e-5f, y.data(), 300);
+    return y.Read();
+  });
+  check("scale", "1000", 0, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(1000)));
+    kernels.Scale(50.6f, 1000, x.data());
+    return x.Read();
+  });
+  check("add_gated", "9 rows of 100", 1e-6, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(9 * 100)));
+    OnDevice<float> gate(kernels, std::span<const float>(Random(76).Floats(9, 5)));
+    OnDevice<float> y(kernels, std::span<const float>(Random(74).Floats(9 * 100)));
+    kernels.AddGated(x.data(), gate.data(), 9, 100, y.data());
+    return y.Read();
+  });
+}
+
+void CheckMovedRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& report) {
+  const auto check = [&](const std::string& op, const std::string& what, double bound,
+                         const Operation& run) {
+    report.Compare(op, what, run(device), run(cpu), bound);
+  };
+  for (const QuantFormat* format : formats) {
+    check("embed_rows", std::string(format->name()), 0, [format](Kernels& kernels) {
+      const Weight table(*format, {50, 512}, 101);
+      const auto rows = kernels.PackRows(table.view);
+      if (!rows.ok()) return std::vector<float>();
+      OnDevice<float> y(kernels, int64_t{4 * 512});
+      kernels.EmbedRows(*rows, std::vector<int32_t>{49, 0, 3, 3}, y.data(), 512);
+      return y.Read();
+    });
+  }
+  check("copy_rows", "5 of 20 of 300", 0, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
+    OnDevice<float> y(kernels, std::span<const float>(Random(78).Floats(5 * 30)));
+    kernels.CopyRows(x.data() + 7, 300, 5, 20, y.data() + 3, 30);
+    return y.Read();
+  });
+  check("gather_rows", "3 of 5", 0, [](Kernels& kernels) {
+    OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
+    OnDevice<float> y(kernels, int64_t{3 * 300});
+    kernels.GatherRows(x.data(), 300, std::vector<int32_t>{0, 2, 4}, 300, y.data(), 300);
+    return y.Read();
+  });
+}
+
+void CheckHeadsAndRoutes(Kernels& device, Kernels& cpu, Report& report) {
+  const auto check = [&](const std::string& op, const std::string& what, double bound,
+                         const Operation& run) {
+    report.Compare(op, what, run(device), run(cpu), bound);
+  };
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0}) {
+    for (const int64_t rows : {1, 3, 40}) {
+      const std::string what = std::string(NameOf(type)) + ", rows " + std::to_string(rows);
+      check("matmul_heads", what, 1e-5, [=](Kernels& kernels) {
+        const int64_t heads = 5, in = 64, x_head = 80, out = 37, y_head = 41;
+        const Weight weight(*FindFormat(type), {heads, out, in}, 89);
+        const auto packed = kernels.Pack(weight.view);
+        if (!packed.ok()) return std::vector<float>();
+        OnDevice<float> x(kernels,
+                          std::span<const float>(Random(90).Floats(rows * heads * x_head)));
+        OnDevice<float> y(kernels,
+                          std::span<const float>(Random(91).Floats(rows * heads * y_head)));
+        kernels.MatmulHeads(*packed, x.data(), heads * x_head, x_head, rows, y.data(),
+                            heads * y_head, y_head);
+        return y.Read();
+      });
+    }
+  }
+  for (const int32_t experts : {8, 128, 512}) {
+    for (const bool ids_wanted : {true, false}) {
+      check("route_top_k", Sizes({experts}) + (ids_wanted ? " ids" : " weights"),
+            ids_wanted ? 0 : 1e-6, [=](Kernels& kernels) {
+              const int64_t rows = 65;
+              OnDevice<float> logits(kernels,
+                                     std::span<const float>(Random(81).Floats(rows * experts, 4)));
+              OnDevice<int32_t> ids(kernels, rows * 8);
+              OnDevice<float> weights(kernels, rows * 8);
+              kernels.Route({.num_experts = experts, .top_k = 8, .renormalize = true},
+                            logits.data(), experts, rows, ids.data(), weights.data());
+              if (!ids_wanted) return weights.Read();
+              const std::vector<int32_t> numbers = ids.Read();
+              return std::vector<float>(numbers.begin(), numbers.end());
+            });
+    }
+  }
+  CheckRouters(device, cpu, report);
+}
+
+void CheckSequence(Kernels& device, Kernels& cpu, Report& report) {
+  const auto check = [&](const std::string& op, const std::string& what, double bound,
+                         const Operation& run) {
+    report.Compare(op, what, run(device), run(cpu), bound);
+  };
   // A sum, a norm of it and a product of that, which a device may do along the way of one another:
   // the sum and the norm, and products after what was multiplied has changed.
   for (const int which : {0, 1, 2}) {
@@ -460,105 +573,16 @@ void CheckRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& re
             return which == 0 ? x.Read() : which == 1 ? branch.Read() : y.Read();
           });
   }
-  for (const RopeStyle style : {RopeStyle::kNorm, RopeStyle::kNeox}) {
-    // Angles of far positions are rounded alike on both sides, but their sines are made
-    // differently.
-    check("rope", style == RopeStyle::kNorm ? "adjacent" : "halves", 2e-6,
-          [style](Kernels& kernels) {
-            const RopeTable table(96, 10000.0);
-            const std::vector<int32_t> positions = {0, 5, 1000, 32'767};
-            OnDevice<float> angles(kernels, int64_t{4 * 96});
-            OnDevice<float> x(kernels, std::span<const float>(Random(91).Floats(4 * 3 * 128)));
-            kernels.RopeAngles(table, positions, 1.1f, angles.data());
-            kernels.Rope(style, x.data(), 3 * 128, 4, 3, 128, 96, angles.data());
-            return x.Read();
-          });
-  }
-  for (const QuantFormat* format : formats) {
-    check("embed_rows", std::string(format->name()), 0, [format](Kernels& kernels) {
-      const Weight table(*format, {50, 512}, 101);
-      const auto rows = kernels.PackRows(table.view);
-      if (!rows.ok()) return std::vector<float>();
-      OnDevice<float> y(kernels, int64_t{4 * 512});
-      kernels.EmbedRows(*rows, std::vector<int32_t>{49, 0, 3, 3}, y.data(), 512);
-      return y.Read();
-    });
-  }
-  for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0}) {
-    for (const int64_t rows : {1, 3, 40}) {
-      const std::string what = std::string(NameOf(type)) + ", rows " + std::to_string(rows);
-      check("matmul_heads", what, 1e-5, [=](Kernels& kernels) {
-        const int64_t heads = 5, in = 64, x_head = 80, out = 37, y_head = 41;
-        const Weight weight(*FindFormat(type), {heads, out, in}, 89);
-        const auto packed = kernels.Pack(weight.view);
-        if (!packed.ok()) return std::vector<float>();
-        OnDevice<float> x(kernels,
-                          std::span<const float>(Random(90).Floats(rows * heads * x_head)));
-        OnDevice<float> y(kernels,
-                          std::span<const float>(Random(91).Floats(rows * heads * y_head)));
-        kernels.MatmulHeads(*packed, x.data(), heads * x_head, x_head, rows, y.data(),
-                            heads * y_head, y_head);
-        return y.Read();
-      });
-    }
-  }
-  check("copy_rows", "5 of 20 of 300", 0, [](Kernels& kernels) {
-    OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
-    OnDevice<float> y(kernels, std::span<const float>(Random(78).Floats(5 * 30)));
-    kernels.CopyRows(x.data() + 7, 300, 5, 20, y.data() + 3, 30);
-    return y.Read();
-  });
-  check("layer_norm", "7 rows of 300", 1e-5, [](Kernels& kernels) {
-    OnDevice<float> x(kernels, std::span<const float>(Random(78).Floats(7 * 300, 3)));
-    OnDevice<float> weight(kernels, std::span<const float>(Random(79).Floats(300)));
-    OnDevice<float> bias(kernels, std::span<const float>(Random(80).Floats(300)));
-    OnDevice<float> y(kernels, int64_t{7 * 300});
-    kernels.LayerNorm(x.data(), 300, 7, 300, weight.data(), bias.data(), 1e-5f, y.data(), 300);
-    return y.Read();
-  });
-  check("scale", "1000", 0, [](Kernels& kernels) {
-    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(1000)));
-    kernels.Scale(50.6f, 1000, x.data());
-    return x.Read();
-  });
-  check("add_gated", "9 rows of 100", 1e-6, [](Kernels& kernels) {
-    OnDevice<float> x(kernels, std::span<const float>(Random(75).Floats(9 * 100)));
-    OnDevice<float> gate(kernels, std::span<const float>(Random(76).Floats(9, 5)));
-    OnDevice<float> y(kernels, std::span<const float>(Random(74).Floats(9 * 100)));
-    kernels.AddGated(x.data(), gate.data(), 9, 100, y.data());
-    return y.Read();
-  });
-  check("gather_rows", "3 of 5", 0, [](Kernels& kernels) {
-    OnDevice<float> x(kernels, std::span<const float>(Random(77).Floats(5 * 300)));
-    OnDevice<float> y(kernels, int64_t{3 * 300});
-    kernels.GatherRows(x.data(), 300, std::vector<int32_t>{0, 2, 4}, 300, y.data(), 300);
-    return y.Read();
-  });
-  for (const int32_t experts : {8, 128, 512}) {
-    for (const bool ids_wanted : {true, false}) {
-      check("route_top_k", Sizes({experts}) + (ids_wanted ? " ids" : " weights"),
-            ids_wanted ? 0 : 1e-6, [=](Kernels& kernels) {
-              const int64_t rows = 65;
-              OnDevice<float> logits(kernels,
-                                     std::span<const float>(Random(81).Floats(rows * experts, 4)));
-              OnDevice<int32_t> ids(kernels, rows * 8);
-              OnDevice<float> weights(kernels, rows * 8);
-              kernels.Route({.num_experts = experts, .top_k = 8, .renormalize = true},
-                            logits.data(), experts, rows, ids.data(), weights.data());
-              if (!ids_wanted) return weights.Read();
-              const std::vector<int32_t> numbers = ids.Read();
-              return std::vector<float>(numbers.begin(), numbers.end());
-            });
-    }
-  }
-  CheckRouters(device, cpu, report);
 }
 
 }  // namespace
 
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report) {
   const Formats formats = FormatsOf(device, report);
-  CheckRows(device, cpu, formats, report);
+  CheckRowwise(device, cpu, report);
+  CheckMovedRows(device, cpu, formats, report);
+  CheckHeadsAndRoutes(device, cpu, report);
+  CheckSequence(device, cpu, report);
   CheckMatmul(device, cpu, formats, quick, report);
   CheckNetworks(device, cpu, quick, report);
   CheckAttention(device, cpu, quick, report);

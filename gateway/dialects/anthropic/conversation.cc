@@ -13,7 +13,6 @@ namespace {
 
 using base::JsonValue;
 
-constexpr size_t kToolsMax = 128;
 constexpr std::string_view kTurnBreak = "\n\n";
 constexpr std::string_view kToolFailed = "Error: ";
 
@@ -210,24 +209,6 @@ absl::Status ReadTool(JsonValue from, v1::Tool* tool) {
   return absl::OkStatus();
 }
 
-bool HasTool(const v1::ChatPrompt& chat, const std::string& name) {
-  return std::any_of(chat.tools().begin(), chat.tools().end(),
-                     [&](const v1::Tool& tool) { return tool.name() == name; });
-}
-
-absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
-  if (tools.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(tools.ExpectArray());
-  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
-  for (size_t i = 0; i < tools.size(); ++i) {
-    v1::Tool tool;
-    RETURN_IF_ERROR(ReadTool(tools.At(i), &tool));
-    if (HasTool(*chat, tool.name())) return tools.At(i).Get("name").Error("is given twice");
-    *chat->add_tools() = std::move(tool);
-  }
-  return absl::OkStatus();
-}
-
 // {"type":"auto"|"any"|"tool"|"none","name","disable_parallel_tool_use"}; after ReadTools.
 absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
   chat->set_parallel_tool_calls(true);
@@ -245,7 +226,8 @@ absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
     out->set_mode(v1::ToolChoice::MODE_REQUIRED);
   } else if (mode == "tool") {
     ASSIGN_OR_RETURN(std::string name, choice.Get("name").AsString());
-    if (!HasTool(*chat, name)) return choice.Get("name").Error("no tool of this name is given");
+    if (!openai::HasTool(*chat, name))
+      return choice.Get("name").Error("no tool of this name is given");
     out->set_mode(v1::ToolChoice::MODE_NAMED);
     out->set_name(std::move(name));
   } else {
@@ -268,7 +250,7 @@ absl::Status ReadConversation(JsonValue root, std::string_view default_system_pr
   TurnReader turns(chat);
   for (size_t i = 0; i < messages.size(); ++i) RETURN_IF_ERROR(turns.ReadMessage(messages.At(i)));
   turns.Finish();
-  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
+  RETURN_IF_ERROR(openai::ReadToolList(root.Get("tools"), "name", ReadTool, chat));
   return ReadToolChoice(root.Get("tool_choice"), chat);
 }
 

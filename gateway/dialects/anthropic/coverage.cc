@@ -42,9 +42,9 @@ constexpr auto kConversation = std::to_array<Parameter>({
      {},
      R"("tools":[{"name":"look","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"})"},
     {"thinking", kIfModelCan, kObject, R"({"type":"enabled","budget_tokens":1024})",
-     "enabled, disabled, adaptive; the budget is a variable of the model's template"},
+     "enabled, disabled, adaptive; at the budget the end of the thinking is forced"},
     {"output_config.effort", kIfModelCan, R"({"enum":["low","medium","high","xhigh","max"]})",
-     R"("low")", "a variable of the model's template"},
+     R"("low")", "a variable of the model's template, and a budget for its thinking"},
     {"cache_control", kIgnored, kObject, R"({"type":"ephemeral"})", kCached},
     {"context_management", kIgnored, kObject, R"({"edits":[]})"},
 });

@@ -17,8 +17,6 @@ namespace {
 using base::JsonValue;
 using base::JsonWriter;
 
-constexpr size_t kToolsMax = 128;
-
 // Clients name these without saying what they take: Llama models were trained on them.
 struct BuiltinTool {
   std::string_view name;
@@ -167,24 +165,6 @@ absl::Status ReadTool(JsonValue from, v1::Tool* tool) {
   return absl::OkStatus();
 }
 
-bool HasTool(const v1::ChatPrompt& chat, std::string_view name) {
-  return std::any_of(chat.tools().begin(), chat.tools().end(),
-                     [name](const v1::Tool& tool) { return tool.name() == name; });
-}
-
-absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
-  if (tools.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(tools.ExpectArray());
-  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
-  for (size_t i = 0; i < tools.size(); ++i) {
-    v1::Tool tool;
-    RETURN_IF_ERROR(ReadTool(tools.At(i), &tool));
-    if (HasTool(*chat, tool.name())) return tools.At(i).Get("tool_name").Error("is given twice");
-    *chat->add_tools() = std::move(tool);
-  }
-  return absl::OkStatus();
-}
-
 // auto, required, none, or the name of a tool.
 absl::Status ReadChoice(JsonValue choice, v1::ChatPrompt* chat) {
   ASSIGN_OR_RETURN(std::optional<std::string> given, choice.OptionalString());
@@ -192,7 +172,7 @@ absl::Status ReadChoice(JsonValue choice, v1::ChatPrompt* chat) {
   if (*given == "auto" || *given == "none" || *given == "required") {
     return openai::ReadToolChoice(choice, chat);
   }
-  if (!HasTool(*chat, *given)) {
+  if (!openai::HasTool(*chat, *given)) {
     return choice.Error("expected auto, required, none or the name of a tool that is given");
   }
   chat->mutable_tool_choice()->set_mode(v1::ToolChoice::MODE_NAMED);
@@ -232,7 +212,7 @@ absl::Status CheckAgree(JsonValue root, JsonValue config, std::string_view name)
 
 absl::Status ReadToolFields(JsonValue root, v1::ChatPrompt* chat) {
   chat->set_parallel_tool_calls(true);
-  RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
+  RETURN_IF_ERROR(openai::ReadToolList(root.Get("tools"), "tool_name", ReadTool, chat));
   RETURN_IF_ERROR(CheckPromptFormat(root.Get("tool_prompt_format")));
   const JsonValue config = root.Get("tool_config");
   if (config.missing()) return ReadChoice(root.Get("tool_choice"), chat);

@@ -133,11 +133,6 @@ absl::Status ReadMessages(JsonValue messages, std::string_view default_system_pr
   return absl::OkStatus();
 }
 
-bool HasTool(const v1::ChatPrompt& chat, const std::string& name) {
-  return std::any_of(chat.tools().begin(), chat.tools().end(),
-                     [&](const v1::Tool& tool) { return tool.name() == name; });
-}
-
 absl::Status ReadChoiceMode(JsonValue choice, v1::ChatPrompt* chat) {
   v1::ToolChoice* out = chat->mutable_tool_choice();
   ASSIGN_OR_RETURN(const std::string mode, choice.AsString());
@@ -265,6 +260,12 @@ absl::Status RefuseAudio(JsonValue root) {
   return absl::OkStatus();
 }
 
+absl::Status CheckToolCount(JsonValue tools) {
+  RETURN_IF_ERROR(tools.ExpectArray());
+  if (tools.size() <= kToolsMax) return absl::OkStatus();
+  return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
+}
+
 }  // namespace
 
 void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat) {
@@ -325,13 +326,30 @@ absl::Status ReadFunctionTool(JsonValue function, v1::Tool* tool) {
 
 absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
   if (tools.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(tools.ExpectArray());
-  if (tools.size() > kToolsMax) return tools.Error(absl::StrCat("at most ", kToolsMax, " tools"));
+  RETURN_IF_ERROR(CheckToolCount(tools));
   for (size_t i = 0; i < tools.size(); ++i) {
     const JsonValue tool = tools.At(i);
     ASSIGN_OR_RETURN(const std::string type, tool.Get("type").AsString());
     if (type != "function") return tool.Get("type").Error("only \"function\" tools are supported");
     RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
+  }
+  return absl::OkStatus();
+}
+
+bool HasTool(const v1::ChatPrompt& chat, std::string_view name) {
+  return std::any_of(chat.tools().begin(), chat.tools().end(),
+                     [name](const v1::Tool& tool) { return tool.name() == name; });
+}
+
+absl::Status ReadToolList(JsonValue tools, std::string_view name_field,
+                          absl::Status (*read)(JsonValue, v1::Tool*), v1::ChatPrompt* chat) {
+  if (tools.missing()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckToolCount(tools));
+  for (size_t i = 0; i < tools.size(); ++i) {
+    v1::Tool tool;
+    RETURN_IF_ERROR(read(tools.At(i), &tool));
+    if (HasTool(*chat, tool.name())) return tools.At(i).Get(name_field).Error("is given twice");
+    *chat->add_tools() = std::move(tool);
   }
   return absl::OkStatus();
 }

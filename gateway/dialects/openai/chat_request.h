@@ -27,6 +27,11 @@ absl::Status ReadConversation(base::JsonValue root, std::string_view default_sys
                               v1::ChatPrompt* chat);
 absl::Status ReadFunctionTool(base::JsonValue function, v1::Tool* tool);
 absl::Status ReadTools(base::JsonValue tools, v1::ChatPrompt* chat);
+bool HasTool(const v1::ChatPrompt& chat, std::string_view name);
+// Of other dialects: each is read by `read`, its name stands in `name_field` and may not come
+// twice.
+absl::Status ReadToolList(base::JsonValue tools, std::string_view name_field,
+                          absl::Status (*read)(base::JsonValue, v1::Tool*), v1::ChatPrompt* chat);
 // After ReadTools: a named tool must be one of them.
 absl::Status ReadToolChoice(base::JsonValue choice, v1::ChatPrompt* chat);
 absl::Status CheckFunctionName(base::JsonValue name);

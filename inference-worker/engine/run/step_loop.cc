@@ -152,8 +152,10 @@ absl::StatusOr<std::vector<std::unique_ptr<Sequence>>> StepLoop::MakeSequences(
   const StoppingCriteria stopping =
       MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
   std::vector<std::unique_ptr<Sequence>> sequences;
-  for (int32_t index = 0; index < request.n; ++index) {
-    GenerateRequest own = request;
+  const int32_t n = request.n;
+  for (int32_t index = 0; index < n; ++index) {
+    // A prompt may be long: one answer alone makes no copy of it.
+    GenerateRequest own = index + 1 < n ? request : std::move(request);
     own.sampling.stream = static_cast<uint32_t>(index);
     if (index > 0) own.num_prompt_logprobs = -1;  // one of them tells
     auto sequence = std::make_unique<Sequence>(std::move(own), stopping);
