@@ -242,10 +242,11 @@ TEST_CASE("without a worker nothing can be registered") {
 
 TEST_CASE("one replica at a time has the duty, and another takes it over") {
   World world;
-  auto one = std::make_unique<Replica>(world.db, world.addresses(), "one");
-  Replica two(world.db, world.addresses(), "two");
   const auto owner = [&] { return world.db.Value("SELECT owner FROM duties"); };
-  CHECK(WaitUntil([&] { return owner() == "one"; }));
+  auto one = std::make_unique<Replica>(world.db, world.addresses(), "one");
+  // The first to ask has it, so the second replica may only start after that.
+  REQUIRE(WaitUntil([&] { return owner() == "one"; }));
+  Replica two(world.db, world.addresses(), "two");
   // Whoever is asked registers; the other carries it to the rest.
   REQUIRE(two.Register(Derived("pirate", "scripted")).ok());
   CHECK(WaitUntil([&] { return Serves(*world.a, "pirate") && Serves(*world.b, "pirate"); }));
