@@ -310,11 +310,17 @@ std::string ForcedTool(const ChatPrompt& chat) {
 
 }  // namespace
 
+std::chrono::nanoseconds Script::StepAfter(std::chrono::nanoseconds due) const {
+  if (step_ms == 0) return due;
+  const std::chrono::nanoseconds step = std::chrono::milliseconds(step_ms);
+  return step * (due / step + 1);
+}
+
 absl::StatusOr<Script> ParseScript(std::string_view json) {
   ASSIGN_OR_RETURN(const base::JsonDocument doc, base::JsonDocument::Parse(json));
   const JsonValue root = doc.root();
   RETURN_IF_ERROR(OnlyMembers(root, {"context_length", "slots", "max_queued", "token_ms",
-                                     "prefill_ms", "aliases", "capabilities", "rules"}));
+                                     "prefill_ms", "step_ms", "aliases", "capabilities", "rules"}));
   Script script;
   script.fingerprint = HashBytes(json);
   ASSIGN_OR_RETURN(const auto context, root.Get("context_length").OptionalInt(1, 10'000'000));
@@ -322,11 +328,13 @@ absl::StatusOr<Script> ParseScript(std::string_view json) {
   ASSIGN_OR_RETURN(const auto queued, root.Get("max_queued").OptionalInt(0, 100'000));
   ASSIGN_OR_RETURN(const auto token_ms, root.Get("token_ms").OptionalInt(0, kDelayMsMax));
   ASSIGN_OR_RETURN(const auto prefill_ms, root.Get("prefill_ms").OptionalInt(0, kDelayMsMax));
+  ASSIGN_OR_RETURN(const auto step_ms, root.Get("step_ms").OptionalInt(0, kDelayMsMax));
   script.context_length = static_cast<int32_t>(context.value_or(script.context_length));
   script.slots = static_cast<int32_t>(slots.value_or(script.slots));
   script.max_queued = static_cast<int32_t>(queued.value_or(script.max_queued));
   script.token_ms = token_ms.value_or(0);
   script.prefill_ms = prefill_ms.value_or(0);
+  script.step_ms = step_ms.value_or(0);
   if (!root.Get("aliases").missing()) {
     ASSIGN_OR_RETURN(script.aliases, ReadStrings(root.Get("aliases")));
   }

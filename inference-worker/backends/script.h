@@ -3,6 +3,7 @@
 //
 // A script is a JSON object; every field is optional:
 //   {"context_length": 32768, "slots": 64, "max_queued": 256, "token_ms": 0, "prefill_ms": 0,
+//    "step_ms": 20,                          tokens of all sequences come together, as an engine's
 //    "aliases": ["gpt-test"], "capabilities": ["completion", "tools", "thinking"],
 //    "rules": [
 //      {"when": {"last_contains": "weather", "last_role": "user", "prompt_contains": "…",
@@ -27,6 +28,7 @@
 // table, in any process.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -75,10 +77,14 @@ struct Script {
   int32_t max_queued = 256;
   int64_t token_ms = 0;
   int64_t prefill_ms = 0;
+  int64_t step_ms = 0;  // 0 = no common steps
   std::vector<std::string> aliases;
   std::vector<std::string> capabilities = {"completion", "tools", "thinking"};
   std::vector<ScriptRule> rules;
   uint64_t fingerprint = 0;  // of the text it was parsed from
+
+  // When a token that is due at `due` comes, both on any one clock: at the next common step.
+  std::chrono::nanoseconds StepAfter(std::chrono::nanoseconds due) const;
 };
 
 // INVALID_ARGUMENT naming the field; unknown fields are refused, as a misspelt one would be

@@ -388,7 +388,8 @@ void Scripted::Step(const SequencePtr& s, std::unique_lock<std::mutex>& lock) {
   lock.lock();
   if (s->cancelled) return;  // Cancel has made it due while the lock was free
   s->paused = flow == Flow::kPause && s->resumes == resumes;
-  if (!s->paused) MakeReadyLocked(s, now + s->token_delay);
+  if (s->paused) return;
+  MakeReadyLocked(s, SteadyTime(script_.StepAfter((now + s->token_delay).time_since_epoch())));
 }
 
 // Gives the lock up while the sink is called, which may pause later: a prompt is told in one go.

@@ -22,6 +22,8 @@ import urllib.request
 
 TOKENS = 64
 TOKEN_MS = 20
+# How the tokens of an answer come: (ms between two of one answer, ms between moments for all).
+MODELS = {"paced": (TOKEN_MS, 0), "steps": (0, TOKEN_MS), "flood": (0, 0)}
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 
 
@@ -45,10 +47,10 @@ def wait_for(url, process, seconds=60):
     raise SystemExit(f"{url}: not within {seconds} s")
 
 
-def script(token_ms):
+def script(token_ms, step_ms=0):
     answer = "".join(chr(ord("a") + i % 26) for i in range(TOKENS))
     rule = {"mode": "steps", "steps": [{"text": answer}], "token_ms": token_ms}
-    return {"slots": 512, "max_queued": 1024, "rules": [rule]}
+    return {"slots": 512, "max_queued": 1024, "step_ms": step_ms, "rules": [rule]}
 
 
 class Servers:
@@ -77,14 +79,14 @@ class Servers:
         return process
 
     def worker(self):
-        for name, token_ms in (("paced", TOKEN_MS), ("flood", 0)):
-            (self.data / f"{name}.json").write_text(json.dumps(script(token_ms)))
+        for name, pace in MODELS.items():
+            (self.data / f"{name}.json").write_text(json.dumps(script(*pace)))
         port, probe = free_port(), free_port()
         self.start(
             "worker",
             [self.bin / "conclave-worker", "--listen", f"127.0.0.1:{port}", "--probe-listen",
              f"127.0.0.1:{probe}", "--script",
-             ",".join(f"{name}={self.data / name}.json" for name in ("paced", "flood"))],
+             ",".join(f"{name}={self.data / name}.json" for name in MODELS)],
             f"http://127.0.0.1:{probe}/readyz",
         )
         self.addresses["gRPC"] = f"127.0.0.1:{port}"
@@ -136,7 +138,7 @@ http {{
                     "api_key": KEY,
                 },
             }
-            for name in ("paced", "flood")
+            for name in MODELS
         ]
         config.write_text(json.dumps({"model_list": models, "general_settings": {"master_key": KEY}}))
         environment = dict(os.environ, LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_TELEMETRY="False",
@@ -213,12 +215,13 @@ def main():
         servers = Servers(stack, o.build_dir, o.litellm)
         print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
         head = ["streams", "asked", "first ms p50", "p99", "whole ms p50", "p99", "its CPU µs/token", "tokens/s"]
-        for model, what in (("paced", f"{TOKENS} tokens, one every {TOKEN_MS} ms"),
+        for model, what in (("paced", f"{TOKENS} tokens, one every {TOKEN_MS} ms, each answer for itself"),
+                            ("steps", f"{TOKENS} tokens, one every {TOKEN_MS} ms, all answers together"),
                             ("flood", f"{TOKENS} tokens, as fast as they are read")):
             print(f"\n{what}; median (lowest to highest) of {o.rounds} rounds; + over what is behind it")
             rows = []
             for streams in o.streams:
-                requests = max(4 * streams, 20) if model == "paced" else max(8 * streams, 200)
+                requests = max(4 * streams, 20) if model != "flood" else max(8 * streams, 200)
                 rows += compare(servers, model, streams, requests, o.rounds)
             table(head, rows)
         print(f"\nload average {os.getloadavg()[0]:.1f}")

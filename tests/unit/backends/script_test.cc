@@ -1,6 +1,7 @@
 #include "backends/script.h"
 
 #include <catch2/catch.hpp>
+#include <chrono>
 
 #include "base/status.h"
 
@@ -46,6 +47,16 @@ TEST_CASE("a script refuses a failure whose code has no such name") {
   CHECK_FALSE(ParseScript(R"({"rules": [{"refuse": {"code": "NOPE"}}]})").ok());
   CHECK_FALSE(ParseScript(R"({"slots": 0})").ok());
   CHECK_FALSE(ParseScript(R"({"rules": [{"steps": [{"text": "a", "hang": true}]}]})").ok());
+}
+
+TEST_CASE("common steps bring the tokens of all answers at the same moments") {
+  using std::chrono::milliseconds;
+  const Script script = *ParseScript(R"({"step_ms": 20})");
+  CHECK(script.StepAfter(milliseconds(41)) == milliseconds(60));
+  CHECK(script.StepAfter(milliseconds(59)) == milliseconds(60));
+  CHECK(script.StepAfter(milliseconds(60)) == milliseconds(80));
+  CHECK(ParseScript("{}")->StepAfter(milliseconds(41)) == milliseconds(41));
+  CHECK_FALSE(ParseScript(R"({"step_ms": -1})").ok());
 }
 
 TEST_CASE("without a rule the last message is echoed") {
