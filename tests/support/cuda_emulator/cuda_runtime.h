@@ -116,6 +116,8 @@ int Lane();
 void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1);
 // mma.m16n8k16 of halves with sums in fp32.
 void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+// mma.m16n8k8 of tf32 values with sums in fp32.
+void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 // Meets the other lanes of the warp.
 void SyncWarp();
 

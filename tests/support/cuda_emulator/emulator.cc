@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <csetjmp>
 #include <cstdio>
@@ -245,6 +246,29 @@ void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
       const int word = k % 8 / 2;
       const float left = given_halves[warp + row % 8 * 4 + word][(row / 8 + k / 8 * 2) * 2 + k % 2];
       const float right = given_halves[warp + column * 4 + word][8 + k / 8 * 2 + k % 2];
+      c[i] += left * right;
+    }
+  }
+  AwaitWarp();
+}
+
+// The device takes no more than the upper 19 bits of a value: what is given below them is a
+// mistake.
+void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  float* const mine = given_halves[running];
+  const uint32_t registers[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  for (int i = 0; i < 6; ++i) {
+    if ((registers[i] & 0x1fffu) != 0) std::abort();
+    mine[i] = std::bit_cast<float>(registers[i]);
+  }
+  AwaitWarp();
+  const int warp = running / 32 * 32;
+  for (int i = 0; i < 4; ++i) {
+    const int row = Lane() / 4 + i / 2 * 8;
+    const int column = Lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < 8; ++k) {
+      const float left = given_halves[warp + row % 8 * 4 + k % 4][row / 8 + k / 4 * 2];
+      const float right = given_halves[warp + column * 4 + k % 4][4 + k / 4];
       c[i] += left * right;
     }
   }

@@ -1,8 +1,8 @@
-// What the two matrix files share: the work of a launch, and how its blocks find their part.
+// What the matrix files share: the work of a launch, and how its blocks find their part.
 //
-// The order of every sum is fixed by the shape alone: inputs in chunks of 256, one chain of fused
-// multiply-adds within a chunk, chunks added in order. Kernels for few and for many rows keep to
-// it, so which of them runs changes no bit.
+// The order of every sum is fixed by the shape alone: inputs in chunks of 256, one chain within a
+// chunk (of fused multiply-adds, or of products on the tensor cores), chunks added in order.
+// Kernels for few and for many rows keep to it, so which of them runs changes no bit.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -50,7 +50,7 @@ struct MatrixLaunch {
   int32_t rows;
   int32_t heads;
   int32_t width;
-  int32_t unused;
+  int32_t aligned;  // x may be read 16 bytes at a time
   // Quantised kinds:
   const int8_t* q;
   const float2* meta;
@@ -70,11 +70,12 @@ struct Activations {
 // y = x · weightᵀ + bias for `num` outputs, of any kinds.
 void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int num,
                  const Activations& activations, const TilePlan& plan);
-// One kind; in quant_matmul.cu and float_matmul.cu.
+// One kind; in quant_matmul.cu, half_matmul.cu and float_matmul.cu (F32).
 void MultiplyQuantised(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
                        const MatrixLaunch& launch, const TilePlan& plan);
-void MultiplyFloats(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
+void MultiplyHalves(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
                     const MatrixLaunch& launch, const TilePlan& plan);
+void MultiplyFloats(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePlan& plan);
 
 // Plain rows; kernels by how many there are.
 TilePlan PlanRows(int64_t rows);
@@ -132,4 +133,25 @@ __device__ inline int RowOf(const MatrixLaunch& launch, const Tile& tile, int i)
 __device__ inline int64_t ResultOf(const MatrixLaunch& launch, const Tile& tile, int i) {
   const int slot = tile.first + i;
   return launch.heads > 0 ? int64_t{slot} * launch.heads + tile.matrix : slot;
+}
+
+// A warp's results for a panel and tiles of 8 slots, as mma.cuh lays them out, with the bias.
+template <int kTiles>
+__device__ inline void StoreTiles(const MatrixLaunch& launch, const MatrixRun& run,
+                                  const Tile& tile, int first_output,
+                                  const float (&total)[kTiles][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int output = first_output + lane / 4 + i / 2 * 8;
+      const int slot = t * 8 + lane % 4 * 2 + i % 2;
+      if (output >= run.out || slot >= tile.count) continue;
+      float value = total[t][i];
+      if (run.bias != nullptr)
+        value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
+      run.y[ResultOf(launch, tile, slot) * run.y_stride + output] = value;
+    }
+  }
 }

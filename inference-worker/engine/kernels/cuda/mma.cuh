@@ -48,3 +48,19 @@ __device__ inline void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
 }
+
+// c += a · b of tf32 values in fp32 registers, with sums in fp32 (".m16n8k8", .tf32): of lane l as
+// above,
+//   a: input `word` of rows `row` and row + 8, then input word + 4 of the same rows
+//   b: input `word` of column l / 4, then input word + 4
+//   c: as above
+__device__ inline void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#ifdef CONCLAVE_CUDA_EMULATOR
+  emulator::MmaTf32(c, a, b0, b1);
+#else
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}

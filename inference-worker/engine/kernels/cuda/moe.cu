@@ -234,9 +234,10 @@ Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x
 bool TakesInt8Input(const ConclaveCudaFfn& w) {
   return Int8(w.up) || (w.gate.panels != nullptr && Int8(w.gate));
 }
-bool AllInt8(const ConclaveCudaFfn& w) {
-  return Int8(w.up) && Int8(w.down) && (w.gate.panels == nullptr || Int8(w.gate));
+bool IsF32(const ConclaveCudaMatrix& m) {
+  return m.panels != nullptr && KindOf(m) == PanelKind::kF32;
 }
+bool HasF32(const ConclaveCudaFfn& w) { return IsF32(w.up) || IsF32(w.gate) || IsF32(w.down); }
 
 // gate and up of the plan's slots, then what `down` takes.
 Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activations& x,
@@ -260,10 +261,10 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
 
 // Slots of a tile, and which kernels. Bits do not depend on it, so it is the fastest by the figures
 // of docs/speed.md; for 4 to 31 slots of an expert by reckoning from them.
-TilePlan PlanSlots(int64_t slots, int64_t experts, bool all_int8) {
+TilePlan PlanSlots(int64_t slots, int64_t experts, bool has_f32) {
   TilePlan plan;
   const int64_t each = slots / experts;
-  const int64_t widest = all_int8 ? 64 : 8;
+  const int64_t widest = has_f32 ? 8 : 64;  // the vector units take eights
   const int64_t wanted = slots <= experts / 8 ? 1
                          : each == 0          ? 2
                          : each < 4           ? 4
@@ -307,6 +308,7 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
     launch.meta = activations.meta;
     launch.x = activations.x;
     launch.x_stride = activations.x_stride;
+    launch.aligned = launch.x_stride % 4 == 0 && reinterpret_cast<uintptr_t>(launch.x) % 16 == 0;
     for (int i = first; i < num; ++i) {
       if (done[i] || KindOf(outputs[i].weight) != kind) continue;
       done[i] = true;
@@ -319,8 +321,10 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
     }
     if (TakesInt8(kind)) {
       MultiplyQuantised(c, kind, launch, plan);
+    } else if (kind == PanelKind::kF32) {
+      MultiplyFloats(c, launch, plan);
     } else {
-      MultiplyFloats(c, kind, launch, plan);
+      MultiplyHalves(c, kind, launch, plan);
     }
   }
 }
@@ -362,7 +366,7 @@ void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaR
   const int64_t slots = rows * routing->top_k;
   const int64_t experts = w->up.matrices;
   const int64_t hidden = w->down.out;
-  TilePlan plan = PlanSlots(slots, experts, AllInt8(*w));
+  TilePlan plan = PlanSlots(slots, experts, HasF32(*w));
   int32_t* const row_of_slot = ScratchOf<int32_t>(c, kSlotRow, slots);
   int32_t* const slot_of = ScratchOf<int32_t>(c, kSlotOf, slots);
   int4* const tiles = ScratchOf<int4>(c, kTiles, plan.max_tiles);

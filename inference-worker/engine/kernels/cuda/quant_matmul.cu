@@ -6,6 +6,7 @@
 #include "engine/kernels/cuda/matmul.cuh"
 #include "engine/kernels/cuda/mma.cuh"
 #include "engine/kernels/cuda/quant_panels.cuh"
+#include "engine/kernels/cuda/strands.cuh"
 
 namespace {
 
@@ -189,73 +190,21 @@ __device__ inline void AddChunk(const MatrixLaunch& launch, const uint8_t* const
   }
 }
 
-// A block: kPanels panels and kTiles tiles of 8 activation rows. Its warps have a chunk each; what
-// they find meets in shared memory and is added up in order.
-template <PanelKind kKind, int kPanels, int kTiles, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32) MultiplyStrands(MatrixLaunch launch) {
-  constexpr int kSums = kPanels * kTiles * 128;
-  constexpr int kThreads = kWarps * 32;
-  constexpr int kTotals = (kSums + kThreads - 1) / kThreads;
-  __shared__ float partial[kWarps][kPanels][kTiles][4][32];
-  const Tile tile = TileAt(launch, static_cast<int>(blockIdx.y));
-  if (tile.count <= 0) return;
-  const Place place = PlaceOf(launch, static_cast<int>(blockIdx.x), kPanels);
-  const MatrixRun& run = launch.runs[place.run];
-  const int thread = static_cast<int>(threadIdx.x);
-  const int warp = thread / 32;
-  const int lane = thread % 32;
-  const int groups = launch.in / 32;
-  const int chunks = (groups + kChunkGroups - 1) / kChunkGroups;
-  const uint8_t* panels[kPanels];
-  for (int p = 0; p < kPanels; ++p) {
-    // Beyond the matrix the last panel is computed again and not stored.
-    const int panel = min(place.panel + p, place.panels - 1);
-    panels[p] = run.panels +
-                (static_cast<int64_t>(tile.matrix) * place.panels + panel) * launch.panel_bytes;
+// What strands.cuh asks for.
+template <PanelKind kKind>
+struct QuantProducts {
+  using Columns = LaneColumns;
+  __device__ static LaneColumns ColumnsOf(const MatrixLaunch& launch, const Tile& tile, int first) {
+    return ::ColumnsOf(launch, tile, first);
   }
-  LaneColumns columns[kTiles];
-  for (int t = 0; t < kTiles; ++t) columns[t] = ColumnsOf(launch, tile, t * 8);
-
-  float total[kTotals] = {};
-  for (int base = 0; base < chunks; base += kWarps) {
-    float sum[kPanels][kTiles][4] = {};
-    const int first = (base + warp) * kChunkGroups;
-    if (first < groups) {
-      AddChunk<kKind, kPanels, kTiles>(launch, panels, columns, first,
-                                       min(kChunkGroups, groups - first), sum);
-    }
-#pragma unroll
-    for (int p = 0; p < kPanels; ++p) {
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) partial[warp][p][t][i][lane] = sum[p][t][i];
-      }
-    }
-    __syncthreads();
-    const int strands = min(kWarps, chunks - base);
-#pragma unroll
-    for (int i = 0; i < kTotals; ++i) {
-      const int at = thread + i * kThreads;
-      if (at >= kSums) break;
-      for (int j = 0; j < strands; ++j) total[i] += (&partial[j][0][0][0][0])[at];
-    }
-    __syncthreads();
+  template <int kPanels, int kTiles>
+  __device__ static void AddChunk(const MatrixLaunch& launch,
+                                  const uint8_t* const (&panels)[kPanels],
+                                  const LaneColumns (&columns)[kTiles], int first, int count,
+                                  float (&sum)[kPanels][kTiles][4]) {
+    ::AddChunk<kKind, kPanels, kTiles>(launch, panels, columns, first, count, sum);
   }
-#pragma unroll
-  for (int i = 0; i < kTotals; ++i) {
-    const int at = thread + i * kThreads;
-    const int of_lane = at % 32;
-    const int of_tile = at / 32 % 4;
-    const int output = (place.panel + at / (128 * kTiles)) * 16 + of_lane / 4 + of_tile / 2 * 8;
-    const int slot = at / 128 % kTiles * 8 + of_lane % 4 * 2 + of_tile % 2;
-    if (at >= kSums || output >= run.out || slot >= tile.count) continue;
-    float value = total[i];
-    if (run.bias != nullptr)
-      value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
-    run.y[ResultOf(launch, tile, slot) * run.y_stride + output] = value;
-  }
-}
+};
 
 constexpr int kWarpPanels = 2;
 constexpr int kBlockPanels = 4 * kWarpPanels;
@@ -364,19 +313,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
   }
 #pragma unroll
   for (int p = 0; p < kWarpPanels; ++p) {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int output = first_output[p] + r + i / 2 * 8;
-        const int slot = t * 8 + word * 2 + i % 2;
-        if (output >= run.out || slot >= tile.count) continue;
-        float value = total[p][t][i];
-        if (run.bias != nullptr)
-          value += run.bias[static_cast<int64_t>(tile.matrix) * run.out + output];
-        run.y[ResultOf(launch, tile, slot) * run.y_stride + output] = value;
-      }
-    }
+    StoreTiles<kTiles>(launch, run, tile, first_output[p], total[p]);
   }
 }
 
@@ -392,27 +329,12 @@ void LaunchVectors(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned 
          warps * 32, launch);
 }
 
-template <PanelKind kKind, int kTiles>
-void LaunchStrands(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
-  // Two panels share what is read of the activations, where the device is full all the same.
-  const unsigned blocks = PanelBlocks(launch, 2);
-  if (blocks * tiles >= 4u * static_cast<unsigned>(c->multiprocessors)) {
-    constexpr int kWarps = kTiles > 4 ? 4 : 8;
-    return Launch(c, "quantised strands", MultiplyStrands<kKind, 2, kTiles, kWarps>,
-                  dim3(blocks, tiles), kWarps * 32, launch);
-  }
-  Launch(c, "quantised strands", MultiplyStrands<kKind, 1, kTiles, 8>,
-         dim3(PanelBlocks(launch, 1), tiles), 8 * 32, launch);
-}
-
-// Tiles read each activation once for eight panels, which is the fastest way when their blocks, 128
-// outputs wide, occupy nearly all of the device. Fewer take as long as those; strands, a fifth
-// slower on a full device, then take less.
+// Tiles read each activation once for eight panels, the fastest way on a full device.
 template <PanelKind kKind, int kTiles>
 void LaunchMany(ConclaveCudaContext* c, const MatrixLaunch& launch, unsigned tiles) {
   const unsigned blocks = PanelBlocks(launch, kBlockPanels);
-  if (blocks * tiles * 5 < 4u * static_cast<unsigned>(c->multiprocessors)) {
-    return LaunchStrands<kKind, kTiles>(c, launch, tiles);
+  if (LeavesIdle(c, blocks * tiles)) {
+    return LaunchStrands<QuantProducts<kKind>, kTiles>(c, "quantised strands", launch, tiles);
   }
   Launch(c, "quantised tiles", MultiplyTiles<kKind, kTiles>, dim3(blocks, tiles), 128, launch);
 }
@@ -431,10 +353,11 @@ void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePl
     case 8:
       return LaunchVectors<kKind, 8>(c, launch, tiles);
     case 16:
-      return LaunchStrands<kKind, 2>(c, launch, tiles);
+      return LaunchStrands<QuantProducts<kKind>, 2>(c, "quantised strands", launch, tiles);
     case 32:
-      return plan.many ? LaunchMany<kKind, 4>(c, launch, tiles)
-                       : LaunchStrands<kKind, 4>(c, launch, tiles);
+      return plan.many
+                 ? LaunchMany<kKind, 4>(c, launch, tiles)
+                 : LaunchStrands<QuantProducts<kKind>, 4>(c, "quantised strands", launch, tiles);
     default:
       return LaunchMany<kKind, 8>(c, launch, tiles);
   }
