@@ -57,7 +57,7 @@ class Join final : public std::enable_shared_from_this<Join> {
       const absl::Status status = co_await Read(prompt, *call);
       calls_.erase(call.get());
       if (!status.ok() && status_.ok()) {
-        status_ = status;
+        status_ = base::Annotate(status, "entry " + std::to_string(prompt));
         for (auto* const other : calls_) other->Cancel();
       }
     }

@@ -1,5 +1,5 @@
 // The generations of several prompts as one stream, for requests that bring a list of them. A few
-// run at a time, the next begins when one ends; the first error ends all.
+// run at a time, the next begins when one ends; the first error ends all, and says whose it is.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

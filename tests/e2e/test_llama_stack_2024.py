@@ -103,6 +103,34 @@ def test_completion(client):
     assert chunks[-1]["stop_reason"] == "end_of_turn"
 
 
+def test_a_batch_of_chats_is_answered_in_order(client):
+    batch = [[{"role": "user", "content": f"count n{i}"}] for i in range(12)]
+    reply = client.batch_inferences.chat_completion(
+        model=SCRIPTED_MODEL, messages_batch=batch, tools=[WEATHER])
+    messages = reply.completion_message_batch
+    assert [message.content for message in messages] == [counts(f"n{i}", 40) for i in range(12)]
+    assert {message.stop_reason for message in messages} == {"end_of_turn"}
+
+
+def test_a_batch_of_completions(client):
+    reply = client.batch_inferences.completion(
+        model=TEACHER, content_batch=["Q: What is 21 + 13?", "Q: What is 2 + 3?"],
+        sampling_params=GREEDY)
+    assert [message.role for message in reply.completion_message_batch] == ["assistant"] * 2
+
+
+def test_one_broken_entry_fails_the_batch_and_is_named(client):
+    batch = [[{"role": "user", "content": text}] for text in ("count a", "break-midway")]
+    with pytest.raises(llama_stack_client.InternalServerError) as failed:
+        client.batch_inferences.chat_completion(model=SCRIPTED_MODEL, messages_batch=batch)
+    assert failed.value.status_code == 500
+    with pytest.raises(llama_stack_client.BadRequestError) as refused:
+        client.batch_inferences.chat_completion(
+            model=SCRIPTED_MODEL, messages_batch=batch, logprobs={"top_k": 1})
+    (error,) = refused.value.body["error"]["detail"]["errors"]
+    assert error["loc"] == ["body", "logprobs"]
+
+
 def test_embeddings(client, embedding_model):
     reply = client.inference.embeddings.create(model=embedding_model, contents=["one", "two"])
     assert len(reply.embeddings) == 2

@@ -113,6 +113,32 @@ def test_completion(client):
     assert "".join(chunk.delta for chunk in chunks) == whole.content
 
 
+def test_a_batch_of_chats_has_whole_answers_in_order(client):
+    batch = [[{"role": "user", "content": text}] for text in ("count a", "call-weather", "count b")]
+    reply = client.inference.batch_chat_completion(
+        model_id=SCRIPTED_MODEL, messages_batch=batch, tools=[WEATHER], logprobs={"top_k": 0})
+    first, called, last = reply.batch
+    assert first.completion_message.content == counts("a", 40) and first.logprobs
+    assert called.completion_message.tool_calls[0].arguments == {"city": "Paris"}
+    assert last.completion_message.content == counts("b", 40)
+
+
+def test_a_batch_of_completions_with_a_schema(client):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"],
+              "additionalProperties": False}
+    reply = client.inference.batch_completion(
+        model_id=TEACHER, content_batch=["21 + 13 is", "2 + 3 is"], sampling_params=GREEDY,
+        response_format={"type": "json_schema", "json_schema": schema})
+    assert [set(json.loads(one.content)) for one in reply.batch] == [{"sum"}] * 2
+
+
+def test_one_broken_entry_fails_the_batch_and_is_named(client):
+    with pytest.raises(llama_stack_client.BadRequestError) as refused:
+        client.inference.batch_completion(
+            model_id=TEACHER, content_batch=["short", "long " * 20_000])
+    assert refused.value.body["error"]["message"].startswith("Invalid value: entry 1: ")
+
+
 def test_embeddings(client, embedding_model):
     reply = client.inference.embeddings(
         model_id=embedding_model, contents=["one", "two"], text_truncation="end", output_dimension=64)

@@ -54,6 +54,17 @@ def test_completion_and_embeddings(client, embedding_model):
     assert len(client.inference.embeddings(model_id=embedding_model, contents=["one", "two"]).embeddings) == 2
 
 
+def test_batches(client):
+    batch = [[{"role": "user", "content": f"count n{i}"}] for i in range(3)]
+    reply = client.batch_inference.chat_completion(model=SCRIPTED_MODEL, messages_batch=batch)
+    assert [message.content for message in reply.completion_message_batch] == \
+        [counts(f"n{i}", 40) for i in range(3)]
+    reply = client.batch_inference.completion(
+        model=SCRIPTED_MODEL, content_batch=["count y", "count z"])
+    assert [message.content for message in reply.completion_message_batch] == \
+        [counts("y", 40), counts("z", 40)]
+
+
 def test_models_providers_and_health(client):
     model = client.models.retrieve(identifier=TEACHER)
     assert model.identifier == TEACHER and model.api_model_type == "llm"

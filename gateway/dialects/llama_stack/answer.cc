@@ -30,21 +30,40 @@ void WriteMessage(JsonWriter& json, const Wire& wire, const Completion::Choice& 
   json.EndObject();
 }
 
-template <typename WriteOne>
-std::string EncodeBatch(const Wire& wire, const std::vector<Completion>& completions,
-                        WriteOne write_one) {
+void WriteChatMembers(JsonWriter& json, const Wire& wire, const Completion::Choice& choice) {
+  json.Key("completion_message");
+  WriteMessage(json, wire, choice);
+  WriteLogprobs(json, choice.logprobs);
+}
+
+void WriteCompletionMembers(JsonWriter& json, const Wire& wire, const Completion::Choice& choice) {
+  if (wire.completion_message) {
+    json.Key("completion_message");
+    WriteMessage(json, wire, choice);
+  }
+  json.Field("content", choice.text);
+  json.Field("stop_reason", StopReason(choice.finished));
+  WriteLogprobs(json, choice.logprobs);
+}
+
+using WriteMembers = void (*)(JsonWriter& json, const Wire& wire, const Completion::Choice& choice);
+
+std::string EncodeBatch(const Wire& wire, const Completion& completion, WriteMembers write) {
   JsonWriter json;
   json.BeginObject();
   json.Key(wire.whole_batch ? "batch" : "completion_message_batch");
   json.BeginArray();
-  for (const Completion& completion : completions) {
+  for (const Completion::Choice& choice : completion.choices) {
     if (wire.whole_batch) {
-      json.Raw(write_one(wire, completion));
+      json.BeginObject();
+      write(json, wire, choice);
+      json.EndObject();
     } else {
-      WriteMessage(json, wire, completion.choices.front());
+      WriteMessage(json, wire, choice);
     }
   }
   json.EndArray();
+  WriteMetrics(json, wire, completion.usage);
   json.EndObject();
   return json.Take();
 }
@@ -119,39 +138,29 @@ void WriteMetrics(JsonWriter& json, const Wire& wire, const v1::Usage& usage) {
 }
 
 std::string EncodeChat(const Wire& wire, const Completion& completion) {
-  const Completion::Choice& choice = completion.choices.front();
   JsonWriter json;
   json.BeginObject();
-  json.Key("completion_message");
-  WriteMessage(json, wire, choice);
-  WriteLogprobs(json, choice.logprobs);
+  WriteChatMembers(json, wire, completion.choices.front());
   WriteMetrics(json, wire, completion.usage);
   json.EndObject();
   return json.Take();
 }
 
 std::string EncodeCompletion(const Wire& wire, const Completion& completion) {
-  const Completion::Choice& choice = completion.choices.front();
   JsonWriter json;
   json.BeginObject();
-  if (wire.completion_message) {
-    json.Key("completion_message");
-    WriteMessage(json, wire, choice);
-  }
-  json.Field("content", choice.text);
-  json.Field("stop_reason", StopReason(choice.finished));
-  WriteLogprobs(json, choice.logprobs);
+  WriteCompletionMembers(json, wire, completion.choices.front());
   WriteMetrics(json, wire, completion.usage);
   json.EndObject();
   return json.Take();
 }
 
-std::string EncodeChatBatch(const Wire& wire, const std::vector<Completion>& completions) {
-  return EncodeBatch(wire, completions, EncodeChat);
+std::string EncodeChatBatch(const Wire& wire, const Completion& completion) {
+  return EncodeBatch(wire, completion, WriteChatMembers);
 }
 
-std::string EncodeCompletionBatch(const Wire& wire, const std::vector<Completion>& completions) {
-  return EncodeBatch(wire, completions, EncodeCompletion);
+std::string EncodeCompletionBatch(const Wire& wire, const Completion& completion) {
+  return EncodeBatch(wire, completion, WriteCompletionMembers);
 }
 
 }  // namespace conclave::gateway::llama_stack

@@ -24,8 +24,8 @@ void WriteMetrics(base::JsonWriter& json, const Wire& wire, const v1::Usage& usa
 
 std::string EncodeChat(const Wire& wire, const Completion& completion);
 std::string EncodeCompletion(const Wire& wire, const Completion& completion);
-// Of chats or of completions.
-std::string EncodeChatBatch(const Wire& wire, const std::vector<Completion>& completions);
-std::string EncodeCompletionBatch(const Wire& wire, const std::vector<Completion>& completions);
+// Of a batch: a choice for each entry. The metrics count all of them together.
+std::string EncodeChatBatch(const Wire& wire, const Completion& completion);
+std::string EncodeCompletionBatch(const Wire& wire, const Completion& completion);
 
 }  // namespace conclave::gateway::llama_stack

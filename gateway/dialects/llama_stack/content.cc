@@ -16,6 +16,8 @@ absl::StatusOr<std::string> ReadItem(JsonValue item) {
   if (item.Get("image").present() && !item.Get("type").present()) {
     return item.Get("image").Error("images are not supported by this server");
   }
+  // A part of text may leave its type out.
+  if (item.Get("type").missing() && item.Get("text").present()) return item.Get("text").AsString();
   ASSIGN_OR_RETURN(const std::string type, item.Get("type").AsString());
   if (type != "text") {
     return item.Get("type").Error("\"" + type + "\" items are not supported by this server");

@@ -18,6 +18,7 @@ constexpr std::string_view kTopP = R"("sampling_params":{"strategy":{"type":"top
 constexpr std::string_view kTopK = R"("sampling_params":{"strategy":{"type":"top_k","top_k":3}})";
 constexpr std::string_view kFormats = R"({"enum":["json","function_tag","python_list"]})";
 constexpr std::string_view kTemplates = "how a call is written is the model's template's to say";
+constexpr std::string_view kEntries = R"({"type":"array","minItems":1,"maxItems":128})";
 constexpr std::string_view kContent = "a string, a text item, or a list of both";
 constexpr std::string_view kImage =
     R"([{"type":"image","image":{"url":{"uri":"http://169.254.169.254/"}}}])";
@@ -55,8 +56,8 @@ constexpr auto kTaggedStrategy = std::to_array<Parameter>({
     {"sampling_params.strategy.top_k", kHonoured, kPositive, "5", "of top_k", kTopK},
 });
 
-// ReadCommon, but for the model and the strategy.
-constexpr auto kCommon = std::to_array<Parameter>({
+// ReadCommon, but for the model, the strategy and logprobs.
+constexpr auto kShared = std::to_array<Parameter>({
     {"sampling_params.max_tokens", kHonoured, kCount, "5", "0: as much as fits"},
     {"sampling_params.repetition_penalty", kHonoured,
      R"({"type":"number","minimum":0.01,"maximum":10})", "1.1"},
@@ -68,13 +69,22 @@ constexpr auto kCommon = std::to_array<Parameter>({
     {"response_format (grammar)", kHonoured, kObject,
      R"({"type":"grammar","bnf":"root ::= \"a\""})",
      "GBNF as text, as {\"grammar\": text}, or rules by name with a root"},
+});
+constexpr auto kLogprobs = std::to_array<Parameter>({
     {"logprobs", kHonoured, kObject, "{}", "of each token"},
     {"logprobs.top_k", kHonoured, R"({"type":"integer","minimum":0,"maximum":20})", "3",
      "so many others beside it"},
+});
+// The answers of these batches are messages and nothing beside them.
+constexpr auto kNoLogprobs = std::to_array<Parameter>({
+    {"logprobs", kRefused, kObject, "{\"top_k\":1}", "no place for them in the answer"},
+});
+constexpr auto kStream = std::to_array<Parameter>({
     {"stream", kHonoured, kBool, "true"},
 });
-// ReadMessages, ReadToolFields.
-constexpr auto kChatOnly = std::to_array<Parameter>({
+constexpr auto kCommon = Join(kShared, kLogprobs, kStream);
+// ReadMessages.
+constexpr auto kMessages = std::to_array<Parameter>({
     {"messages", kHonoured, R"({"type":"array","minItems":1})", kOther, {}, {}, true},
     {"messages[].role", kHonoured, R"({"enum":["user","system","assistant","tool","ipython"]})",
      R"("system")"},
@@ -84,6 +94,9 @@ constexpr auto kChatOnly = std::to_array<Parameter>({
     {"messages (tool_calls)", kHonoured, kArray, kCalled},
     {"messages (reasoning_content)", kHonoured, kArray, kThought,
      "no field of Llama Stack's: given back to the model's template"},
+});
+// ReadToolFields.
+constexpr auto kToolFields = std::to_array<Parameter>({
     {"tools", kIfModelCan, R"({"type":"array","maxItems":128})", R"([{"tool_name":"look"}])",
      "brave_search, wolfram_alpha, photogen and code_interpreter need no parameters; all are "
      "called, none is run"},
@@ -97,6 +110,25 @@ constexpr auto kChatOnly = std::to_array<Parameter>({
     {"tool_config.system_message_behavior", kRefused, R"({"enum":["append","replace"]})",
      R"("replace")", "append only"},
 });
+constexpr auto kChatOnly = Join(kMessages, kToolFields);
+constexpr auto kMessagesBatch = std::to_array<Parameter>({
+    {"messages_batch",
+     kHonoured,
+     kEntries,
+     R"([[{"role":"user","content":"Other"}]])",
+     "conversations, as messages above; answered in their order",
+     {},
+     true},
+});
+constexpr auto kContentBatch = std::to_array<Parameter>({
+    {"content_batch",
+     kHonoured,
+     kEntries,
+     R"(["Other","One"])",
+     "contents, as content above; answered in their order",
+     {},
+     true},
+});
 constexpr auto kCompletionOnly = std::to_array<Parameter>({
     {"content", kHonoured, kAny, R"("Other")", kContent, {}, true},
     {"content (image)", kRefused, kArray, kImage, "nothing is fetched"},
@@ -106,6 +138,19 @@ constexpr auto kChatAlpha = Join(kModelId, kChatOnly, kFlatStrategy, kCommon);
 constexpr auto kChat2025 = Join(kModelId, kChatOnly, kTaggedStrategy, kCommon);
 constexpr auto kCompletionAlpha = Join(kModelId, kCompletionOnly, kFlatStrategy, kCommon);
 constexpr auto kCompletion2025 = Join(kModelId, kCompletionOnly, kTaggedStrategy, kCommon);
+
+constexpr auto kChatBatch2024 =
+    Join(kModel, kMessagesBatch, kToolFields, kFlatStrategy, kShared, kNoLogprobs);
+constexpr auto kChatBatchAlpha =
+    Join(kModelId, kMessagesBatch, kToolFields, kFlatStrategy, kShared, kNoLogprobs);
+constexpr auto kChatBatch2025 =
+    Join(kModelId, kMessagesBatch, kToolFields, kTaggedStrategy, kShared, kLogprobs);
+constexpr auto kCompletionBatch2024 =
+    Join(kModel, kContentBatch, kFlatStrategy, kShared, kNoLogprobs);
+constexpr auto kCompletionBatchAlpha =
+    Join(kModelId, kContentBatch, kFlatStrategy, kShared, kNoLogprobs);
+constexpr auto kCompletionBatch2025 =
+    Join(kModelId, kContentBatch, kTaggedStrategy, kShared, kLogprobs);
 
 constexpr auto kEmbeddings = std::to_array<Parameter>({
     {"model_id", kHonoured, kString, R"("minilm2")", "or model", {}, true},
@@ -120,6 +165,22 @@ constexpr auto kEmbeddings = std::to_array<Parameter>({
     {"text_truncation", kHonoured, R"({"enum":["none","start","end"]})", R"("end")"},
     {"output_dimension", kHonoured, kPositive, "2", "cut, and made of length 1 again"},
     {"task_type", kIgnored, R"({"enum":["query","document"]})", R"("query")"},
+});
+
+constexpr auto kRanking = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("ranker2")", {}, {}, true},
+    {"query", kHonoured, kAny, R"("Other")", kContent, {}, true},
+    {"items",
+     kHonoured,
+     R"({"type":"array","minItems":1,"maxItems":1024})",
+     R"(["a","b","c"])",
+     kContent,
+     {},
+     true},
+    {"items (image_url)", kRefused, kArray,
+     R"([{"type":"image_url","image_url":{"url":"http://169.254.169.254/"}}])",
+     "nothing is fetched"},
+    {"max_num_results", kHonoured, kPositive, "1", "all when not given"},
 });
 
 // Decode2024, Decode2025, DecodeName, Get.
@@ -163,7 +224,17 @@ constexpr std::string_view kChatSummary = "An answer to a conversation, whole or
 constexpr std::string_view kChatBody =
     R"({"model_id":"teacher","messages":[{"role":"user","content":"Hi"}]})";
 constexpr std::string_view kCompletionBody = R"({"model_id":"teacher","content":"Hi"})";
+constexpr std::string_view kChatBatchSummary =
+    "Answers to several conversations, in their order; the first that fails fails all";
+constexpr std::string_view kCompletionBatchSummary =
+    "What follows several texts, in their order; the first that fails fails all";
+constexpr std::string_view kChatBatchBody =
+    R"({"model_id":"teacher","messages_batch":[[{"role":"user","content":"Hi"}]]})";
+constexpr std::string_view kCompletionBatchBody =
+    R"({"model_id":"teacher","content_batch":["Hi"]})";
 constexpr std::string_view kEmbedBody = R"({"model_id":"minilm","contents":["Hi"]})";
+constexpr std::string_view kRankSummary = "How well each item answers a query, the best first";
+constexpr std::string_view kRankBody = R"({"model":"ranker","query":"a","items":["a","b"]})";
 constexpr std::string_view kRegisterBody = R"({"model_id":"fresh","provider_model_id":"teacher"})";
 constexpr std::string_view kRegisterSummary =
     "Serve a model of a provider, or one under another "
@@ -201,8 +272,22 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
      .body = kCompletionBody,
      .parameters = kCompletion2025,
      .stream = kSse},
+    {"POST", "/batch_inference/chat_completion", kChatBatchSummary,
+     R"({"model":"teacher","messages_batch":[[{"role":"user","content":"Hi"}]]})", kChatBatch2024},
+    {"POST", "/batch_inference/completion", kCompletionBatchSummary,
+     R"({"model":"teacher","content_batch":["Hi"]})", kCompletionBatch2024},
+    {"POST", "/alpha/batch-inference/chat-completion", kChatBatchSummary, kChatBatchBody,
+     kChatBatchAlpha},
+    {"POST", "/alpha/batch-inference/completion", kCompletionBatchSummary, kCompletionBatchBody,
+     kCompletionBatchAlpha},
+    {"POST", "/v1/inference/batch-chat-completion", kChatBatchSummary, kChatBatchBody,
+     kChatBatch2025},
+    {"POST", "/v1/inference/batch-completion", kCompletionBatchSummary, kCompletionBatchBody,
+     kCompletionBatch2025},
     {"POST", "/alpha/inference/embeddings", "Vectors of texts", kEmbedBody, kEmbeddings},
     {"POST", "/v1/inference/embeddings", "Vectors of texts", kEmbedBody, kEmbeddings},
+    {"POST", "/v1/inference/rerank", kRankSummary, kRankBody, kRanking},
+    {"POST", "/v1alpha/inference/rerank", kRankSummary, kRankBody, kRanking},
     {"GET", "/models/list", "The models that are served, in the form of 2024"},
     {.method = "GET",
      .path = "/models/get",

@@ -1,6 +1,7 @@
-// Chat completion, completion, embeddings, and batches of the first two, on every wire.
+// Chat completion, completion, batches of both, embeddings and reranking, on every wire.
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gateway/dialects/embedding_call.h"
 #include "gateway/dialects/llama_stack/answer.h"
@@ -8,6 +9,8 @@
 #include "gateway/dialects/llama_stack/request.h"
 #include "gateway/dialects/llama_stack/routes.h"
 #include "gateway/dialects/llama_stack/stream.h"
+#include "gateway/dialects/rerank_call.h"
+#include "gateway/dialects/utility/routes.h"
 
 namespace conclave::gateway::llama_stack {
 namespace {
@@ -66,6 +69,31 @@ Task<void> Complete(const Wire& wire, const Services& services, Exchange& exchan
                                   DecodeCompletion(wire, exchange.request.body), EncodeCompletion);
 }
 
+template <typename Encode>
+Task<void> AnswerBatch(const Wire& wire, const Services& services, Exchange& exchange,
+                       absl::StatusOr<std::vector<v1::GenerateRequest>> requests, Encode encode) {
+  absl::Status status = requests.status();
+  // Model and tools are the same for all entries.
+  if (status.ok()) status = CheckWanted(services, exchange, &requests->front());
+  if (!status.ok()) {
+    co_await ReplyError(exchange, status, ErrorJson);
+    co_return;
+  }
+  const auto whole = [&](const Completion& completion) { return encode(wire, completion); };
+  co_await ReplyGenerations(services, exchange, *std::move(requests), whole, ErrorJson);
+}
+
+Task<void> ChatBatch(const Wire& wire, const Services& services, Exchange& exchange) {
+  return AnswerBatch(wire, services, exchange,
+                     DecodeChatBatch(wire, exchange.request.body, services.default_system_prompt),
+                     EncodeChatBatch);
+}
+
+Task<void> CompletionBatch(const Wire& wire, const Services& services, Exchange& exchange) {
+  return AnswerBatch(wire, services, exchange, DecodeCompletionBatch(wire, exchange.request.body),
+                     EncodeCompletionBatch);
+}
+
 Task<void> Embed(const Wire& wire, const Services& services, Exchange& exchange) {
   absl::StatusOr<v1::EmbedRequest> request = DecodeEmbeddings(wire, exchange.request.body);
   if (!request.ok()) {
@@ -90,6 +118,45 @@ Task<void> Embed(const Wire& wire, const Services& services, Exchange& exchange)
   co_await ReplyJson(exchange, json.Take());
 }
 
+std::string EncodeRanking(const v1::RerankReply& reply, int64_t results_max) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("data");
+  json.BeginArray();
+  for (const int i : Ranking(reply, results_max)) {
+    json.BeginObject();
+    json.Field("index", i);
+    json.Field("relevance_score", static_cast<double>(reply.scores(i).score()));
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  return json.Take();
+}
+
+// The same on every wire that has it.
+Task<void> Rank(const Wire&, const Services& services, Exchange& exchange) {
+  absl::StatusOr<RankingRequest> request = DecodeRanking(exchange.request.body);
+  absl::Status status = request.status();
+  if (status.ok()) {
+    const absl::StatusOr<std::string> model =
+        utility::ChooseModel(services, exchange.request, request->rerank.model(), "rerank");
+    status = model.status();
+    if (status.ok()) request->rerank.set_model(*model);
+  }
+  if (!status.ok()) {
+    co_await ReplyError(exchange, status, ErrorJson);
+    co_return;
+  }
+  const absl::StatusOr<v1::RerankReply> reply =
+      co_await RankDocuments(services, exchange, std::move(request->rerank));
+  if (!reply.ok()) {
+    co_await ReplyError(exchange, reply.status(), ErrorJson);
+    co_return;
+  }
+  co_await ReplyJson(exchange, EncodeRanking(*reply, request->results_max));
+}
+
 using Action = Task<void> (*)(const Wire& wire, const Services& services, Exchange& exchange);
 
 struct Row {
@@ -105,13 +172,26 @@ constexpr Row kRows[] = {
     {"/v1/inference/chat_completion", &kWire2024, Chat},
     {"/inference/completion", &kWire2024, Complete},
     {"/inference/embeddings", &kWire2024, Embed},
+    {"/batch_inference/chat_completion", &kWire2024, ChatBatch},
+    {"/v1/batch_inference/chat_completion", &kWire2024, ChatBatch},
+    {"/batch_inference/completion", &kWire2024, CompletionBatch},
+    {"/v1/batch_inference/completion", &kWire2024, CompletionBatch},
     {"/alpha/inference/chat-completion", &kWireAlpha, Chat},
     {"/alpha/inference/completion", &kWireAlpha, Complete},
     {"/alpha/inference/embeddings", &kWireAlpha, Embed},
+    {"/alpha/batch-inference/chat-completion", &kWireAlpha, ChatBatch},
+    {"/alpha/batch-inference/completion", &kWireAlpha, CompletionBatch},
     {"/v1/inference/chat-completion", &kWire2025, Chat},
     {"/inference/chat-completion", &kWire2025, Chat},
     {"/v1/inference/completion", &kWire2025, Complete},
     {"/v1/inference/embeddings", &kWire2025, Embed},
+    {"/v1/inference/rerank", &kWire2025, Rank},
+    {"/inference/rerank", &kWire2025, Rank},
+    {"/v1alpha/inference/rerank", &kWire2025, Rank},
+    {"/v1/inference/batch-chat-completion", &kWire2025, ChatBatch},
+    {"/inference/batch-chat-completion", &kWire2025, ChatBatch},
+    {"/v1/inference/batch-completion", &kWire2025, CompletionBatch},
+    {"/inference/batch-completion", &kWire2025, CompletionBatch},
 };
 
 }  // namespace

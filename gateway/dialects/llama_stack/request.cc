@@ -10,6 +10,7 @@
 #include "gateway/dialects/llama_stack/content.h"
 #include "gateway/dialects/llama_stack/tools.h"
 #include "gateway/dialects/openai/sampling.h"
+#include "gateway/dialects/rerank_call.h"
 
 namespace conclave::gateway::llama_stack {
 namespace {
@@ -211,10 +212,20 @@ absl::StatusOr<JsonDocument> ParseObject(std::string_view body) {
   return document;
 }
 
+// The entries of a batch.
 absl::Status CheckBatch(JsonValue batch) {
   RETURN_IF_ERROR(batch.ExpectArray());
   if (batch.size() > 0 && batch.size() <= kBatchMax) return absl::OkStatus();
   return batch.Error(absl::StrCat("expected 1 to ", kBatchMax, " entries"));
+}
+
+// What all entries of a batch have in common.
+absl::StatusOr<v1::GenerateRequest> ReadBatchCommon(const Wire& wire, JsonValue root) {
+  const JsonValue logprobs = root.Get("logprobs");
+  if (!wire.whole_batch && !logprobs.missing()) {
+    return logprobs.Error("the answers of a batch are messages, without a place for logprobs");
+  }
+  return ReadCommon(wire, root);
 }
 
 absl::Status ReadTruncation(JsonValue truncation, v1::EmbedRequest* out) {
@@ -269,7 +280,7 @@ absl::StatusOr<std::vector<v1::GenerateRequest>> DecodeChatBatch(
     const Wire& wire, std::string_view body, std::string_view default_system_prompt) {
   ASSIGN_OR_RETURN(const JsonDocument document, ParseObject(body));
   const JsonValue root = document.root();
-  ASSIGN_OR_RETURN(v1::GenerateRequest common, ReadCommon(wire, root));
+  ASSIGN_OR_RETURN(v1::GenerateRequest common, ReadBatchCommon(wire, root));
   RETURN_IF_ERROR(ReadToolFields(root, common.mutable_chat()));
   const JsonValue batch = root.Get("messages_batch");
   RETURN_IF_ERROR(CheckBatch(batch));
@@ -284,7 +295,7 @@ absl::StatusOr<std::vector<v1::GenerateRequest>> DecodeCompletionBatch(const Wir
                                                                        std::string_view body) {
   ASSIGN_OR_RETURN(const JsonDocument document, ParseObject(body));
   const JsonValue root = document.root();
-  ASSIGN_OR_RETURN(const v1::GenerateRequest common, ReadCommon(wire, root));
+  ASSIGN_OR_RETURN(const v1::GenerateRequest common, ReadBatchCommon(wire, root));
   const JsonValue batch = root.Get("content_batch");
   RETURN_IF_ERROR(CheckBatch(batch));
   std::vector<v1::GenerateRequest> requests(batch.size(), common);
@@ -310,6 +321,30 @@ absl::StatusOr<v1::EmbedRequest> DecodeEmbeddings(const Wire& wire, std::string_
   ASSIGN_OR_RETURN(const std::optional<int64_t> dimensions,
                    root.Get("output_dimension").OptionalInt(1, kDimensionsMax));
   request.set_dimensions(static_cast<int32_t>(dimensions.value_or(0)));
+  return request;
+}
+
+absl::StatusOr<RankingRequest> DecodeRanking(std::string_view body) {
+  ASSIGN_OR_RETURN(const JsonDocument document, ParseObject(body));
+  const JsonValue root = document.root();
+  RankingRequest request;
+  ASSIGN_OR_RETURN(*request.rerank.mutable_model(), root.Get("model").AsString());
+  if (request.rerank.model().empty()) return root.Get("model").Error("must not be empty");
+  ASSIGN_OR_RETURN(std::string query, ReadContent(root.Get("query")));
+  if (query.empty()) return root.Get("query").Error("must not be empty");
+  request.rerank.set_query(std::move(query));
+  const JsonValue items = root.Get("items");
+  RETURN_IF_ERROR(items.ExpectArray());
+  if (items.size() == 0 || items.size() > kRankedMax) {
+    return items.Error(absl::StrCat("expected 1 to ", kRankedMax, " entries"));
+  }
+  for (size_t i = 0; i < items.size(); ++i) {
+    ASSIGN_OR_RETURN(std::string item, ReadContent(items.At(i)));
+    request.rerank.add_documents(std::move(item));
+  }
+  ASSIGN_OR_RETURN(const std::optional<int64_t> results,
+                   root.Get("max_num_results").OptionalInt(1, kInt32Max));
+  request.results_max = results.value_or(0);
   return request;
 }
 

@@ -1,4 +1,5 @@
-// The requests of inference: chat completion, completion, embeddings, one of each or a batch.
+// The requests of inference: chat completion and completion, one or a batch, embeddings,
+// reranking.
 #pragma once
 
 #include <string_view>
@@ -27,5 +28,11 @@ absl::StatusOr<std::vector<v1::GenerateRequest>> DecodeCompletionBatch(const Wir
                                                                        std::string_view body);
 
 absl::StatusOr<v1::EmbedRequest> DecodeEmbeddings(const Wire& wire, std::string_view body);
+
+struct RankingRequest {
+  v1::RerankRequest rerank;
+  int64_t results_max = 0;  // 0 = all
+};
+absl::StatusOr<RankingRequest> DecodeRanking(std::string_view body);
 
 }  // namespace conclave::gateway::llama_stack

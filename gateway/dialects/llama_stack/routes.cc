@@ -7,19 +7,19 @@ namespace conclave::gateway::llama_stack {
 namespace {
 
 // Paths whose errors are Llama Stack's, each with and without /v1.
-constexpr std::string_view kOurs[] = {"/inference", "/inspect", "/providers", "/routes"};
+constexpr std::string_view kOurs[] = {"/batch_inference", "/inference", "/inspect", "/providers",
+                                      "/routes"};
 // Under /v1 these are names of models.
 constexpr std::string_view kVerbs[] = {"/models/get", "/models/list", "/models/register",
                                        "/models/unregister"};
 
-// Known and not served, with all below. /alpha is the rest of that wire.
+// Known and not served, with all below. /alpha is the rest of that wire, /v1alpha and /v1beta of
+// the newest clients'.
 constexpr Unserved kUnserved[] = {
     {"/alpha"},
+    {"/v1alpha"},
+    {"/v1beta"},
     {"/agents"},
-    {"/batch_inference"},
-    {"/inference/batch-chat-completion"},
-    {"/inference/batch-completion"},
-    {"/inference/rerank"},
     {"/benchmarks"},
     {"/datasetio"},
     {"/datasets"},

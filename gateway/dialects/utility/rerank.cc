@@ -1,17 +1,14 @@
 // POST /rerank and its four other paths: Jina's, Cohere's and vLLM's {"documents"}, answered by an
 // object; text-embeddings-inference's {"texts"}, answered by a bare array.
-#include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
 #include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/rerank_call.h"
 #include "gateway/dialects/utility/routes.h"
 
 namespace conclave::gateway::utility {
@@ -20,7 +17,6 @@ namespace {
 using base::JsonValue;
 using base::JsonWriter;
 
-constexpr size_t kDocumentsMax = 1'024;
 constexpr size_t kBodyBytesMax = 16u << 20;
 
 struct RerankBody {
@@ -34,8 +30,8 @@ struct RerankBody {
 absl::Status ReadDocuments(JsonValue documents, bool may_be_objects, v1::RerankRequest* out) {
   RETURN_IF_ERROR(documents.ExpectArray());
   if (documents.size() == 0) return documents.Error("must not be empty");
-  if (documents.size() > kDocumentsMax) {
-    return documents.Error(absl::StrCat("at most ", kDocumentsMax));
+  if (documents.size() > kRankedMax) {
+    return documents.Error(absl::StrCat("at most ", kRankedMax));
   }
   for (size_t i = 0; i < documents.size(); ++i) {
     JsonValue text = documents.At(i);
@@ -93,21 +89,7 @@ absl::StatusOr<RerankBody> Decode(const Services& services, const Request& http)
   ASSIGN_OR_RETURN(std::string name, ChooseModel(services, http, decoded.asked_model, "rerank"));
   if (decoded.asked_model.empty()) decoded.asked_model = name;
   decoded.request.set_model(std::move(name));
-  if (services.embedding == nullptr) return base::Unimplemented("model: no embedding worker");
   return decoded;
-}
-
-// Places of the documents, the best first; equal scores keep their order.
-std::vector<int> Ranking(const v1::RerankReply& reply, int64_t top_n) {
-  std::vector<int> order(static_cast<size_t>(reply.scores_size()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&reply](int a, int b) {
-    return reply.scores(a).score() > reply.scores(b).score();
-  });
-  if (top_n > 0 && static_cast<size_t>(top_n) < order.size()) {
-    order.resize(static_cast<size_t>(top_n));
-  }
-  return order;
 }
 
 std::string EncodeTei(const RerankBody& body, const v1::RerankReply& reply) {
@@ -155,35 +137,14 @@ std::string EncodeJina(const std::string& id, const RerankBody& body,
   return json.Take();
 }
 
-Task<absl::StatusOr<v1::RerankReply>> Rank(const Services& services, Exchange& exchange,
-                                           const RerankBody& body) {
-  v1::RerankRequest request = body.request;
-  exchange.record.model = request.model();
-  absl::StatusOr<Admission::Permit> permit =
-      co_await services.admission->Enter(request.model(), exchange.out);
-  if (!permit.ok()) co_return permit.status();
-  *request.mutable_meta() = MetaOf(exchange.request);
-  const int documents = request.documents_size();
-  Call<v1::RerankReply> call = services.embedding->Rerank(
-      std::move(request), std::chrono::steady_clock::now() + services.times.embed);
-  absl::StatusOr<v1::RerankReply> reply = co_await AwaitReply(std::move(call), exchange.out);
-  if (!reply.ok()) co_return reply.status();
-  if (reply->scores_size() != documents) {
-    co_return base::Internal("the embedding worker did not answer with one score per document");
-  }
-  exchange.record.prompt_tokens = reply->usage().prompt_tokens();
-  services.metrics->ForModel(exchange.record.model)
-      ->prompt_tokens.Add(reply->usage().prompt_tokens());
-  co_return reply;
-}
-
 Task<void> Rerank(const Services& services, Exchange& exchange) {
   absl::StatusOr<RerankBody> body = Decode(services, exchange.request);
   if (!body.ok()) {
     co_await ReplyError(exchange, body.status(), openai::ErrorJson);
     co_return;
   }
-  const absl::StatusOr<v1::RerankReply> reply = co_await Rank(services, exchange, *body);
+  const absl::StatusOr<v1::RerankReply> reply =
+      co_await RankDocuments(services, exchange, body->request);
   if (!reply.ok()) {
     co_await ReplyError(exchange, reply.status(), openai::ErrorJson);
     co_return;

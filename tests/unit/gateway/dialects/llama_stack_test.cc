@@ -150,4 +150,43 @@ TEST_CASE("routes are told by api and as a list") {
   CHECK(base::JsonDocument::Parse(list)->root().Get("data").size() == h.router.routes().size());
 }
 
+TEST_CASE("the entries of a batch share all but their prompts") {
+  const auto requests = DecodeChatBatch(
+      kWire2024,
+      R"({"model":"m","sampling_params":{"strategy":"top_p","temperature":0.5,"max_tokens":7},
+          "tools":[{"tool_name":"f"}],"tool_choice":"required","messages_batch":[
+          [{"role":"user","content":"a"}],
+          [{"role":"system","content":"s"},{"role":"user","content":"b"}]]})",
+      "be kind");
+  REQUIRE(requests.ok());
+  REQUIRE(requests->size() == 2);
+  for (const v1::GenerateRequest& request : *requests) {
+    CHECK(request.model() == "m");
+    CHECK(request.sampling().temperature() == 0.5f);
+    CHECK(request.stop().max_tokens() == 7);
+    CHECK(request.chat().tools(0).name() == "f");
+    CHECK(request.chat().tool_choice().mode() == v1::ToolChoice::MODE_REQUIRED);
+    CHECK(request.chat().messages_size() == 2);
+  }
+  CHECK((*requests)[0].chat().messages(0).content(0).text() == "be kind");
+  CHECK((*requests)[0].chat().messages(1).content(0).text() == "a");
+  CHECK((*requests)[1].chat().messages(0).content(0).text() == "s");
+}
+
+TEST_CASE("a batch calls the model once for each entry") {
+  Harness h;
+  h.inference.events = TextScript({"a", "b"});
+  const RecordingWriter answer = h.Call("POST", "/v1/inference/batch-completion",
+                                        R"({"model_id":"teacher","content_batch":["x","y","z"]})");
+  CHECK(answer.response.body ==
+        R"({"batch":[{"content":"ab","stop_reason":"end_of_turn","logprobs":null},)"
+        R"({"content":"ab","stop_reason":"end_of_turn","logprobs":null},)"
+        R"({"content":"ab","stop_reason":"end_of_turn","logprobs":null}],"metrics":[)"
+        R"({"metric":"prompt_tokens","value":15,"unit":"tokens"},)"
+        R"({"metric":"completion_tokens","value":6,"unit":"tokens"},)"
+        R"({"metric":"total_tokens","value":21,"unit":"tokens"}]})");
+  REQUIRE(h.inference.requests.size() == 3);
+  CHECK(h.inference.requests[2].text() == "z");
+}
+
 }  // namespace conclave::gateway::llama_stack

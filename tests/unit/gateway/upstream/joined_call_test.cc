@@ -135,6 +135,7 @@ TEST_CASE("of many prompts a few run at a time, and the first error ends all") {
   io.poll();
   REQUIRE(reader.ended);
   CHECK(absl::IsUnavailable(reader.status));
+  CHECK(reader.status.message() == "entry 5: gone");
   CHECK(upstream.calls.size() == at_once + 1);
   for (size_t i = 0; i < upstream.calls.size(); ++i) {
     if (i != 3 && i != 5) CHECK(upstream.calls[i]->cancelled);
