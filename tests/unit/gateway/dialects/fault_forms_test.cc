@@ -43,6 +43,15 @@ const std::vector<Fault>& Faults() {
        500, "", "early", ""},
       {"a mistake of the worker's", base::Internal("null weights of /srv/models/secret.gguf"), 500,
        "", "internal error", "secret"},
+      {"a request that the model refuses",
+       base::WithParam(base::InvalidArgument("response_format: too many rules"), "response_format"),
+       400, "", "too many rules", ""},
+      {"what the model cannot do",
+       base::WithReason(base::Unimplemented("this model keeps to no format"), "not_supported"), 501,
+       "", "no format", ""},
+      {"a model that has gone",
+       base::WithReason(absl::NotFoundError("the model is not here any more"), "model_not_found"),
+       404, "", "not here", ""},
       {"out of time", absl::DeadlineExceededError("the generation took too long"), 504, "",
        "too long", ""},
   };
@@ -106,7 +115,8 @@ void CheckRefusal(const Harness& harness, const Endpoint& endpoint, const Record
   const int unavailable = harness.router.error_family(endpoint.path).unavailable_status;
   CHECK(answer.response.status == (fault.http_status == 503 ? unavailable : fault.http_status));
   CHECK(HeaderOf(answer, "Retry-After") == fault.retry_after);
-  CHECK(HeaderOf(answer, "x-should-retry") == (fault.http_status == 500 ? "false" : ""));
+  const bool in_vain = fault.http_status == 500 || fault.http_status == 501;
+  CHECK(HeaderOf(answer, "x-should-retry") == (in_vain ? "false" : ""));
   FormOf(harness.router, endpoint).check(Parsed(answer.response.body).root());
   CHECK(answer.response.body.find(fault.says) != std::string::npos);
   CHECK(answer.response.body.find(kThought) == std::string::npos);
