@@ -1,5 +1,6 @@
 """A running mesh under test: started by deploy/local/up.sh on free ports, with its own data."""
 
+import fcntl
 import os
 import pathlib
 import re
@@ -21,21 +22,28 @@ def counts(tag, n):
     return " ".join(f"{tag}:{i}" for i in range(n))
 
 
+# The locks of the blocks this process has taken; the kernel gives them back when it ends.
+_blocks = []
+
+
 def free_port_block(count):
-    """The first of `count` consecutive ports nobody listens on."""
+    """The first of `count` consecutive ports (at most 100) that nobody listens on and that no other
+    test run has taken: a lock says so from here on, as ports stay free until the services are up."""
     for base in range(21000, 31000, 100):
-        sockets = []
+        probes = []
         try:
+            block = open(pathlib.Path(tempfile.gettempdir(), f"conclave-test-ports-{base}"), "a")
+            fcntl.flock(block, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for port in range(base, base + count):
-                probe = socket.socket()
-                sockets.append(probe)
-                probe.bind(("127.0.0.1", port))
-            return base
+                probes.append(socket.socket())
+                probes[-1].bind(("127.0.0.1", port))
         except OSError:
             continue
         finally:
-            for probe in sockets:
+            for probe in probes:
                 probe.close()
+        _blocks.append(block)
+        return base
     raise RuntimeError("no free block of ports")
 
 

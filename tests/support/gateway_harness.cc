@@ -114,6 +114,7 @@ Call<v1::PredictReply> FakeInference::Predict(v1::PredictRequest request, base::
 
 Call<v1::TokenizeReply> FakeInference::Tokenize(v1::TokenizeRequest request, base::SteadyTime) {
   tokenized.push_back(std::move(request));
+  if (!status.ok()) return Played(std::vector<v1::TokenizeReply>(), status);
   if (token_ids.empty()) {
     return Played(std::vector<v1::TokenizeReply>(), base::Unimplemented("no tokenizer"));
   }
@@ -130,6 +131,7 @@ Call<v1::DetokenizeReply> FakeInference::Detokenize(v1::DetokenizeRequest reques
   v1::DetokenizeReply reply;
   for (const int32_t id : request.token_ids()) reply.mutable_text()->append(std::to_string(id));
   detokenized.push_back(std::move(request));
+  if (!status.ok()) return Played(std::vector<v1::DetokenizeReply>(), status);
   return Played(std::vector<v1::DetokenizeReply>{reply}, absl::OkStatus());
 }
 

@@ -77,7 +77,7 @@ class FakeInference final : public InferenceUpstream {
 
   std::vector<int32_t> token_ids;         // of every Tokenize; none = UNIMPLEMENTED
   std::vector<v1::GenerateEvent> events;  // text format parsed by Script
-  absl::Status status;
+  absl::Status status;      // of every Generate, after its events; of Tokenize and Detokenize
   bool never_ends = false;  // until cancelled
   std::vector<v1::GenerateRequest> requests;
   std::vector<v1::TokenizeRequest> tokenized;
