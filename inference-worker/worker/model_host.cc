@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -126,10 +127,13 @@ absl::StatusOr<std::shared_ptr<const HostedModel>> ModelHost::StartLoading(const
                                         : CheckModelFile(spec.path, options_.folders));
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<HostedModel> model, Register(spec, std::move(file)));
+  std::vector<Loader> finished;  // joined after the lock, which their last steps may want
   const std::lock_guard lock(mutex_);
-  std::erase_if(loaders_, [](const Loader& loader) {
-    return loader.model->status().state != HostedModel::State::kLoading;
+  const auto loading = std::partition(loaders_.begin(), loaders_.end(), [](const Loader& loader) {
+    return loader.model->status().state == HostedModel::State::kLoading;
   });
+  finished.assign(std::make_move_iterator(loading), std::make_move_iterator(loaders_.end()));
+  loaders_.erase(loading, loaders_.end());
   loaders_.push_back({model, std::jthread([this, model] {
                         if (!model->base().empty()) {
                           Derive(model);
