@@ -22,6 +22,7 @@ struct Options {
   bool time = false;
   int tokens = 64;
   int threads = 0;
+  int gpu_experts = -1;
 };
 
 // The card and how fast it copies, measured now.
@@ -62,7 +63,7 @@ absl::Status Run(const Options& o, Report& report) {
   }
   for (const std::string& model : o.models) {
     // One file that cannot be used is a failure and does not end the rest.
-    const absl::Status checked = CheckModel(model, o.device, o.tokens, report);
+    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts}, o.tokens, report);
     if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
@@ -78,6 +79,9 @@ int Main(int argc, char** argv) {
   options.Add("quick", &o.quick, "small shapes only");
   options.Add("tokens", &o.tokens, "of each answer", 1, 128);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
+  options.Add("gpu-experts", &o.gpu_experts,
+              "of each layer on the device, the processors have the others; -1 = as many as fit",
+              -1, 1024);
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   Report report;
   const absl::Status status = Run(o, report);

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct Stream {
 
 struct Event {
   std::chrono::steady_clock::time_point at;
+  Stream* stream = nullptr;  // recorded on it
+  bool done = false;
 };
 
 namespace {
@@ -54,6 +57,18 @@ std::mutex machine;
 int64_t Setting(const char* name, int64_t fallback) {
   const char* const text = std::getenv(name);
   return text == nullptr ? fallback : std::strtoll(text, nullptr, 10);
+}
+
+// Counts the setting down; true when it comes to 0, and it is gone then.
+bool FailsNow(const char* name) {
+  const int64_t left = Setting(name, 0);
+  if (left == 0) return false;
+  if (left == 1) {
+    unsetenv(name);
+    return true;
+  }
+  setenv(name, std::to_string(left - 1).c_str(), 1);
+  return false;
 }
 
 // --- memory ---
@@ -180,17 +195,19 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   }
 }
 
-// With the machine held.
-void RunWork(Stream& stream) {
+// With the machine held. Up to an event, or all of it.
+void RunWork(Stream& stream, const Event* until = nullptr) {
   OpenMemory(true);
-  for (const Work& work : stream.work) {
+  size_t next = 0;
+  while (next < stream.work.size() && (until == nullptr || !until->done)) {
+    const Work& work = stream.work[next++];
     if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
     if (!stream.failed) work.run();
   }
   OpenMemory(false);
-  stream.work.clear();
+  stream.work.erase(stream.work.begin(), stream.work.begin() + static_cast<ptrdiff_t>(next));
 }
 
 }  // namespace
@@ -288,6 +305,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   const std::lock_guard lock(machine);
   if (used_bytes + static_cast<int64_t>(bytes) > MemoryBytes()) return cudaErrorMemoryAllocation;
+  if (FailsNow("CONCLAVE_EMULATOR_FAIL_ALLOC")) return cudaErrorMemoryAllocation;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t rounded = (bytes + 255) / 256 * 256;
   Region region;
@@ -322,6 +340,7 @@ cudaError_t cudaFree(void* data) {
 }
 
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  if (FailsNow("CONCLAVE_EMULATOR_FAIL_PIN")) return cudaErrorMemoryAllocation;
   *data = std::malloc(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -395,10 +414,29 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  return cudaEventCreate(event);
+}
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->Put({[=] { event->at = std::chrono::steady_clock::now(); }, false});
+  event->stream = stream;
+  event->done = false;
+  stream->Put({[=] {
+                 event->at = std::chrono::steady_clock::now();
+                 event->done = true;
+               },
+               false});
   return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const std::lock_guard lock(machine);
+  Stream& stream = *event->stream;
+  if (stream.recording != nullptr) {
+    std::fprintf(stderr, "emulator: asking for an event of a stream that records\n");
+    std::abort();
+  }
+  RunWork(stream, event);
+  return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
   *ms = std::chrono::duration<float, std::milli>(end->at - start->at).count();

@@ -72,7 +72,7 @@ struct ConclaveCudaAttention {
   const float* alibi_slopes;  // device; [num_heads], or none
 };
 struct ConclaveCudaRouting {
-  const int32_t* ids;    // device; [rows][top_k]
+  const int32_t* ids;    // device; [rows][top_k], < 0 is left out
   const float* weights;  // device; [rows][top_k]
   int32_t top_k;
 };
@@ -90,6 +90,13 @@ struct ConclaveCudaSpan {
   int32_t rows;
   int32_t position;
   int32_t first_block;
+};
+
+// What goes to the host in the middle of a step.
+struct ConclaveCudaCopy {
+  const void* device;
+  int64_t bytes;
+  void* pinned;
 };
 
 // `version` is the first field for good; the rest may change with it.
@@ -153,13 +160,32 @@ struct ConclaveCudaApi {
                       int64_t num_rows, int64_t n, float* y, int64_t y_stride);
   void (*route)(ConclaveCudaContext*, const ConclaveCudaRouter*, const float* logits,
                 int64_t stride, int64_t rows, int32_t* ids, float* weights);
+
+  // --- work that the host shares, inside a step ---
+  // Host memory that copies reach without a detour; NULL when there is none.
+  void* (*pin)(ConclaveCudaContext*, int64_t bytes);
+  void (*unpin)(ConclaveCudaContext*, void* pinned);
+  // Where places[ids[i]] is p >= 0, here[i] is p and there[i] is -1; else there[i] is -1 - p and
+  // here[i] is -1.
+  void (*split_routing)(ConclaveCudaContext*, const int32_t* ids, const int32_t* places,
+                        int64_t slots, int32_t* here, int32_t* there);
+  // Copies to the host once what has been asked for so far is done; what is asked for afterwards
+  // runs beside the host's work. One at a time, ended by await_host_turn.
+  void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num_copies);
+  // Starts what has been asked for since, then waits for those copies: 1. 0 when the device has
+  // failed, or fails now because they took longer than `seconds`.
+  int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
+  // The host's result, copied before what is asked for from now on. `pinned` stays as it is until
+  // the next await_host_turn or read_back.
+  void (*take_back)(ConclaveCudaContext*, const void* pinned, int64_t bytes, void* device);
+
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
 
 // Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
 // RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 5
+#define CONCLAVE_CUDA_API_VERSION 6
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256

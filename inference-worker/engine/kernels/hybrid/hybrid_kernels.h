@@ -1,0 +1,54 @@
+// The operation table of a GPU that shares the experts of a model with the machine's processors.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/kernels/cuda/cuda_kernels.h"
+
+namespace conclave::engine {
+
+class HybridKernels final : public CudaKernels {
+ public:
+  // `device_experts` as in KernelOptions.
+  HybridKernels(OpenedCuda device, std::unique_ptr<Kernels> processors,
+                DeviceExperts device_experts);
+  ~HybridKernels() override;
+
+  std::string_view name() const override { return name_; }
+  int num_threads() const override { return processors_->num_threads(); }
+  ThreadPool& pool() override { return processors_->pool(); }
+  absl::Status status() const override;
+  Kernels* processors() override { return processors_.get(); }
+  const std::vector<int32_t>* DeviceExpertsOf(int32_t layer) const override;
+
+  void PrepareMoe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+                  int64_t x_stride, int64_t rows) override;
+  void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+           int64_t x_stride, int64_t rows, float* y, int64_t y_stride) override;
+
+ private:
+  // Host memory that the device copies to and from.
+  struct Pinned {
+    void* data = nullptr;
+    int64_t bytes = 0;
+  };
+  bool Grow(Pinned& pinned, int64_t bytes);
+  bool Grow(Buffer& buffer, int64_t bytes);
+
+  const std::unique_ptr<Kernels> processors_;
+  const DeviceExperts device_experts_;
+  const std::string name_;
+  absl::Status failure_;  // the first time there was no memory for a step
+
+  const int32_t* prepared_ = nullptr;  // the ids that are on their way to the host
+  Pinned x_, ids_, weights_, y_;       // what processors read and write
+  Buffer dense_x_;                     // rows without gaps, where x has some
+  Buffer here_, there_;                // [rows][top_k]: numbers in either's stacks
+  Buffer their_y_;                     // [rows][hidden]: the processors' sum
+};
+
+// As CreateCudaKernels.
+absl::StatusOr<std::unique_ptr<Kernels>> CreateHybridKernels(const KernelOptions& options);
+
+}  // namespace conclave::engine
