@@ -12,13 +12,18 @@ namespace {
 constexpr unsigned kThreads = 256;
 constexpr int kSpins = 20000;  // some ten milliseconds; then the core is lent to others
 
-__global__ void SplitRouting(const int32_t* ids, const int32_t* places, int64_t slots,
-                             int32_t* here, int32_t* there) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= slots) return;
-  const int32_t place = places[ids[i]];
-  here[i] = place >= 0 ? place : -1;
-  there[i] = place >= 0 ? -1 : -1 - place;
+// A block has a row; it writes to the host's memory over the bus, each line once.
+__global__ void HandOverRow(ConclaveCudaHandOver h) {
+  const int64_t row = blockIdx.x;
+  const float* const x = h.x + row * h.x_stride;
+  for (int64_t i = threadIdx.x; i < h.cols; i += kThreads) h.their_x[row * h.cols + i] = x[i];
+  for (int64_t j = threadIdx.x; j < h.top_k; j += kThreads) {
+    const int64_t slot = row * h.top_k + j;
+    const int32_t place = h.places[h.ids[slot]];
+    h.here[slot] = place >= 0 ? place : -1;
+    h.there[slot] = place >= 0 ? -1 : -1 - place;
+    h.their_weights[slot] = h.weights[slot];
+  }
 }
 
 }  // namespace
@@ -32,21 +37,11 @@ void* Pin(ConclaveCudaContext* c, int64_t bytes) {
   return pinned;
 }
 
-void SplitRoutingOp(ConclaveCudaContext* c, const int32_t* ids, const int32_t* places,
-                    int64_t slots, int32_t* here, int32_t* there) {
-  Launch(c, "splitting a routing", SplitRouting, dim3(CeilDiv(slots, kThreads)), kThreads, ids,
-         places, slots, here, there);
-}
-
-void HandOver(ConclaveCudaContext* c, const ConclaveCudaCopy* copies, int32_t num_copies) {
+void HandOver(ConclaveCudaContext* c, const ConclaveCudaHandOver* hand_over) {
   FinishSum(c);
+  Launch(c, "handing over to the host", HandOverRow, dim3(static_cast<unsigned>(hand_over->rows)),
+         kThreads, *hand_over);
   EndStepGraph(c);
-  for (int32_t i = 0; i < num_copies && !c->failed; ++i) {
-    Check(c,
-          cudaMemcpyAsync(copies[i].pinned, copies[i].device, static_cast<size_t>(copies[i].bytes),
-                          cudaMemcpyDeviceToHost, c->stream),
-          "handing over to the host");
-  }
   if (c->failed) return;
   if (c->host_turn == nullptr &&
       !Check(c, cudaEventCreateWithFlags(&c->host_turn, cudaEventDisableTiming), "an event")) {
@@ -64,7 +59,7 @@ int32_t AwaitHostTurn(ConclaveCudaContext* c, double seconds) {
   const Clock::time_point start = Clock::now();
   for (int64_t round = 1;; ++round) {
     const cudaError_t status = cudaEventQuery(c->host_turn);
-    if (status == cudaSuccess) return 1;
+    if (status == cudaSuccess) break;
     if (status != cudaErrorNotReady) {
       Check(c, status, "running a step up to the host's turn");
       return 0;
@@ -75,13 +70,6 @@ int32_t AwaitHostTurn(ConclaveCudaContext* c, double seconds) {
       return 0;
     }
   }
-}
-
-void TakeBack(ConclaveCudaContext* c, const void* pinned, int64_t bytes, void* device) {
-  if (c->failed) return;
-  Check(c,
-        cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
-                        c->stream),
-        "taking the host's result");
   NextStepGraph(c);
+  return 1;
 }

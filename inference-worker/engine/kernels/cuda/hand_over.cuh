@@ -6,8 +6,5 @@
 #include "engine/kernels/cuda/context.cuh"
 
 void* Pin(ConclaveCudaContext*, int64_t bytes);
-void SplitRoutingOp(ConclaveCudaContext*, const int32_t* ids, const int32_t* places, int64_t slots,
-                    int32_t* here, int32_t* there);
-void HandOver(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num_copies);
+void HandOver(ConclaveCudaContext*, const ConclaveCudaHandOver*);
 int32_t AwaitHostTurn(ConclaveCudaContext*, double seconds);
-void TakeBack(ConclaveCudaContext*, const void* pinned, int64_t bytes, void* device);

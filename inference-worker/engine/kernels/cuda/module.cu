@@ -318,10 +318,8 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Apart<RouteOp>::Run,
                                   Pin,
                                   Release<cudaFreeHost>,
-                                  Apart<SplitRoutingOp>::Run,
                                   HandOver,
                                   AwaitHostTurn,
-                                  TakeBack,
                                   CopyBandwidth};
 
 }  // namespace

@@ -92,11 +92,21 @@ struct ConclaveCudaSpan {
   int32_t first_block;
 };
 
-// What goes to the host in the middle of a step.
-struct ConclaveCudaCopy {
-  const void* device;
-  int64_t bytes;
-  void* pinned;
+// Rows whose experts are not all the device's go to the host in the middle of a step.
+struct ConclaveCudaHandOver {
+  const float* x;  // device
+  int64_t x_stride;
+  int64_t rows;
+  int64_t cols;
+  const int32_t* ids;    // device; [rows][top_k], each < number of experts
+  const float* weights;  // device; [rows][top_k]
+  int64_t top_k;
+  const int32_t* places;  // device; by id: a number here, or -1 - a number there
+  int32_t* here;          // device; [rows][top_k]: the number here, or -1
+  // Pinned: rows without gaps, the number there or -1, and the weights.
+  float* their_x;
+  int32_t* there;
+  float* their_weights;
 };
 
 // `version` is the first field for good; the rest may change with it.
@@ -162,22 +172,16 @@ struct ConclaveCudaApi {
                 int64_t stride, int64_t rows, int32_t* ids, float* weights);
 
   // --- work that the host shares, inside a step ---
-  // Host memory that copies reach without a detour; NULL when there is none.
+  // Host memory that operations read and write as they do the device's, at the bus's speed. NULL
+  // when there is none.
   void* (*pin)(ConclaveCudaContext*, int64_t bytes);
   void (*unpin)(ConclaveCudaContext*, void* pinned);
-  // Where places[ids[i]] is p >= 0, here[i] is p and there[i] is -1; else there[i] is -1 - p and
-  // here[i] is -1.
-  void (*split_routing)(ConclaveCudaContext*, const int32_t* ids, const int32_t* places,
-                        int64_t slots, int32_t* here, int32_t* there);
-  // Copies to the host once what has been asked for so far is done; what is asked for afterwards
-  // runs beside the host's work. One at a time, ended by await_host_turn.
-  void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num_copies);
-  // Starts what has been asked for since, then waits for those copies: 1. 0 when the device has
-  // failed, or fails now because they took longer than `seconds`.
+  // What is asked for afterwards runs beside the host's work. One at a time, ended by
+  // await_host_turn.
+  void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaHandOver*);
+  // Starts what has been asked for since, then waits until the host has what was handed over: 1.
+  // 0 when the device has failed, or fails now because it took longer than `seconds`.
   int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
-  // The host's result, copied before what is asked for from now on. `pinned` stays as it is until
-  // the next await_host_turn or read_back.
-  void (*take_back)(ConclaveCudaContext*, const void* pinned, int64_t bytes, void* device);
 
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);

@@ -71,21 +71,22 @@ void HybridKernels::PrepareMoe(const FfnWeights& weights, const ExpertRouting& r
   const int64_t x_bytes = rows * hidden * kFloatBytes;
   const int64_t id_bytes = slots * static_cast<int64_t>(sizeof(int32_t));
   if (!Grow(x_, x_bytes) || !Grow(y_, x_bytes) || !Grow(ids_, id_bytes) ||
-      !Grow(weights_, slots * kFloatBytes) || !Grow(here_, id_bytes) || !Grow(there_, id_bytes) ||
-      !Grow(their_y_, x_bytes) || (x_stride != hidden && !Grow(dense_x_, x_bytes))) {
+      !Grow(weights_, slots * kFloatBytes) || !Grow(here_, id_bytes)) {
     return;
   }
-  if (x_stride != hidden) {
-    CopyRows(x, x_stride, rows, hidden, dense_x_.as<float>(), hidden);
-    x = dense_x_.as<float>();
-  }
-  api_.split_routing(context_, routing.ids, weights.split->places, slots, here_.as<int32_t>(),
-                     there_.as<int32_t>());
-  const ConclaveCudaCopy copies[] = {
-      {.device = x, .bytes = x_bytes, .pinned = x_.data},
-      {.device = there_.data(), .bytes = id_bytes, .pinned = ids_.data},
-      {.device = routing.weights, .bytes = slots * kFloatBytes, .pinned = weights_.data}};
-  api_.hand_over(context_, copies, static_cast<int32_t>(std::size(copies)));
+  const ConclaveCudaHandOver hand_over = {.x = x,
+                                          .x_stride = x_stride,
+                                          .rows = rows,
+                                          .cols = hidden,
+                                          .ids = routing.ids,
+                                          .weights = routing.weights,
+                                          .top_k = routing.top_k,
+                                          .places = weights.split->places,
+                                          .here = here_.as<int32_t>(),
+                                          .their_x = static_cast<float*>(x_.data),
+                                          .there = static_cast<int32_t*>(ids_.data),
+                                          .their_weights = static_cast<float*>(weights_.data)};
+  api_.hand_over(context_, &hand_over);
   prepared_ = routing.ids;
 }
 
@@ -110,16 +111,19 @@ void HybridKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing,
         x, x_stride, rows, y, y_stride);
   }
   if (api_.await_host_turn(context_, kHostTurnSeconds) == 0) return;
+  float* const sum = static_cast<float*>(y_.data);
   processors_->Moe(theirs,
                    {.ids = static_cast<const int32_t*>(ids_.data),
                     .weights = static_cast<const float*>(weights_.data),
                     .top_k = routing.top_k},
-                   static_cast<const float*>(x_.data), hidden, rows, static_cast<float*>(y_.data),
-                   hidden);
-  // Without experts of its own the device's sum is the processors'.
-  float* const target = here ? their_y_.as<float>() : y;
-  api_.take_back(context_, y_.data, rows * hidden * kFloatBytes, target);
-  if (here) Add(target, rows * hidden, y);
+                   static_cast<const float*>(x_.data), hidden, rows, sum, hidden);
+  // The device reads it where it is. It stays as it is until the device hands over again, or is
+  // waited for.
+  if (here) {
+    Add(sum, rows * hidden, y);
+  } else {
+    CopyRows(sum, hidden, rows, hidden, y, hidden);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> CreateHybridKernels(const KernelOptions& options) {

@@ -28,7 +28,7 @@ class HybridKernels final : public CudaKernels {
            int64_t x_stride, int64_t rows, float* y, int64_t y_stride) override;
 
  private:
-  // Host memory that the device copies to and from.
+  // Host memory that the device reads and writes.
   struct Pinned {
     void* data = nullptr;
     int64_t bytes = 0;
@@ -43,9 +43,7 @@ class HybridKernels final : public CudaKernels {
 
   const int32_t* prepared_ = nullptr;  // the ids that are on their way to the host
   Pinned x_, ids_, weights_, y_;       // what processors read and write
-  Buffer dense_x_;                     // rows without gaps, where x has some
-  Buffer here_, there_;                // [rows][top_k]: numbers in either's stacks
-  Buffer their_y_;                     // [rows][hidden]: the processors' sum
+  Buffer here_;                        // [rows][top_k]: numbers in the device's stacks
 };
 
 // As CreateCudaKernels.
