@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "engine/kernels/hybrid/expert_stream.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kv/kv_store.h"
 #include "engine/models/architecture.h"
@@ -83,6 +84,9 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
                          .device_bytes = device_bytes,
                          .experts_per_layer = options.gpu_experts};
   demand.scratch_bytes = ScratchBytes(*h, options, device_bytes);
+  if (options.numerics == "fast") {
+    demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
+  }
   const int64_t room =
       device_bytes - demand.model.dense - demand.model.tables - demand.scratch_bytes;
   const absl::StatusOr<int64_t> kv_bytes = KvBytes(*h, options, room);
@@ -95,9 +99,11 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
 
 absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions options,
                                  std::unique_ptr<Kernels> kernels) {
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<Model> model,
-      OpenModel(source, *kernels, options.numerics == "fast" ? Numerics::kFast : Numerics::kExact));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                   OpenModel(source, *kernels,
+                             options.numerics == "fast" && kernels->Has(Feature::kExpandedAttention)
+                                 ? Numerics::kFast
+                                 : Numerics::kExact));
   const HParams& h = model->hparams();
   const KvLayout layout = model->kv_layout(KvTypeOf(options));
   RETURN_IF_ERROR(kernels->CheckAttention(layout, h.num_heads));
@@ -129,7 +135,8 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
                           .num_threads = options.num_threads,
                           .isa = options.isa,
                           .device_bytes_max = options.vram_budget,
-                          .device_experts = {}};
+                          .device_experts = {},
+                          .stream_rows = options.numerics == "fast" ? 0 : -1};
   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, CreateKernels(wanted));
   const std::optional<int64_t> available = kernels->memory().available_bytes();
   if (!available.has_value()) {

@@ -87,7 +87,7 @@ check_shared() {
 }
 step "hybrid: models"
 tinies=
-for tiny in qwen2moe qwen3moe deepseek2 deepseek2_lite gpt-oss glm4moe minimax-m2 mixtral_apart; do
+for tiny in qwen2moe qwen3moe deepseek2 deepseek2_lite gpt-oss glm4moe minimax-m2 mixtral; do
   tinies+=${tinies:+,}$work/tiny-$tiny.gguf
 done
 check_shared 0 "$tinies"
@@ -112,6 +112,14 @@ if [ -n "$speed" ]; then
     step "hybrid: speed: $budget"
     hybrid "${device[@]}" --prompt 512 --output 64 --step-tokens 512
     hybrid "${device[@]}" --prompt 0 --output 32 --sequences 8
+    case $budget in
+      0 | 25 | 50)
+        step "hybrid: long prompts: $budget, exact and fast"
+        for numerics in exact fast; do
+          hybrid "${device[@]}" --prompt 2048 --output 0 --step-tokens 2048 --numerics $numerics
+        done
+        ;;
+    esac
     if [ "$budget" = 50 ]; then
       export CONCLAVE_CUDA_GRAPHS=0
       step "hybrid: speed: $budget, no graphs"

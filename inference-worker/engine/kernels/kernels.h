@@ -323,6 +323,9 @@ struct KernelOptions {
   int64_t device_bytes_max = 0;
   // Empty: all. Otherwise the processors have the rest.
   DeviceExperts device_experts;
+  // For so many rows and more the processors' experts are computed on the device, their weights sent
+  // there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is faster.
+  int64_t stream_rows = -1;
 };
 
 // Makes the kernels of a device. INVALID_ARGUMENT for an unknown name, naming the known ones;

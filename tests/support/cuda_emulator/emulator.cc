@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -35,18 +36,25 @@ struct Graph {
 };
 
 struct Stream {
-  std::vector<Work> work;
+  std::deque<Work> work;
   Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
   bool failed = false;
 
-  void Put(Work one) { (recording != nullptr ? recording->work : work).push_back(std::move(one)); }
+  void Put(Work one) {
+    if (recording != nullptr) {
+      recording->work.push_back(std::move(one));
+    } else {
+      work.push_back(std::move(one));
+    }
+  }
 };
 
 struct Event {
   std::chrono::steady_clock::time_point at;
   Stream* stream = nullptr;  // recorded on it
-  bool done = false;
+  int64_t recorded = 0;
+  int64_t done = 0;  // of the recordings
 };
 
 namespace {
@@ -195,19 +203,20 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   }
 }
 
-// With the machine held. Up to an event, or all of it.
-void RunWork(Stream& stream, const Event* until = nullptr) {
-  OpenMemory(true);
-  size_t next = 0;
-  while (next < stream.work.size() && (until == nullptr || !until->done)) {
-    const Work& work = stream.work[next++];
+// With the machine held. Up to a recording of an event, or all of it. Streams that wait for each
+// other's events nest.
+void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
+  static int depth = 0;
+  if (depth++ == 0) OpenMemory(true);
+  while (!stream.work.empty() && (until == nullptr || until->done < recording)) {
+    const Work work = std::move(stream.work.front());
+    stream.work.pop_front();
     if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
     if (!stream.failed) work.run();
   }
-  OpenMemory(false);
-  stream.work.erase(stream.work.begin(), stream.work.begin() + static_cast<ptrdiff_t>(next));
+  if (--depth == 0) OpenMemory(false);
 }
 
 }  // namespace
@@ -420,23 +429,38 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
   event->stream = stream;
-  event->done = false;
+  ++event->recorded;
   stream->Put({[=] {
                  event->at = std::chrono::steady_clock::now();
-                 event->done = true;
+                 ++event->done;
                },
                false});
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const std::lock_guard lock(machine);
+  if (event->stream == nullptr) return cudaSuccess;  // never recorded
   Stream& stream = *event->stream;
   if (stream.recording != nullptr) {
     std::fprintf(stderr, "emulator: asking for an event of a stream that records\n");
     std::abort();
   }
-  RunWork(stream, event);
+  RunWork(stream, event, event->recorded);
   return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(machine);
+  if (stream->recording != nullptr) {
+    std::fprintf(stderr, "emulator: a stream that records waits for another\n");
+    std::abort();
+  }
+  if (event->stream == nullptr) return cudaSuccess;
+  stream->Put({[=, recording = event->recorded] {
+                 RunWork(*event->stream, event, recording);
+                 stream->failed = stream->failed || event->stream->failed;
+               },
+               false});
+  return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
   *ms = std::chrono::duration<float, std::milli>(end->at - start->at).count();

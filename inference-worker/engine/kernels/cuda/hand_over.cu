@@ -26,6 +26,46 @@ __global__ void HandOverRow(ConclaveCudaHandOver h) {
   }
 }
 
+__global__ void ChooseExperts(const int32_t* ids, const int32_t* places, int64_t slots,
+                              int32_t theirs, int32_t first, int32_t count, int32_t* here) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= slots) return;
+  const int32_t place = places[ids[i]];
+  const int32_t number = (theirs != 0 ? -1 - place : place) - first;
+  here[i] = number >= 0 && number < count ? number : -1;
+}
+
+// False when the device has failed, or fails now because it took too long.
+bool Await(ConclaveCudaContext* c, cudaEvent_t event, double seconds, const char* what) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  for (int64_t round = 1;; ++round) {
+    const cudaError_t status = cudaEventQuery(event);
+    if (status == cudaSuccess) return true;
+    if (status != cudaErrorNotReady) return Check(c, status, what);
+    if (round > kSpins) std::this_thread::yield();
+    if (round % 64 == 0 && std::chrono::duration<double>(Clock::now() - start).count() > seconds) {
+      Fail(c, what, "the device does not answer");
+      return false;
+    }
+  }
+}
+
+bool OpenStaging(ConclaveCudaContext* c) {
+  ConclaveCudaContext::Staging& s = c->staging;
+  if (s.stream != nullptr) return true;
+  if (!Check(c, cudaStreamCreateWithFlags(&s.stream, cudaStreamNonBlocking), "a stream")) {
+    return false;
+  }
+  for (int slot = 0; slot < 2; ++slot) {
+    if (!Check(c, cudaEventCreateWithFlags(&s.copied[slot], cudaEventDisableTiming), "an event") ||
+        !Check(c, cudaEventCreateWithFlags(&s.used[slot], cudaEventDisableTiming), "an event")) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 void* Pin(ConclaveCudaContext* c, int64_t bytes) {
@@ -54,22 +94,52 @@ void HandOver(ConclaveCudaContext* c, const ConclaveCudaHandOver* hand_over) {
 int32_t AwaitHostTurn(ConclaveCudaContext* c, double seconds) {
   FinishSum(c);
   EndStepGraph(c);
-  if (c->failed) return 0;
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
-  for (int64_t round = 1;; ++round) {
-    const cudaError_t status = cudaEventQuery(c->host_turn);
-    if (status == cudaSuccess) break;
-    if (status != cudaErrorNotReady) {
-      Check(c, status, "running a step up to the host's turn");
-      return 0;
-    }
-    if (round > kSpins) std::this_thread::yield();
-    if (round % 64 == 0 && std::chrono::duration<double>(Clock::now() - start).count() > seconds) {
-      Fail(c, "running a step up to the host's turn", "the device does not answer");
-      return 0;
-    }
+  if (c->failed || !Await(c, c->host_turn, seconds, "running a step up to the host's turn")) {
+    return 0;
   }
   NextStepGraph(c);
   return 1;
+}
+
+void ChooseExpertsOp(ConclaveCudaContext* c, const int32_t* ids, const int32_t* places,
+                     int64_t slots, int32_t theirs, int32_t first, int32_t count, int32_t* here) {
+  Launch(c, "choosing experts", ChooseExperts, dim3(CeilDiv(slots, kThreads)), kThreads, ids,
+         places, slots, theirs, first, count, here);
+}
+
+void Stage(ConclaveCudaContext* c, int32_t slot, const void* pinned, int64_t bytes, void* device) {
+  if (c->failed || !OpenStaging(c)) return;
+  ConclaveCudaContext::Staging& s = c->staging;
+  Check(c, cudaStreamWaitEvent(s.stream, s.used[slot], 0), "staging experts");
+  Check(
+      c,
+      cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, s.stream),
+      "staging experts");
+  Check(c, cudaEventRecord(s.copied[slot], s.stream), "staging experts");
+}
+
+int32_t AwaitStaging(ConclaveCudaContext* c, int32_t slot, double seconds) {
+  if (c->failed || !OpenStaging(c)) return 0;
+  return Await(c, c->staging.copied[slot], seconds, "staging experts") ? 1 : 0;
+}
+
+void UseStaged(ConclaveCudaContext* c, int32_t slot) {
+  FinishSum(c);
+  LeaveStepGraph(c);
+  if (c->failed) return;
+  Check(c, cudaStreamWaitEvent(c->stream, c->staging.copied[slot], 0), "using staged experts");
+}
+
+void DoneWithStaged(ConclaveCudaContext* c, int32_t slot) {
+  FinishSum(c);
+  if (c->failed) return;
+  Check(c, cudaEventRecord(c->staging.used[slot], c->stream), "using staged experts");
+}
+
+void CloseStaging(ConclaveCudaContext* c) {
+  for (int slot = 0; slot < 2; ++slot) {
+    if (c->staging.copied[slot] != nullptr) cudaEventDestroy(c->staging.copied[slot]);
+    if (c->staging.used[slot] != nullptr) cudaEventDestroy(c->staging.used[slot]);
+  }
+  if (c->staging.stream != nullptr) cudaStreamDestroy(c->staging.stream);
 }

@@ -108,6 +108,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
 }
 
 void Close(ConclaveCudaContext* c) {
+  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
   cudaStreamSynchronize(c->stream);
   CloseStepGraphs(c);
   for (void* const data : c->outgrown) cudaFree(data);
@@ -118,6 +119,7 @@ void Close(ConclaveCudaContext* c) {
   }
   cudaFreeHost(c->result.data);
   if (c->host_turn != nullptr) cudaEventDestroy(c->host_turn);
+  CloseStaging(c);
   cudaStreamDestroy(c->stream);
   delete c;
 }
@@ -160,7 +162,9 @@ template <cudaError_t (*kFree)(void*)>
 void Release(ConclaveCudaContext* c, void* data) {
   Leave(c);
   cudaSetDevice(c->device);
-  cudaStreamSynchronize(c->stream);  // a step that was given up may still use it
+  // A step that was given up may still use it.
+  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
+  cudaStreamSynchronize(c->stream);
   kFree(data);
 }
 
@@ -320,6 +324,11 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release<cudaFreeHost>,
                                   HandOver,
                                   AwaitHostTurn,
+                                  Apart<ChooseExpertsOp>::Run,
+                                  Stage,
+                                  AwaitStaging,
+                                  UseStaged,
+                                  DoneWithStaged,
                                   CopyBandwidth};
 
 }  // namespace

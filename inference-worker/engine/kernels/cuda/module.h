@@ -183,13 +183,28 @@ struct ConclaveCudaApi {
   // 0 when the device has failed, or fails now because it took longer than `seconds`.
   int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
 
+  // --- experts that are on their way through, in two slots ---
+  // Where places[ids[i]] is of the host's (`theirs`) or the device's own numbers, first..first +
+  // count - 1 of them become here[i] = 0..count - 1; all others -1.
+  void (*choose_experts)(ConclaveCudaContext*, const int32_t* ids, const int32_t* places,
+                         int64_t slots, int32_t theirs, int32_t first, int32_t count,
+                         int32_t* here);
+  // Copies beside what runs, once what used the slot before is done.
+  void (*stage)(ConclaveCudaContext*, int32_t slot, const void* pinned, int64_t bytes,
+                void* device);
+  // Waits until the slot's last copy is done and its source free: 1; 0 as await_host_turn.
+  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot, double seconds);
+  // What is asked for between the two runs when the slot's copy is there.
+  void (*use_staged)(ConclaveCudaContext*, int32_t slot);
+  void (*done_with_staged)(ConclaveCudaContext*, int32_t slot);
+
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
 
 // Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
 // RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 6
+#define CONCLAVE_CUDA_API_VERSION 7
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256

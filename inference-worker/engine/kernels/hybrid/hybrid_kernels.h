@@ -2,17 +2,19 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/kernels/cuda/cuda_kernels.h"
+#include "engine/kernels/hybrid/expert_stream.h"
 
 namespace conclave::engine {
 
 class HybridKernels final : public CudaKernels {
  public:
-  // `device_experts` as in KernelOptions.
+  // `device_experts` and `stream_rows` as in KernelOptions.
   HybridKernels(OpenedCuda device, std::unique_ptr<Kernels> processors,
-                DeviceExperts device_experts);
+                DeviceExperts device_experts, int64_t stream_rows);
   ~HybridKernels() override;
 
   std::string_view name() const override { return name_; }
@@ -35,6 +37,15 @@ class HybridKernels final : public CudaKernels {
   };
   bool Grow(Pinned& pinned, int64_t bytes);
   bool Grow(Buffer& buffer, int64_t bytes);
+  // What each of the two takes, measured once with the weights of a layer.
+  struct Rates {
+    double processors_row = 0;  // seconds, all of a row's experts being theirs
+    double stream_expert = 0;   // seconds, to lay one out and send it
+  };
+  absl::StatusOr<Rates> Measure(const FfnWeights& weights, const ExpertRouting& routing);
+  bool Streams(const FfnWeights& weights, const ExpertRouting& routing, int64_t rows);
+  void StreamMoe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
+                 int64_t x_stride, int64_t rows, float* y, int64_t y_stride);
 
   const std::unique_ptr<Kernels> processors_;
   const DeviceExperts device_experts_;
@@ -44,6 +55,11 @@ class HybridKernels final : public CudaKernels {
   const int32_t* prepared_ = nullptr;  // the ids that are on their way to the host
   Pinned x_, ids_, weights_, y_;       // what processors read and write
   Buffer here_;                        // [rows][top_k]: numbers in the device's stacks
+
+  Buffer sum_;  // [rows][hidden]: of both, where experts are streamed
+  const int64_t stream_rows_;
+  std::optional<Rates> rates_;
+  ExpertStream stream_;
 };
 
 // As CreateCudaKernels.
