@@ -85,6 +85,10 @@ fi
 check_shared() {
   TMPDIR=$work attempt 120 "$bin/conclave-gpu-check" --operations=false --gpu-experts "$1" --models "$2"
 }
+if [ -z "$whole" ]; then
+  step "hybrid: operations"
+  attempt 60 "$bin/conclave-gpu-check" --operations=false --shared
+fi
 step "hybrid: models"
 tinies=
 for tiny in qwen2moe qwen3moe deepseek2 deepseek2_lite gpt-oss glm4moe minimax-m2 mixtral; do
