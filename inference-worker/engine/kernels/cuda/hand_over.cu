@@ -132,7 +132,8 @@ void UseStaged(ConclaveCudaContext* c, int32_t slot) {
 
 void DoneWithStaged(ConclaveCudaContext* c, int32_t slot) {
   FinishSum(c);
-  if (c->failed) return;
+  LeaveStepGraph(c);
+  if (c->failed || !OpenStaging(c)) return;
   Check(c, cudaEventRecord(c->staging.used[slot], c->stream), "using staged experts");
 }
 

@@ -83,6 +83,7 @@ absl::Status ExpertStream::Reserve(const FfnWeights& theirs, int64_t experts, in
                                  " bytes wanted");
       }
       ASSIGN_OR_RETURN(staged_[i], memory_->Allocate(bytes));
+      api_.done_with_staged(context_, slot);  // it is cleared before anything is copied there
     }
     bytes_ = bytes;
   }
