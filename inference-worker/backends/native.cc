@@ -634,6 +634,11 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
   if (spec.on_progress) spec.on_progress(0.3);
   ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
                    engine::Engine::Open(source, spec.engine));
+  if (!engine->info().placement.empty()) {
+    base::LogInfo("placed", {{"model", spec.name},
+                             {"device", engine->info().device},
+                             {"plan", engine->info().placement}});
+  }
   text.context_length = engine->info().context_length;
   ModelDetails details = Describe(*source, *engine, text);
   return std::make_unique<Native>(std::move(text), DefaultSampling(*source), std::move(details),

@@ -5,13 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/kernels/kernels.h"
-#include "engine/kv/kv_store.h"
-#include "engine/models/architecture.h"
-#include "engine/placement/plan.h"
+#include "engine/open_model.h"
 #include "engine/run/executor.h"
 #include "engine/run/step_loop.h"
-#include "engine/run/warmup.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/source.h"
 
@@ -74,16 +70,6 @@ absl::StatusOr<std::vector<TokenId>> ModelStopIds(const ModelSource& source) {
   return ids;
 }
 
-// How many rows of a prompt a step may score: their logits take this much memory at most, but for
-// huge vocabularies, which would otherwise be scored a token at a time.
-int32_t ScoreRowsMax(int32_t vocab_size, int32_t step_token_budget) {
-  constexpr int64_t kLogitBytes = 64 << 20;
-  constexpr int64_t kRowsMin = 16;
-  const int64_t rows = kLogitBytes / (int64_t{vocab_size} * static_cast<int64_t>(sizeof(float)));
-  return static_cast<int32_t>(
-      std::clamp<int64_t>(rows, kRowsMin, std::max<int64_t>(step_token_budget, kRowsMin)));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const ModelSource> source,
@@ -91,45 +77,19 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   RETURN_IF_ERROR(options.Validate());
   StepLoopConfig config{.options = options};
   ASSIGN_OR_RETURN(config.model_stop_ids, ModelStopIds(*source));
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<Kernels> kernels,
-      CreateKernels(
-          {.device = options.device, .num_threads = options.num_threads, .isa = options.isa}));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                   OpenModel(*source, *kernels,
-                             options.numerics == "fast" ? Numerics::kFast : Numerics::kExact));
-
-  const HParams& hparams = model->hparams();
-  const KvLayout layout = model->kv_layout(options.kv_type == "f32" ? KvType::kF32 : KvType::kF16);
-  RETURN_IF_ERROR(kernels->CheckAttention(layout, hparams.num_heads));
-  ASSIGN_OR_RETURN(
-      const KvPlan plan,
-      PlanKv(options, {.model_context = hparams.context_length,
-                       .bytes_per_block = KvStore::BytesPerBlock(layout, hparams.num_layers),
-                       .block_tokens = KvLayout::kBlockTokens,
-                       .available_bytes =
-                           kernels->memory().available_bytes().value_or(AvailableMemoryBytes())}));
-  ASSIGN_OR_RETURN(KvStore kv,
-                   KvStore::Create(layout, hparams.num_layers, plan.num_blocks, kernels->memory()));
-
-  ModelInfo info = DescribeModel(*source, hparams);
-  info.device = std::string(kernels->name());
-  info.context_length = plan.context_length;
-  info.active_bytes_per_token = model->active_bytes_per_token();
-  info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
-  config.context_length = plan.context_length;
-  config.num_blocks = plan.num_blocks;
-  config.score_rows_max = ScoreRowsMax(hparams.vocab_size, options.step_token_budget);
-
-  const int32_t max_rows =
-      std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
-  ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor,
-                   Executor::Create(std::move(kernels), std::move(model), std::move(kv), max_rows,
-                                    options.max_sequences + config.score_rows_max));
-  RETURN_IF_ERROR(base::Annotate(WarmUp(*executor), "the first step"));
+  ASSIGN_OR_RETURN(OpenedModel opened, OpenOnDevice(*source, options));
+  ModelInfo info = DescribeModel(*source, opened.executor->hparams());
+  info.device = std::move(opened.device);
+  info.placement = std::move(opened.placement);
+  info.context_length = opened.kv.context_length;
+  info.active_bytes_per_token = opened.active_bytes_per_token;
+  info.kv_bytes_per_token = opened.kv_bytes_per_token;
+  config.context_length = opened.kv.context_length;
+  config.num_blocks = opened.kv.num_blocks;
+  config.score_rows_max = opened.score_rows_max;
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
-  return std::make_unique<LoopEngine>(std::move(info), std::move(config), std::move(executor),
-                                      std::move(source));
+  return std::make_unique<LoopEngine>(std::move(info), std::move(config),
+                                      std::move(opened.executor), std::move(source));
 }
 
 }  // namespace conclave::engine

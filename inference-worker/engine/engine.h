@@ -56,6 +56,7 @@ struct ModelInfo {
   int64_t active_bytes_per_token = 0;  // of weights, as packed: what decoding one token reads
   std::string quantization;            // "Q8_0": the most frequent format by bytes
   std::string device;                  // "cpu/avx512", "cuda/NVIDIA H100"
+  std::string placement;               // what lies where; empty: all on the one device
 };
 
 // Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model

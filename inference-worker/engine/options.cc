@@ -20,6 +20,8 @@ absl::Status EngineOptions::Validate() const {
   RETURN_IF_ERROR(Within("max_queued", max_queued, 1, 1 << 20));
   RETURN_IF_ERROR(Within("step_token_budget", step_token_budget, 16, 1 << 16));
   RETURN_IF_ERROR(Within("kv_bytes", kv_bytes, 0, int64_t{1} << 50));
+  RETURN_IF_ERROR(Within("vram_budget", vram_budget, 0, int64_t{1} << 50));
+  RETURN_IF_ERROR(Within("gpu_experts", gpu_experts, -1, 1 << 20));
   if (kv_type != "f16" && kv_type != "f32") {
     return base::InvalidArgument(absl::StrCat("kv_type: \"", kv_type, "\" is neither f16 nor f32"));
   }

@@ -44,6 +44,8 @@ struct Options {
   bool probe = true;
   bool json = false;
   std::string device;
+  int64_t vram_budget = 0;
+  int gpu_experts = -1;
   std::string isa;
   std::string kv_type = "f16";
   std::string numerics = "exact";
@@ -177,6 +179,7 @@ void PrintTable(const Report& report) {
   std::printf("%s, %d threads, opened in %.0f ms", report.model.device.c_str(), report.threads,
               report.open_ms);
   if (report.read_gbps > 0) std::printf(", machine reads %.1f GB/s", report.read_gbps);
+  if (!report.model.placement.empty()) std::printf("\n%s", report.model.placement.c_str());
   std::printf("\n\n%-12s %12s %12s %12s %10s %8s\n", "test", "tokens/s", "lowest", "highest",
               "GB/s", "of read");
   for (const Result& result : report.results) {
@@ -199,6 +202,7 @@ void PrintJson(const Report& report) {
   json.Field("weight_bytes", report.model.weight_bytes);
   json.Field("active_bytes_per_token", report.model.active_bytes_per_token);
   json.Field("device", report.model.device);
+  json.Field("placement", report.model.placement);
   json.Field("threads", report.threads);
   json.Field("open_ms", report.open_ms);
   json.Field("read_gbps", report.read_gbps);
@@ -238,6 +242,8 @@ absl::Status Run(const Options& o) {
                                          .prefix_cache = false,
                                          .numerics = o.numerics,
                                          .device = o.device,
+                                         .vram_budget = o.vram_budget,
+                                         .gpu_experts = o.gpu_experts,
                                          .isa = o.isa}));
   report.open_ms = base::MillisBetween(start, base::Clock::System().Now());
   report.model = engine->info();
@@ -266,6 +272,9 @@ int Main(int argc, char** argv) {
   options.Add("probe", &o.probe, "measure the machine's reading speed first");
   options.Add("json", &o.json, "print JSON instead of a table");
   options.Add("device", &o.device, "auto, cpu or cuda; empty = CONCLAVE_DEVICE or cpu");
+  options.AddBytes("vram-budget", &o.vram_budget, "of the GPU's memory to use; 0 = what is free");
+  options.Add("gpu-experts", &o.gpu_experts,
+              "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the engine");
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");

@@ -52,6 +52,9 @@ void AddOptions(base::OptionSet& options, Settings* s) {
                     "exact: the same tokens whatever the batch; fast: cheaper long prompts");
   options.Add("prefix-cache", &e.prefix_cache, "share the KV of equal prompt beginnings");
   options.Add("device", &e.device, "auto, cpu or cuda; empty = cpu");
+  options.AddBytes("vram-budget", &e.vram_budget, "of the GPU's memory to use; 0 = what is free");
+  options.Add("gpu-experts", &e.gpu_experts,
+              "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
   options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");
   options.Add("unload-drain", &s->worker.host.unload_drain,
               "what the streams of a model being unloaded may still take");

@@ -9,6 +9,7 @@
 #include "engine/kernels/cuda/loader.h"
 #include "engine/kernels/cuda/module.h"
 #include "gpu/rig.h"
+#include "gpu/shared_layer.h"
 #include "tools/command_line.h"
 
 namespace conclave::engine {
@@ -19,9 +20,11 @@ struct Options {
   std::vector<std::string> models;
   bool quick = false;
   bool operations = true;
+  bool shared = false;
   bool time = false;
   int tokens = 64;
   int threads = 0;
+  int gpu_experts = -1;
 };
 
 // The card and how fast it copies, measured now.
@@ -43,6 +46,46 @@ absl::Status Describe(int64_t probe_bytes) {
   return absl::OkStatus();
 }
 
+// A layer whose experts are shared, handed over and streamed, again and again: a race would show.
+absl::Status CheckShared(const Options& o, Kernels& cpu, Report& report) {
+  struct Case {
+    DType type;
+    int32_t experts, top_k;
+    int64_t hidden, ffn;
+  };
+  std::vector<Case> cases = {{DType::kF32, 6, 3, 96, 96}, {DType::kQ4_K, 6, 3, 256, 256}};
+  if (!o.quick) {
+    cases = {{DType::kF32, 16, 4, 512, 256},   {DType::kBF16, 64, 8, 2048, 768},
+             {DType::kQ8_0, 64, 8, 2048, 768}, {DType::kQ4_K, 128, 8, 2048, 768},
+             {DType::kQ6_K, 64, 8, 2048, 768}, {DType::kMXFP4, 32, 4, 2880, 2880}};
+  }
+  for (const int64_t stream_rows : {-1, 1}) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
+                     CreateKernels({.device = o.device,
+                                    .num_threads = o.threads,
+                                    .isa = {},
+                                    .device_experts = {{1, 2, 5}},
+                                    .stream_rows = stream_rows}));
+    for (const Case& c : cases) {
+      const SharedLayer layer(*FindFormat(c.type), c.experts, c.top_k, c.hidden, c.ffn);
+      for (const int64_t count : {1, o.quick ? 9 : 200}) {
+        const SharedLayer::Rows rows = layer.MakeRows(count);
+        const std::string what =
+            std::string(NameOf(c.type)) + ", " + std::to_string(count) +
+            (stream_rows < 0 ? " rows handed over" : " rows, experts streamed");
+        const std::vector<float> found = layer.Shared(*device, rows);
+        report.Compare("shared experts", what, found, layer.OnProcessors(cpu, rows),
+                       TakesInt8(FindFormat(c.type)->panel) ? 5e-3 : 1e-5);
+        for (int again = 0; again < 3; ++again) {
+          report.Same("shared again", what, layer.Shared(*device, rows) == found);
+        }
+      }
+    }
+    RETURN_IF_ERROR(device->status());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const Options& o, Report& report) {
   RETURN_IF_ERROR(Describe(o.quick ? 1 << 20 : int64_t{1} << 30));
   std::printf("\n%-14s %-44s %10s  %8s\n", "operation", "what", "error", "bound");
@@ -54,6 +97,11 @@ absl::Status Run(const Options& o, Report& report) {
     CheckOperations(*device, *cpu, o.quick, report);
     RETURN_IF_ERROR(device->status());
   }
+  if (o.operations || o.shared) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
+                     CreateKernels({.device = "cpu", .num_threads = o.threads, .isa = {}}));
+    RETURN_IF_ERROR(CheckShared(o, *cpu, report));
+  }
   if (o.time) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
                      CreateKernels({.device = o.device, .num_threads = o.threads, .isa = {}}));
@@ -62,7 +110,7 @@ absl::Status Run(const Options& o, Report& report) {
   }
   for (const std::string& model : o.models) {
     // One file that cannot be used is a failure and does not end the rest.
-    const absl::Status checked = CheckModel(model, o.device, o.tokens, report);
+    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts}, o.tokens, report);
     if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
@@ -74,10 +122,14 @@ int Main(int argc, char** argv) {
   options.Add("device", &o.device, "cuda");
   options.Add("models", &o.models, "GGUF files whose greedy answers must agree, with commas");
   options.Add("operations", &o.operations, "check each operation");
+  options.Add("shared", &o.shared, "check experts shared with the processors, of the operations");
   options.Add("time", &o.time, "measure operations");
   options.Add("quick", &o.quick, "small shapes only");
   options.Add("tokens", &o.tokens, "of each answer", 1, 128);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
+  options.Add("gpu-experts", &o.gpu_experts,
+              "of each layer on the device, the processors have the others; -1 = as many as fit",
+              -1, 1024);
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   Report report;
   const absl::Status status = Run(o, report);

@@ -72,15 +72,17 @@ Answer ReadAnswer(const Collector& collector) {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenOn(const std::shared_ptr<const ModelSource>& source,
-                                               const std::string& device) {
-  return Engine::Open(source,
-                      {.context_length = 1024, .max_sequences = kPrompts, .device = device});
+                                               const Device& device) {
+  return Engine::Open(source, {.context_length = 1024,
+                               .max_sequences = kPrompts,
+                               .device = device.name,
+                               .gpu_experts = device.gpu_experts});
 }
 
 // On a device that starts small steps as graphs, or not.
 absl::StatusOr<std::unique_ptr<Engine>> OpenWith(bool graphs,
                                                  const std::shared_ptr<const ModelSource>& source,
-                                                 const std::string& device) {
+                                                 const Device& device) {
   setenv("CONCLAVE_CUDA_GRAPHS", graphs ? "1" : "0", 1);
   return OpenOn(source, device);
 }
@@ -167,7 +169,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenExact(const ModelSource& source) {
   std::error_code ignored;
   std::filesystem::remove(file, ignored);  // what is mapped stays
   RETURN_IF_ERROR(exact.status());
-  return OpenOn(*exact, "cpu");
+  return OpenOn(*exact, {"cpu"});
 }
 
 struct Distances {
@@ -222,12 +224,12 @@ void ReportText(const std::string& what, const Answer& found, const Answer& expe
 
 }  // namespace
 
-absl::Status CheckModel(const std::string& path, const std::string& device, int32_t tokens,
+absl::Status CheckModel(const std::string& path, const Device& device, int32_t tokens,
                         Report& report) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSource> source, OpenGguf(path));
   const bool quantised = IsQuantised(*source);
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> gpu, OpenWith(false, source, device));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> cpu, OpenOn(source, "cpu"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> cpu, OpenOn(source, {"cpu"}));
   std::unique_ptr<Engine> exact;
   if (quantised) {
     ASSIGN_OR_RETURN(exact, OpenExact(*source));
@@ -238,6 +240,8 @@ absl::Status CheckModel(const std::string& path, const std::string& device, int3
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> graphs, OpenWith(true, source, device));
   ASSIGN_OR_RETURN(const std::vector<Answer> replayed, AnswerAll(*graphs, tokens, true));
   const std::string name = path.substr(path.rfind('/') + 1);
+  std::printf("%s on %s\n", name.c_str(), gpu->info().device.c_str());
+  if (!gpu->info().placement.empty()) std::printf("  %s\n", gpu->info().placement.c_str());
   Distances distances;
   for (int i = 0; i < kPrompts; ++i) {
     const auto which = static_cast<size_t>(i);

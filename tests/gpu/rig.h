@@ -121,7 +121,11 @@ void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
 void TimeOperations(Kernels& device);
 // A model file on both: how far each is from the exact answer, greedy tokens, and on the device
 // batches against single sequences. Writes the weights in F32 where temporary files go.
-absl::Status CheckModel(const std::string& path, const std::string& device, int32_t tokens,
+struct Device {
+  std::string name;
+  int32_t gpu_experts = -1;  // EngineOptions'
+};
+absl::Status CheckModel(const std::string& path, const Device& device, int32_t tokens,
                         Report& report);
 
 }  // namespace conclave::engine

@@ -3,6 +3,7 @@
 
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/kernels/cuda/cuda_kernels.h"
+#include "engine/kernels/hybrid/hybrid_kernels.h"
 #include "engine/kernels/kernels.h"
 
 namespace conclave::engine {
@@ -58,7 +59,10 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& opti
   }
   // A device that was named must be there; "auto" stays with the processors until the GPU's figures
   // are known on more than one card.
-  if (device == "cuda") return CreateCudaKernels(options);
+  if (device == "cuda") {
+    return options.device_experts.empty() ? CreateCudaKernels(options)
+                                          : CreateHybridKernels(options);
+  }
   if (device != "cpu" && device != "auto") {
     return base::InvalidArgument("device: unknown name \"" + device +
                                  "\"; known are auto, cpu, cuda");

@@ -47,6 +47,8 @@ struct MatmulOutput {
   int64_t y_stride = 0;
 };
 
+struct ExpertSplit;
+
 // down(act(gate(x)) · up(x)), and without a gate down(act(up(x))); stacks of matrices for a mixture
 // of experts, all [experts][…]. Biases are added to each product, where there are some.
 struct FfnWeights {
@@ -57,7 +59,19 @@ struct FfnWeights {
   const float* gate_bias = nullptr;  // [experts][ffn]
   const float* up_bias = nullptr;    // [experts][ffn]
   const float* down_bias = nullptr;  // [experts][hidden]
+  // The stacks are some of the layer's experts, by ascending id; Moe alone takes it.
+  const ExpertSplit* split = nullptr;
 };
+
+// A layer whose experts are not all the device's: the machine's processors compute the others.
+struct ExpertSplit {
+  // [experts], device: a number in the device's stacks, or −1 − the number in the processors'.
+  const int32_t* places = nullptr;
+  FfnWeights processors;  // packed by Kernels::processors(); biases in its memory
+};
+
+// The experts of each layer that a device has, ascending: [layer][…].
+using DeviceExperts = std::vector<std::vector<int32_t>>;
 
 // How rows choose their experts. With groups (DeepSeek-V2 and -V3), only experts of the best
 // groups may be chosen, a group being as good as the sum of its `group_best` best experts.
@@ -76,7 +90,7 @@ struct RouterArgs {
 // Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row
 // differ. Order within a row does not matter: experts are added by ascending id.
 struct ExpertRouting {
-  const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts
+  const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts; < 0 is left out
   const float* weights = nullptr;  // [rows][top_k]
   int32_t top_k = 0;
 };
@@ -176,6 +190,11 @@ class Kernels {
   // UNIMPLEMENTED when StoreKv and Attention cannot do this shape.
   virtual absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const = 0;
   virtual bool Has(Feature feature) const = 0;
+  // A device that leaves experts to the machine's processors: what packs those. None: it leaves
+  // none.
+  virtual Kernels* processors() { return nullptr; }
+  // Those of a layer that Pack is for, ascending; nullptr: all.
+  virtual const std::vector<int32_t>* DeviceExpertsOf(int32_t /*layer*/) const { return nullptr; }
   // OK, or UNIMPLEMENTED naming the feature and this device.
   absl::Status Require(Feature feature) const;
 
@@ -196,7 +215,12 @@ class Kernels {
   // y = ffn(x); y may alias x.
   virtual void Ffn(const FfnWeights& weights, const float* x, int64_t x_stride, int64_t rows,
                    float* y, int64_t y_stride) = 0;
-  // y = Σ over the row's experts of weight · ffn_expert(x); y may alias x.
+  // Says that Moe of these comes next but for operations that write to neither x nor the routing: a
+  // device that leaves experts to the processors hands them over now, and works on meanwhile.
+  virtual void PrepareMoe(const FfnWeights& /*weights*/, const ExpertRouting& /*routing*/,
+                          const float* /*x*/, int64_t /*x_stride*/, int64_t /*rows*/) {}
+  // y = Σ over the row's experts of weight · ffn_expert(x); y may alias x. Where experts are split,
+  // the device's sum and the processors' are added last.
   virtual void Moe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
                    int64_t x_stride, int64_t rows, float* y, int64_t y_stride) = 0;
 
@@ -295,6 +319,13 @@ struct KernelOptions {
   // "scalar", "avx2", "avx512"; empty takes CONCLAVE_ISA from the environment, and without it the
   // best this machine supports.
   std::string isa;
+  // Of a device's memory, for what is allocated there; 0 = all that is free.
+  int64_t device_bytes_max = 0;
+  // Empty: all. Otherwise the processors have the rest.
+  DeviceExperts device_experts;
+  // For so many rows and more the processors' experts are computed on the device, their weights sent
+  // there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is faster.
+  int64_t stream_rows = -1;
 };
 
 // Makes the kernels of a device. INVALID_ARGUMENT for an unknown name, naming the known ones;

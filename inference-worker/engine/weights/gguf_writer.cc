@@ -176,6 +176,12 @@ absl::Status GgufWriter::Write(const Sink& sink) const {
   return absl::OkStatus();
 }
 
+std::vector<TensorEntry> GgufWriter::tensors() const {
+  std::vector<TensorEntry> entries;
+  for (const Tensor& tensor : tensors_) entries.push_back({tensor.name, tensor.view});
+  return entries;
+}
+
 std::vector<std::byte> GgufWriter::Serialize() const {
   std::vector<std::byte> out;
   const absl::Status status = Write([&out](std::span<const std::byte> bytes) {

@@ -57,6 +57,9 @@ class GgufWriter final {
   void AddTensor(std::string_view name, DType dtype, const Shape& shape,
                  std::span<const float> values);
 
+  // What the file will have, in order; views without data.
+  std::vector<TensorEntry> tensors() const;
+
   // The whole file as bytes; fillers must not fail.
   std::vector<std::byte> Serialize() const;
   // The file appears under its name once it is complete: until then it is "<path>.partial".

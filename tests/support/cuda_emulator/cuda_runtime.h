@@ -1,10 +1,12 @@
 // The CUDA module's sources compiled for the host: the part of the language and of the runtime that
 // they use. Threads of a block are fibers that meet at barriers and shuffles; blocks run one after
-// another; what is put on a stream runs when somebody waits for it; device memory can be touched
-// only meanwhile, ends at a guard page and starts out as NaN.
+// another; what is put on a stream runs when somebody waits for it or asks for an event; device
+// memory can be touched only meanwhile, ends at a guard page and starts out as NaN.
 //
 // Settings, from the environment: CONCLAVE_EMULATOR_MEMORY bytes of device memory in all (1 GiB);
-// CONCLAVE_EMULATOR_FAIL_LAUNCH=n makes the n-th launch of a stream, and all after it, fail.
+// CONCLAVE_EMULATOR_FAIL_LAUNCH=n makes the n-th launch of a stream, and all after it, fail;
+// CONCLAVE_EMULATOR_FAIL_ALLOC=n and _FAIL_PIN=n the n-th allocation from now on, of device memory and
+// of pinned memory, that one alone.
 #pragma once
 
 #include <bit>
@@ -52,7 +54,12 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 
 // --- the runtime ---------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorLaunchFailure = 719
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 constexpr unsigned cudaStreamNonBlocking = 1;
 struct cudaDeviceProp {
@@ -85,7 +92,13 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t, cudaMemcpyKind, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
+constexpr unsigned cudaEventDisableTiming = 2;
 cudaError_t cudaEventCreate(cudaEvent_t*);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
+// Runs the stream up to the event, and no further.
+cudaError_t cudaEventQuery(cudaEvent_t);
+// Runs the other stream up to the event when this stream comes to it.
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
 cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t);

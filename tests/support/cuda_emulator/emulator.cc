@@ -10,9 +10,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -35,16 +37,25 @@ struct Graph {
 };
 
 struct Stream {
-  std::vector<Work> work;
+  std::deque<Work> work;
   Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
   bool failed = false;
 
-  void Put(Work one) { (recording != nullptr ? recording->work : work).push_back(std::move(one)); }
+  void Put(Work one) {
+    if (recording != nullptr) {
+      recording->work.push_back(std::move(one));
+    } else {
+      work.push_back(std::move(one));
+    }
+  }
 };
 
 struct Event {
   std::chrono::steady_clock::time_point at;
+  Stream* stream = nullptr;  // recorded on it
+  int64_t recorded = 0;
+  int64_t done = 0;  // of the recordings
 };
 
 namespace {
@@ -55,6 +66,18 @@ std::mutex machine;
 int64_t Setting(const char* name, int64_t fallback) {
   const char* const text = std::getenv(name);
   return text == nullptr ? fallback : std::strtoll(text, nullptr, 10);
+}
+
+// Counts the setting down; true when it comes to 0, and it is gone then.
+bool FailsNow(const char* name) {
+  const int64_t left = Setting(name, 0);
+  if (left == 0) return false;
+  if (left == 1) {
+    unsetenv(name);
+    return true;
+  }
+  setenv(name, std::to_string(left - 1).c_str(), 1);
+  return false;
 }
 
 // --- memory ---
@@ -181,17 +204,20 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   }
 }
 
-// With the machine held.
-void RunWork(Stream& stream) {
-  OpenMemory(true);
-  for (const Work& work : stream.work) {
+// With the machine held. Up to a recording of an event, or all of it. Streams that wait for each
+// other's events nest.
+void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
+  static int depth = 0;
+  if (depth++ == 0) OpenMemory(true);
+  while (!stream.work.empty() && (until == nullptr || until->done < recording)) {
+    const Work work = std::move(stream.work.front());
+    stream.work.pop_front();
     if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
     if (!stream.failed) work.run();
   }
-  OpenMemory(false);
-  stream.work.clear();
+  if (--depth == 0) OpenMemory(false);
 }
 
 }  // namespace
@@ -312,6 +338,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   const std::lock_guard lock(machine);
   if (used_bytes + static_cast<int64_t>(bytes) > MemoryBytes()) return cudaErrorMemoryAllocation;
+  if (FailsNow("CONCLAVE_EMULATOR_FAIL_ALLOC")) return cudaErrorMemoryAllocation;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t rounded = (bytes + 255) / 256 * 256;
   Region region;
@@ -346,6 +373,7 @@ cudaError_t cudaFree(void* data) {
 }
 
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  if (FailsNow("CONCLAVE_EMULATOR_FAIL_PIN")) return cudaErrorMemoryAllocation;
   *data = std::malloc(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -419,9 +447,43 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  return cudaEventCreate(event);
+}
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->Put({[=] { event->at = std::chrono::steady_clock::now(); }, false});
+  event->stream = stream;
+  ++event->recorded;
+  stream->Put({[=] {
+                 event->at = std::chrono::steady_clock::now();
+                 ++event->done;
+               },
+               false});
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const std::lock_guard lock(machine);
+  if (event->stream == nullptr) return cudaSuccess;  // never recorded
+  Stream& stream = *event->stream;
+  if (stream.recording != nullptr) {
+    std::fprintf(stderr, "emulator: asking for an event of a stream that records\n");
+    std::abort();
+  }
+  RunWork(stream, event, event->recorded);
+  return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(machine);
+  if (stream->recording != nullptr) {
+    std::fprintf(stderr, "emulator: a stream that records waits for another\n");
+    std::abort();
+  }
+  if (event->stream == nullptr) return cudaSuccess;
+  stream->Put({[=, recording = event->recorded] {
+                 RunWork(*event->stream, event, recording);
+                 stream->failed = stream->failed || event->stream->failed;
+               },
+               false});
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {

@@ -86,7 +86,8 @@ class FfnRun final {
     std::vector<int64_t>& start = kernels_.slot_starts_;
     start.assign(static_cast<size_t>(experts) + 1, 0);
     for (int64_t i = 0; i < slots; ++i) {
-      CHECK(routing->ids[i] >= 0 && routing->ids[i] < experts);
+      CHECK(routing->ids[i] < experts);
+      if (routing->ids[i] < 0) continue;
       ++start[static_cast<size_t>(routing->ids[i]) + 1];
     }
     for (int64_t e = 0; e < experts; ++e) {
@@ -94,9 +95,10 @@ class FfnRun final {
       start[static_cast<size_t>(e) + 1] += start[static_cast<size_t>(e)];
       if (count > 0) active_.push_back({e, start[static_cast<size_t>(e)], count});
     }
-    row_of_slot_.resize(static_cast<size_t>(slots));
-    weight_of_slot_.resize(static_cast<size_t>(slots));
+    row_of_slot_.resize(static_cast<size_t>(start.back()));
+    weight_of_slot_.resize(static_cast<size_t>(start.back()));
     for (int64_t i = 0; i < slots; ++i) {
+      if (routing->ids[i] < 0) continue;
       const size_t slot = static_cast<size_t>(start[static_cast<size_t>(routing->ids[i])]++);
       row_of_slot_[slot] = static_cast<int32_t>(i / routing->top_k);
       weight_of_slot_[slot] = routing->weights[i];

@@ -54,7 +54,18 @@ struct ConclaveCudaContext {
   std::vector<void*> outgrown;  // scratch that launches of this step may still read
   size_t input_chunk = 0;
   int64_t input_used = 0;
-  Piece result;  // pinned
+  int64_t input_copied = 0;  // of the first chunk
+  Piece result;              // pinned
+
+  // Experts on their way through: copies run on a stream of their own (hand_over.cu).
+  struct Staging {
+    cudaStream_t stream = nullptr;
+    cudaEvent_t copied[2] = {};
+    cudaEvent_t used[2] = {};
+  };
+  Staging staging;
+
+  cudaEvent_t host_turn = nullptr;  // the copies of the last hand_over are done
 
   // Of the step that runs. Device pointers into the inputs.
   const ConclaveCudaSpan* spans = nullptr;

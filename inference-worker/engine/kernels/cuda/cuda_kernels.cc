@@ -43,12 +43,14 @@ absl::StatusOr<Buffer> CudaMemory::Allocate(int64_t bytes) {
   if (bytes == 0) return Buffer();
   if (bytes < 0) return base::InvalidArgument("device memory: negative size");
   RETURN_IF_ERROR(status());
-  void* const data = api_.allocate(context_, bytes);
+  const bool allowed = bytes_max_ == 0 || bytes <= bytes_max_ - used_bytes_;
+  void* const data = allowed ? api_.allocate(context_, bytes) : nullptr;
   if (data == nullptr) {
     RETURN_IF_ERROR(status());
     return base::ResourceExhausted("device memory: " + std::to_string(bytes) + " bytes wanted, " +
                                    std::to_string(available_bytes().value_or(0)) + " free");
   }
+  used_bytes_ += bytes;
   return Buffer(static_cast<std::byte*>(data), bytes, shared_from_this());
 }
 
@@ -60,7 +62,7 @@ std::optional<int64_t> CudaMemory::available_bytes() const {
   int64_t free_bytes = 0;
   int64_t total_bytes = 0;
   if (api_.memory_info(context_, &free_bytes, &total_bytes) == 0) return 0;
-  return free_bytes;
+  return bytes_max_ == 0 ? free_bytes : std::min(free_bytes, bytes_max_ - used_bytes_);
 }
 
 absl::Status CudaMemory::status() const {
@@ -69,7 +71,10 @@ absl::Status CudaMemory::status() const {
                           : base::Unavailable(std::string("the CUDA device failed: ") + error);
 }
 
-void CudaMemory::Free(std::byte* data, int64_t) { api_.release(context_, data); }
+void CudaMemory::Free(std::byte* data, int64_t bytes) {
+  used_bytes_ -= bytes;
+  api_.release(context_, data);
+}
 
 CudaKernels::CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_name,
                          int num_threads)
@@ -312,7 +317,7 @@ void CudaKernels::ExpandedAttention(const ExpandedAttentionArgs&, int32_t) {
   unimplemented_ = "ExpandedAttention";
 }
 
-absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options) {
+absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices, CudaDevices());
   if (devices.empty()) return base::FailedPrecondition("CUDA: no device");
   ASSIGN_OR_RETURN(const ConclaveCudaApi* const api, LoadCudaApi());
@@ -320,8 +325,15 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& 
   char error[256] = "";
   ConclaveCudaContext* const context = api->open(kFirst, error, sizeof error);
   if (context == nullptr) return base::FailedPrecondition(std::string("CUDA: ") + error);
-  return std::make_unique<CudaKernels>(std::make_shared<CudaMemory>(*api, context),
-                                       devices[kFirst].name, options.num_threads);
+  return OpenedCuda{
+      .memory = std::make_shared<CudaMemory>(*api, context, options.device_bytes_max),
+      .device_name = devices[kFirst].name};
+}
+
+absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options) {
+  ASSIGN_OR_RETURN(OpenedCuda opened, OpenCuda(options));
+  return std::make_unique<CudaKernels>(std::move(opened.memory), std::move(opened.device_name),
+                                       options.num_threads);
 }
 
 }  // namespace conclave::engine

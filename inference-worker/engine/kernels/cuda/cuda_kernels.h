@@ -15,8 +15,9 @@ namespace conclave::engine {
 // One GPU's memory and stream; kept alive by every buffer of it.
 class CudaMemory final : public Memory {
  public:
-  CudaMemory(const ConclaveCudaApi& api, ConclaveCudaContext* context)
-      : api_(api), context_(context) {}
+  // At most `bytes_max` are allocated, 0 = all there are. What operations need beside comes on top.
+  CudaMemory(const ConclaveCudaApi& api, ConclaveCudaContext* context, int64_t bytes_max)
+      : api_(api), context_(context), bytes_max_(bytes_max) {}
   ~CudaMemory() override { api_.close(context_); }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
@@ -33,9 +34,11 @@ class CudaMemory final : public Memory {
  private:
   const ConclaveCudaApi& api_;
   ConclaveCudaContext* const context_;
+  const int64_t bytes_max_;
+  int64_t used_bytes_ = 0;
 };
 
-class CudaKernels final : public Kernels {
+class CudaKernels : public Kernels {
  public:
   // `device_name` as the driver has it.
   CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_name, int num_threads);
@@ -94,10 +97,12 @@ class CudaKernels final : public Kernels {
   void DenseAttention(const DenseAttentionArgs&) override;
   void ExpandedAttention(const ExpandedAttentionArgs&, int32_t) override;
 
- private:
+ protected:
   const std::shared_ptr<CudaMemory> memory_;
   const ConclaveCudaApi& api_;
   ConclaveCudaContext* const context_;
+
+ private:
   const std::string name_;
   ThreadPool pool_;
   std::string unimplemented_;  // the first operation asked for that is not there
@@ -109,7 +114,12 @@ class CudaKernels final : public Kernels {
   std::vector<int32_t> slots_;
 };
 
-// FAILED_PRECONDITION without driver or GPU, NOT_FOUND without module.
+// The first GPU, opened. FAILED_PRECONDITION without driver or GPU, NOT_FOUND without module.
+struct OpenedCuda {
+  std::shared_ptr<CudaMemory> memory;
+  std::string device_name;
+};
+absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options);
 absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options);
 
 }  // namespace conclave::engine

@@ -10,15 +10,18 @@ namespace {
 using Mode = StepGraphs::Mode;
 
 constexpr int64_t kRowsMax = 64;  // beyond it kernels run longer than it takes to launch them
-constexpr size_t kGraphsMax = 32;
+constexpr size_t kShapesMax = 32;
 constexpr int64_t kWaitMax = 1 << 20;
 
 void CopyInputs(ConclaveCudaContext* c) {
-  if (c->input_used == 0) return;
+  const int64_t copied = c->input_copied;
+  if (c->input_chunk > 0 || c->input_used == copied) return;
   const ConclaveCudaContext::InputChunk& chunk = c->inputs[0];
+  c->input_copied = c->input_used;
   Check(c,
-        cudaMemcpyAsync(chunk.device, chunk.host, static_cast<size_t>(c->input_used),
-                        cudaMemcpyHostToDevice, c->stream),
+        cudaMemcpyAsync(chunk.device + copied, chunk.host + copied,
+                        static_cast<size_t>(c->input_used - copied), cudaMemcpyHostToDevice,
+                        c->stream),
         "inputs");
 }
 
@@ -29,20 +32,20 @@ void Forget(StepGraph& graph) {
   graph.seen = 0;
 }
 
-StepGraph& Find(StepGraphs& s, const StepShape& shape) {
-  for (const auto& graph : s.graphs) {
-    if (graph->shape == shape) return *graph;
+ShapeGraphs& Find(StepGraphs& s, const StepShape& shape) {
+  for (const auto& graphs : s.shapes) {
+    if (graphs->shape == shape) return *graphs;
   }
-  if (s.graphs.size() == kGraphsMax) {
+  if (s.shapes.size() == kShapesMax) {
     const auto oldest =
-        std::min_element(s.graphs.begin(), s.graphs.end(),
+        std::min_element(s.shapes.begin(), s.shapes.end(),
                          [](const auto& a, const auto& b) { return a->last_step < b->last_step; });
-    Forget(**oldest);
-    s.graphs.erase(oldest);
+    for (const auto& stretch : (*oldest)->stretches) Forget(*stretch);
+    s.shapes.erase(oldest);
   }
-  s.graphs.push_back(std::make_unique<StepGraph>());
-  s.graphs.back()->shape = shape;
-  return *s.graphs.back();
+  s.shapes.push_back(std::make_unique<ShapeGraphs>());
+  s.shapes.back()->shape = shape;
+  return *s.shapes.back();
 }
 
 // Ends the recording; what was recorded, or none.
@@ -57,9 +60,21 @@ cudaGraph_t EndCapture(ConclaveCudaContext* c) {
 void BeginStepGraph(ConclaveCudaContext* c, const StepShape& shape, bool fits) {
   StepGraphs& s = c->graphs;
   LeaveStepGraph(c);  // of a step that nobody has waited for
+  s.shape = nullptr;
   if (!s.wanted || c->failed || !fits || shape.rows > kRowsMax || c->input_used > 0) return;
-  StepGraph& graph = Find(s, shape);
-  graph.last_step = ++s.steps;
+  s.shape = &Find(s, shape);
+  s.shape->last_step = ++s.steps;
+  s.stretch = 0;
+  NextStepGraph(c);
+}
+
+void NextStepGraph(ConclaveCudaContext* c) {
+  StepGraphs& s = c->graphs;
+  if (s.shape == nullptr || c->failed || c->input_chunk > 0) return;
+  if (s.stretch == s.shape->stretches.size()) {
+    s.shape->stretches.push_back(std::make_unique<StepGraph>());
+  }
+  StepGraph& graph = *s.shape->stretches[s.stretch++];
   s.current = &graph;
   s.next = 0;
   if (graph.graph != nullptr) {
@@ -109,17 +124,23 @@ void EndStepGraph(ConclaveCudaContext* c) {
   if (s.mode == Mode::kReplaying && s.next < s.current->launches.size()) LeaveStepGraph(c);
   if (s.mode == Mode::kOff) return;
   if (s.mode == Mode::kRecording) {
-    if (const cudaGraph_t recorded = EndCapture(c); recorded != nullptr) {
-      Check(c, cudaGraphInstantiate(&s.current->graph, recorded, 0), "a graph of the step");
+    const cudaGraph_t recorded = EndCapture(c);
+    if (recorded != nullptr) {
+      if (!s.current->launches.empty()) {
+        Check(c, cudaGraphInstantiate(&s.current->graph, recorded, 0), "a graph of the step");
+      }
       cudaGraphDestroy(recorded);
     }
   }
   s.mode = Mode::kOff;
   CopyInputs(c);
-  if (!c->failed) Check(c, cudaGraphLaunch(s.current->graph, c->stream), "starting the step");
+  if (c->failed || s.current->graph == nullptr) return;
+  Check(c, cudaGraphLaunch(s.current->graph, c->stream), "starting the step");
 }
 
 void CloseStepGraphs(ConclaveCudaContext* c) {
-  for (const auto& graph : c->graphs.graphs) Forget(*graph);
-  c->graphs.graphs.clear();
+  for (const auto& graphs : c->graphs.shapes) {
+    for (const auto& stretch : graphs->stretches) Forget(*stretch);
+  }
+  c->graphs.shapes.clear();
 }

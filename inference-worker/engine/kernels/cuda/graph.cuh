@@ -5,6 +5,9 @@
 // lies in the step's inputs, at the same addresses every time and copied at once before the graph
 // starts. An operation that is not as it was ends this: what has been asked for so far is launched
 // one by one, the rest as it comes, and the shape is recorded anew later.
+//
+// Where the host has its turn inside a step (hand_over.cu), the step is several graphs, one for each
+// stretch between.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -50,12 +53,17 @@ struct StepShape {
   }
 };
 
+// Of one stretch.
 struct StepGraph {
-  StepShape shape;
   std::vector<RecordedLaunch> launches;
   cudaGraphExec_t graph = nullptr;  // none while nothing is recorded
   int64_t seen = 0;                 // steps since then
   int64_t wait = 1;                 // how many of them before it is recorded
+};
+
+struct ShapeGraphs {
+  StepShape shape;
+  std::vector<std::unique_ptr<StepGraph>> stretches;
   int64_t last_step = 0;
 };
 
@@ -64,7 +72,9 @@ struct StepGraphs {
 
   bool wanted = false;
   Mode mode = Mode::kOff;  // of the step that runs
-  std::vector<std::unique_ptr<StepGraph>> graphs;
+  std::vector<std::unique_ptr<ShapeGraphs>> shapes;
+  ShapeGraphs* shape = nullptr;  // of the step that runs; none where it is no graph
+  size_t stretch = 0;            // the one after `current`
   StepGraph* current = nullptr;
   size_t next = 0;  // launch of `current` that is expected
   int64_t steps = 0;
@@ -78,6 +88,8 @@ bool IsExpected(ConclaveCudaContext*);
 void Record(ConclaveCudaContext*, std::function<void(cudaStream_t)> start);
 // Launches what has been asked for; what follows is launched as it comes.
 void LeaveStepGraph(ConclaveCudaContext*);
-// Starts the step's graph, if there is one. After the last operation of a step.
+// Starts the stretch's graph, if there is one. After the last operation of a stretch.
 void EndStepGraph(ConclaveCudaContext*);
+// Goes on with the step's next stretch.
+void NextStepGraph(ConclaveCudaContext*);
 void CloseStepGraphs(ConclaveCudaContext*);

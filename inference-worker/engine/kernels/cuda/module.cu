@@ -9,6 +9,7 @@
 
 #include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/context.cuh"
+#include "engine/kernels/cuda/hand_over.cuh"
 #include "engine/kernels/cuda/moe.cuh"
 #include "engine/kernels/cuda/rows.cuh"
 
@@ -69,6 +70,7 @@ const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes, int64
         cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
                         c->stream),
         "inputs");
+  c->input_copied = c->input_used;
   return device;
 }
 
@@ -106,6 +108,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
 }
 
 void Close(ConclaveCudaContext* c) {
+  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
   cudaStreamSynchronize(c->stream);
   CloseStepGraphs(c);
   for (void* const data : c->outgrown) cudaFree(data);
@@ -115,6 +118,8 @@ void Close(ConclaveCudaContext* c) {
     cudaFree(chunk.device);
   }
   cudaFreeHost(c->result.data);
+  if (c->host_turn != nullptr) cudaEventDestroy(c->host_turn);
+  CloseStaging(c);
   cudaStreamDestroy(c->stream);
   delete c;
 }
@@ -153,10 +158,14 @@ void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
   return data;
 }
 
+template <cudaError_t (*kFree)(void*)>
 void Release(ConclaveCudaContext* c, void* data) {
   Leave(c);
   cudaSetDevice(c->device);
-  cudaFree(data);
+  // A step that was given up may still use it.
+  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
+  cudaStreamSynchronize(c->stream);
+  kFree(data);
 }
 
 int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
@@ -174,6 +183,7 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   if (c->failed) return nullptr;
   FinishSum(c);
   EndStepGraph(c);
+  c->graphs.shape = nullptr;
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
   if (bytes > c->result.bytes) {
     cudaFreeHost(c->result.data);
@@ -195,6 +205,7 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   c->outgrown.clear();
   c->input_chunk = 0;
   c->input_used = 0;
+  c->input_copied = 0;
   return c->failed ? nullptr : reinterpret_cast<float*>(c->result.data);
 }
 
@@ -287,7 +298,7 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Error,
                                   MemoryInfo,
                                   Allocate,
-                                  Release,
+                                  Release<cudaFree>,
                                   Upload,
                                   ReadBack,
                                   Apart<MatmulOp>::Run,
@@ -309,6 +320,15 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Writing<EmbedRowsOp>::Run,
                                   Writing<GatherRowsOp>::Run,
                                   Apart<RouteOp>::Run,
+                                  Pin,
+                                  Release<cudaFreeHost>,
+                                  HandOver,
+                                  AwaitHostTurn,
+                                  Apart<ChooseExpertsOp>::Run,
+                                  Stage,
+                                  AwaitStaging,
+                                  UseStaged,
+                                  DoneWithStaged,
                                   CopyBandwidth};
 
 }  // namespace

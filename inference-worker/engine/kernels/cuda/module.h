@@ -72,7 +72,7 @@ struct ConclaveCudaAttention {
   const float* alibi_slopes;  // device; [num_heads], or none
 };
 struct ConclaveCudaRouting {
-  const int32_t* ids;    // device; [rows][top_k]
+  const int32_t* ids;    // device; [rows][top_k], < 0 is left out
   const float* weights;  // device; [rows][top_k]
   int32_t top_k;
 };
@@ -90,6 +90,23 @@ struct ConclaveCudaSpan {
   int32_t rows;
   int32_t position;
   int32_t first_block;
+};
+
+// Rows whose experts are not all the device's go to the host in the middle of a step.
+struct ConclaveCudaHandOver {
+  const float* x;  // device
+  int64_t x_stride;
+  int64_t rows;
+  int64_t cols;
+  const int32_t* ids;    // device; [rows][top_k], each < number of experts
+  const float* weights;  // device; [rows][top_k]
+  int64_t top_k;
+  const int32_t* places;  // device; by id: a number here, or -1 - a number there
+  int32_t* here;          // device; [rows][top_k]: the number here, or -1
+  // Pinned: rows without gaps, the number there or -1, and the weights.
+  float* their_x;
+  int32_t* there;
+  float* their_weights;
 };
 
 // `version` is the first field for good; the rest may change with it.
@@ -153,13 +170,41 @@ struct ConclaveCudaApi {
                       int64_t num_rows, int64_t n, float* y, int64_t y_stride);
   void (*route)(ConclaveCudaContext*, const ConclaveCudaRouter*, const float* logits,
                 int64_t stride, int64_t rows, int32_t* ids, float* weights);
+
+  // --- work that the host shares, inside a step ---
+  // Host memory that operations read and write as they do the device's, at the bus's speed. NULL
+  // when there is none.
+  void* (*pin)(ConclaveCudaContext*, int64_t bytes);
+  void (*unpin)(ConclaveCudaContext*, void* pinned);
+  // What is asked for afterwards runs beside the host's work. One at a time, ended by
+  // await_host_turn.
+  void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaHandOver*);
+  // Starts what has been asked for since, then waits until the host has what was handed over: 1.
+  // 0 when the device has failed, or fails now because it took longer than `seconds`.
+  int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
+
+  // --- experts that are on their way through, in two slots ---
+  // Where places[ids[i]] is of the host's (`theirs`) or the device's own numbers, first..first +
+  // count - 1 of them become here[i] = 0..count - 1; all others -1.
+  void (*choose_experts)(ConclaveCudaContext*, const int32_t* ids, const int32_t* places,
+                         int64_t slots, int32_t theirs, int32_t first, int32_t count,
+                         int32_t* here);
+  // Copies beside what runs, once what used the slot before is done.
+  void (*stage)(ConclaveCudaContext*, int32_t slot, const void* pinned, int64_t bytes,
+                void* device);
+  // Waits until the slot's last copy is done and its source free: 1; 0 as await_host_turn.
+  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot, double seconds);
+  // What is asked for between the two runs when the slot's copy is there.
+  void (*use_staged)(ConclaveCudaContext*, int32_t slot);
+  void (*done_with_staged)(ConclaveCudaContext*, int32_t slot);
+
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
 
 // Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
 // RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 5
+#define CONCLAVE_CUDA_API_VERSION 7
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256

@@ -133,7 +133,8 @@ __global__ void Route(ConclaveCudaRouter router, const float* logits, int64_t st
   }
 }
 
-// Slots by expert and the tiles of `width` slots each; one block of 1024 threads.
+// Slots by expert and the tiles of `width` slots each; one block of 1024 threads. What has no
+// expert here has no slot.
 __global__ void SortSlots(const int32_t* ids, int64_t slots, int top_k, int experts, int width,
                           int32_t* row_of_slot, int32_t* slot_of, int4* tiles, int32_t* num_tiles) {
   __shared__ int count[kExpertsMax];
@@ -142,7 +143,9 @@ __global__ void SortSlots(const int32_t* ids, int64_t slots, int top_k, int expe
   const int thread = static_cast<int>(threadIdx.x);
   for (int e = thread; e < experts; e += 1024) count[e] = 0;
   __syncthreads();
-  for (int64_t i = thread; i < slots; i += 1024) atomicAdd(&count[ids[i]], 1);
+  for (int64_t i = thread; i < slots; i += 1024) {
+    if (ids[i] >= 0) atomicAdd(&count[ids[i]], 1);
+  }
   __syncthreads();
   if (thread < 32) {
     int slots_before = 0;
@@ -179,6 +182,7 @@ __global__ void SortSlots(const int32_t* ids, int64_t slots, int top_k, int expe
   }
   __syncthreads();
   for (int64_t i = thread; i < slots; i += 1024) {
+    if (ids[i] < 0) continue;
     const int slot = atomicAdd(&start[ids[i]], 1);
     row_of_slot[slot] = static_cast<int32_t>(i / top_k);
     slot_of[i] = slot;
@@ -200,14 +204,16 @@ __global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, c
       const int other = ids[row * top_k + i];
       if (other < id || (other == id && i < j)) ++place;
     }
-    slot[place] = slot_of[row * top_k + j];
+    slot[place] = id < 0 ? -1 : slot_of[row * top_k + j];
     weight[place] = weights[row * top_k + j];
   }
   __syncthreads();
   const int64_t h = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
   if (h >= hidden) return;
   float sum = 0.0f;
-  for (int i = 0; i < top_k; ++i) sum = fmaf(part[slot[i] * hidden + h], weight[i], sum);
+  for (int i = 0; i < top_k; ++i) {
+    if (slot[i] >= 0) sum = fmaf(part[slot[i] * hidden + h], weight[i], sum);
+  }
   y[row * y_stride + h] = sum;
 }
 

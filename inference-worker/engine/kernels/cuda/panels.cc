@@ -65,6 +65,22 @@ void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte*
   std::memcpy(to + at, from + at, static_cast<size_t>(PanelScaleBytes(kind, in)));
 }
 
+// [k][r] to [k / n][r][n] with n elements in 16 bytes.
+template <typename Element>
+void ReorderElements(int64_t in, const std::byte* from, std::byte* to) {
+  constexpr int64_t kSize = sizeof(Element);
+  constexpr int64_t kEach = 16 / kSize;
+  for (int64_t first = 0; first < in; first += kEach) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      for (int64_t i = 0; i < kEach; ++i) {
+        const int64_t k = first + i;
+        Store(to + (first * kPanelRows + r * kEach + i) * kSize,
+              k < in ? Load<Element>(from + (k * kPanelRows + r) * kSize) : Element{});
+      }
+    }
+  }
+}
+
 // 16 bytes of each row in turn; `to` is zeroed.
 void InterleaveRows(const std::byte* rows, int64_t row_bytes, int64_t count, std::byte* to) {
   for (int64_t r = 0; r < count; ++r) {
@@ -77,6 +93,18 @@ void InterleaveRows(const std::byte* rows, int64_t row_bytes, int64_t count, std
 }
 
 }  // namespace
+
+void ReorderPanel(PanelKind kind, int64_t in, const std::byte* cpu_panel, std::byte* to) {
+  switch (kind) {
+    case PanelKind::kF32:
+      return ReorderElements<uint32_t>(in, cpu_panel, to);
+    case PanelKind::kF16:
+    case PanelKind::kBF16:
+      return ReorderElements<uint16_t>(in, cpu_panel, to);
+    default:
+      return ReorderQuants(kind, in, cpu_panel, to);
+  }
+}
 
 bool HasCudaKernels(DType dtype) {
   switch (dtype) {

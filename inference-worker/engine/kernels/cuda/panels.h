@@ -25,6 +25,10 @@ namespace conclave::engine {
 // knows more types; what is missing here is refused, never laid out as something else.
 bool HasCudaKernels(DType dtype);
 
+// A panel of the CPU's (quant/panel.h) as the GPU has it; `to` has room for CudaPanelBytes. Of kinds
+// that HasCudaKernels.
+void ReorderPanel(PanelKind kind, int64_t in, const std::byte* cpu_panel, std::byte* to);
+
 // [out][in] or [matrices][out][in], in host memory; checked as Kernels::Pack promises.
 // UNIMPLEMENTED for types without kernels.
 struct CudaPanels {

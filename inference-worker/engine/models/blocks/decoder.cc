@@ -48,7 +48,7 @@ absl::StatusOr<Decoder::Layer> Decoder::BindLayer(const Loading& load, const HPa
   }
   ASSIGN_OR_RETURN(layer.ffn_norm, bind_norm(traits.ffn_norm));
   if (h.is_moe(layer_index)) {
-    ASSIGN_OR_RETURN(layer.ffn, MoeFfn::Bind(binder, kernels, h, traits, prefix));
+    ASSIGN_OR_RETURN(layer.ffn, MoeFfn::Bind(binder, kernels, h, traits, layer_index, prefix));
   } else {
     ASSIGN_OR_RETURN(layer.ffn, DenseFfn::Bind(binder, kernels, h, traits, prefix, h.ffn));
   }
@@ -59,16 +59,15 @@ absl::StatusOr<Decoder::Layer> Decoder::BindLayer(const Loading& load, const HPa
   return layer;
 }
 
-KvLayout Decoder::kv_layout(KvType type) const {
-  if (hparams_.kv_lora > 0) return LatentAttention::Layout(hparams_, type);
-  return {.num_kv_heads = hparams_.num_kv_heads,
-          .head_dim = hparams_.head_dim,
-          .value_dim = hparams_.value_dim,
+KvLayout Decoder::LayoutOf(const HParams& h, KvType type) {
+  if (h.kv_lora > 0) return LatentAttention::Layout(h, type);
+  return {.num_kv_heads = h.num_kv_heads,
+          .head_dim = h.head_dim,
+          .value_dim = h.value_dim,
           .type = type};
 }
 
-int64_t Decoder::ScratchBytes(int64_t rows) const {
-  const HParams& h = hparams_;
+int64_t Decoder::ScratchBytesOf(const HParams& h, int64_t rows) {
   return 2 * Arena::Bytes<float>(rows * h.hidden) + 2 * Arena::Bytes<float>(rows * h.rope.dim) +
          (h.kv_lora > 0 ? LatentScratch::Bytes(h, rows) : AttentionScratch::Bytes(h, rows)) +
          MoeScratch::Bytes(h, rows);

@@ -31,8 +31,12 @@ class Decoder final : public Model {
   static absl::StatusOr<std::unique_ptr<Model>> Open(HParams hparams, const DecoderTraits& traits,
                                                      const Loading& load);
 
-  KvLayout kv_layout(KvType type) const override;
-  int64_t ScratchBytes(int64_t rows) const override;
+  // What only the numbers decide, for who plans before anything is loaded.
+  static KvLayout LayoutOf(const HParams& hparams, KvType type);
+  static int64_t ScratchBytesOf(const HParams& hparams, int64_t rows);
+
+  KvLayout kv_layout(KvType type) const override { return LayoutOf(hparams_, type); }
+  int64_t ScratchBytes(int64_t rows) const override { return ScratchBytesOf(hparams_, rows); }
   int64_t packed_bytes() const override;
   int64_t active_bytes_per_token() const override;
   void Forward(const StepContext& step) const override;

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "engine/models/blocks/dense_ffn.h"
+#include "engine/models/blocks/experts.h"
 #include "engine/models/blocks/linear.h"
 #include "engine/models/blocks/traits.h"
 #include "engine/models/hparams.h"
@@ -30,10 +31,10 @@ struct MoeScratch {
 
 class MoeFfn final {
  public:
-  // `prefix` is "blk.N.". The experts of a layer may be stacks (ffn_gate_exps), with gate and up
-  // as one (ffn_gate_up_exps), or tensors apart (ffn_gate.0, …: old files of Mixtral).
+  // `prefix` is "blk.<layer>.".
   static absl::StatusOr<MoeFfn> Bind(Binder& binder, Kernels& kernels, const HParams& hparams,
-                                     const DecoderTraits& traits, const std::string& prefix);
+                                     const DecoderTraits& traits, int32_t layer,
+                                     const std::string& prefix);
 
   // Rows of `hidden` floats without gaps; y may be x.
   void Apply(Kernels& kernels, const HParams& hparams, const MoeScratch& scratch, const float* x,
@@ -42,16 +43,14 @@ class MoeFfn final {
   int64_t bytes() const { return always_bytes() + expert_bytes(); }
   // Of what every token reads, and of the experts together.
   int64_t always_bytes() const;
-  int64_t expert_bytes() const { return gate_.bytes() + up_.bytes() + down_.bytes(); }
+  int64_t expert_bytes() const { return experts_.bytes(); }
 
  private:
-  Linear router_;                  // [num_experts][hidden]
-  Buffer selection_bias_;          // [num_experts]
-  PackedMatrix gate_, up_, down_;  // stacks
-  Buffer gate_bias_, up_bias_, down_bias_;
+  Linear router_;          // [num_experts][hidden]
+  Buffer selection_bias_;  // [num_experts]
+  Experts experts_;
   std::optional<DenseFfn> shared_;
   Linear shared_gate_;  // [1][hidden]
-  Activation activation_ = Activation::kSilu;
 };
 
 }  // namespace conclave::engine

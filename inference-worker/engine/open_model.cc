@@ -1,0 +1,176 @@
+#include "engine/open_model.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "engine/kernels/hybrid/expert_stream.h"
+#include "engine/kernels/kernels.h"
+#include "engine/kv/kv_store.h"
+#include "engine/models/architecture.h"
+#include "engine/models/blocks/decoder.h"
+#include "engine/placement/expert_placement.h"
+#include "engine/run/warmup.h"
+#include "engine/schedule/scheduler.h"
+
+namespace conclave::engine {
+namespace {
+
+constexpr int kAttempts = 4;
+constexpr int64_t kFloatBytes = static_cast<int64_t>(sizeof(float));
+
+KvType KvTypeOf(const EngineOptions& options) {
+  return options.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
+}
+
+// How many rows of a prompt a step may score: their logits take this much memory at most, but for
+// huge vocabularies, which would otherwise be scored a token at a time.
+int32_t ScoreRowsMax(int32_t vocab_size, int32_t step_token_budget) {
+  constexpr int64_t kLogitBytes = 64 << 20;
+  constexpr int64_t kRowsMin = 16;
+  const int64_t rows = kLogitBytes / (int64_t{vocab_size} * kFloatBytes);
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(rows, kRowsMin, std::max<int64_t>(step_token_budget, kRowsMin)));
+}
+
+int32_t RowsMax(const EngineOptions& options) {
+  return std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
+}
+
+// What the device needs for a step: the forward pass's own, logits, and what its operations keep
+// between two launches, grown by half when it grows (kernels/cuda/module.cu).
+int64_t ScratchBytes(const HParams& h, const EngineOptions& options, int64_t device_bytes) {
+  const int64_t rows = RowsMax(options);
+  const int64_t logits =
+      (options.max_sequences + ScoreRowsMax(h.vocab_size, options.step_token_budget)) *
+      int64_t{h.vocab_size} * kFloatBytes;
+  const int64_t slots = rows * std::max(h.num_experts_used, 1);
+  const int64_t middle = std::max(h.num_experts > 0 ? slots * h.expert_ffn : 0, rows * h.ffn);
+  const int64_t operations =
+      middle * (2 * kFloatBytes + 2) + (slots + 3 * rows) * h.hidden * kFloatBytes;
+  // Inputs, lists, attention's partial sums.
+  const int64_t rest = (2 << 20) + std::min<int64_t>(256 << 20, device_bytes / 32);
+  return Decoder::ScratchBytesOf(h, rows) + logits + operations * 3 / 2 + rest;
+}
+
+// What the cache is given before experts are: what it wants, but no more than a quarter of what all
+// else leaves.
+absl::StatusOr<int64_t> KvBytes(const HParams& h, const EngineOptions& options, int64_t room) {
+  const KvLayout layout = Decoder::LayoutOf(h, KvTypeOf(options));
+  const KvDemand demand = {.model_context = h.context_length,
+                           .bytes_per_block = KvStore::BytesPerBlock(layout, h.num_layers),
+                           .block_tokens = KvLayout::kBlockTokens,
+                           .available_bytes = options.kv_bytes > 0
+                                                  ? std::numeric_limits<int64_t>::max()
+                                                  : std::max<int64_t>(room, 0) / 2};
+  ASSIGN_OR_RETURN(const KvPlan plan, PlanKv(options, demand));
+  return plan.kv_bytes;
+}
+
+// Of a model with experts on a GPU of `device_bytes`; nothing for others, and for those of which
+// OpenModel has more to say.
+absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
+                                                  const EngineOptions& options,
+                                                  int64_t device_bytes) {
+  const absl::StatusOr<std::string_view> architecture = source.Architecture();
+  if (!architecture.ok()) return std::nullopt;
+  const absl::StatusOr<HParams> h = ReadHParams(source, *architecture);
+  if (!h.ok() || h->num_experts == 0) return std::nullopt;
+  ExpertDemand demand = {.model = MeasureModel(source.tensors(), h->num_layers),
+                         .device_bytes = device_bytes,
+                         .experts_per_layer = options.gpu_experts};
+  demand.scratch_bytes = ScratchBytes(*h, options, device_bytes);
+  if (options.numerics == "fast") {
+    demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
+  }
+  const int64_t room =
+      device_bytes - demand.model.dense - demand.model.tables - demand.scratch_bytes;
+  const absl::StatusOr<int64_t> kv_bytes = KvBytes(*h, options, room);
+  // Too little room is told by the plan, with all there is to it.
+  if (kv_bytes.ok()) demand.kv_bytes = *kv_bytes;
+  ASSIGN_OR_RETURN(ExpertPlan plan, PlanExperts(demand));
+  RETURN_IF_ERROR(kv_bytes.status());
+  return plan;
+}
+
+absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions options,
+                                 std::unique_ptr<Kernels> kernels) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                   OpenModel(source, *kernels,
+                             options.numerics == "fast" && kernels->Has(Feature::kExpandedAttention)
+                                 ? Numerics::kFast
+                                 : Numerics::kExact));
+  const HParams& h = model->hparams();
+  const KvLayout layout = model->kv_layout(KvTypeOf(options));
+  RETURN_IF_ERROR(kernels->CheckAttention(layout, h.num_heads));
+  OpenedModel opened;
+  ASSIGN_OR_RETURN(opened.kv,
+                   PlanKv(options, {.model_context = h.context_length,
+                                    .bytes_per_block = KvStore::BytesPerBlock(layout, h.num_layers),
+                                    .block_tokens = KvLayout::kBlockTokens,
+                                    .available_bytes = kernels->memory().available_bytes().value_or(
+                                        AvailableMemoryBytes())}));
+  ASSIGN_OR_RETURN(KvStore kv,
+                   KvStore::Create(layout, h.num_layers, opened.kv.num_blocks, kernels->memory()));
+  opened.score_rows_max = ScoreRowsMax(h.vocab_size, options.step_token_budget);
+  opened.device = std::string(kernels->name());
+  opened.active_bytes_per_token = model->active_bytes_per_token();
+  opened.kv_bytes_per_token = KvStore::BytesPerToken(layout, h.num_layers);
+  ASSIGN_OR_RETURN(
+      opened.executor,
+      Executor::Create(std::move(kernels), std::move(model), std::move(kv), RowsMax(options),
+                       options.max_sequences + opened.score_rows_max));
+  RETURN_IF_ERROR(base::Annotate(WarmUp(*opened.executor), "the first step"));
+  return opened;
+}
+
+}  // namespace
+
+absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const EngineOptions& options) {
+  KernelOptions wanted = {.device = options.device,
+                          .num_threads = options.num_threads,
+                          .isa = options.isa,
+                          .device_bytes_max = options.vram_budget,
+                          .device_experts = {},
+                          .stream_rows = options.numerics == "fast" ? 0 : -1};
+  ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, CreateKernels(wanted));
+  const std::optional<int64_t> available = kernels->memory().available_bytes();
+  if (!available.has_value()) {
+    if (options.vram_budget > 0 || options.gpu_experts >= 0) {
+      return base::InvalidArgument(absl::StrCat(
+          options.vram_budget > 0 ? "vram_budget" : "gpu_experts", ": the model is computed on ",
+          base::Abs(kernels->name()), ", which has no memory of its own"));
+    }
+    return Load(source, options, std::move(kernels));
+  }
+  // Others take of the same memory, drivers round, and what was measured is not all: when it runs
+  // out a smaller plan follows.
+  int64_t device_bytes = *available;
+  for (int attempt = 1;; ++attempt) {
+    ASSIGN_OR_RETURN(const std::optional<ExpertPlan> plan, PlanFor(source, options, device_bytes));
+    EngineOptions planned = options;
+    if (plan.has_value() && !plan->device.empty()) {
+      planned.kv_bytes = plan->kv_bytes;
+      wanted.device_experts = plan->device;
+      kernels = nullptr;  // gives the device back first
+      ASSIGN_OR_RETURN(kernels, CreateKernels(wanted));
+    }
+    absl::StatusOr<OpenedModel> opened = Load(source, planned, std::move(kernels));
+    if (opened.ok() && plan.has_value()) opened->placement = plan->ToString();
+    const bool smaller = !opened.ok() && absl::IsResourceExhausted(opened.status()) &&
+                         plan.has_value() && plan->device_expert_bytes > 0 &&
+                         options.gpu_experts < 0 && attempt < kAttempts;
+    if (!smaller) return opened;
+    base::LogWarning("the device's memory ran out, planning with less",
+                     {{"error", opened.status().ToString()}, {"plan", plan->ToString()}});
+    device_bytes = std::min(device_bytes, plan->used_bytes()) -
+                   std::max(device_bytes / 10, plan->device_expert_bytes / 4);
+    if (device_bytes <= 0) return opened;
+  }
+}
+
+}  // namespace conclave::engine

@@ -1,0 +1,28 @@
+// A model on its device: planned, loaded, and planned smaller while the device's memory runs out.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "engine/options.h"
+#include "engine/placement/plan.h"
+#include "engine/run/executor.h"
+#include "engine/weights/source.h"
+
+namespace conclave::engine {
+
+struct OpenedModel {
+  std::unique_ptr<Executor> executor;  // has computed its first step
+  KvPlan kv;
+  int32_t score_rows_max = 0;
+  std::string device;
+  std::string placement;  // ExpertPlan::ToString(), where a plan was made
+  int64_t active_bytes_per_token = 0;
+  int64_t kv_bytes_per_token = 0;
+};
+
+// Errors as Engine::Open.
+absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const EngineOptions& options);
+
+}  // namespace conclave::engine

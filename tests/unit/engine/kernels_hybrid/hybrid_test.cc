@@ -1,0 +1,239 @@
+// Models whose experts are shared between a device and the processors, through the engine's door.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/kernels/kernels.h"
+#include "unit/engine/run/engine_checks.h"
+
+namespace conclave::engine {
+namespace {
+
+// Sums in another order, over weights in fp32.
+constexpr double kApartMax = 2e-3;
+constexpr int32_t kTokens = 7;
+constexpr int kPrompts = 2;
+
+const char* const kMixtures[] = {
+    "qwen3moe", "qwen2moe",   "deepseek2", "deepseek2_lite",    "gpt-oss",
+    "glm4moe",  "minimax-m2", "mixtral",   "deepseek2_gate_up", "mixtral_apart"};
+
+// The emulated device, set up anew for each case.
+class Emulated final {
+ public:
+  Emulated() { setenv("CONCLAVE_CUDA_MODULE", CONCLAVE_EMULATED_CUDA_MODULE, 1); }
+  ~Emulated() {
+    for (const char* const name : kSettings) unsetenv(name);
+  }
+  void Set(const char* name, int64_t value) { setenv(name, std::to_string(value).c_str(), 1); }
+
+ private:
+  static constexpr const char* kSettings[] = {
+      "CONCLAVE_EMULATOR_MEMORY", "CONCLAVE_EMULATOR_FAIL_LAUNCH", "CONCLAVE_EMULATOR_FAIL_ALLOC",
+      "CONCLAVE_EMULATOR_FAIL_PIN", "CONCLAVE_CUDA_GRAPHS"};
+};
+
+EngineOptions Options(const std::string& device, int32_t gpu_experts = -1) {
+  return {.num_threads = 2,
+          .context_length = 256,
+          .max_sequences = 4,
+          .step_token_budget = 32,
+          .kv_bytes = 1 << 20,
+          .prefix_cache = false,
+          .device = device,
+          .gpu_experts = gpu_experts};
+}
+
+GenerateRequest Prompt(int which) {
+  GenerateRequest request =
+      Request("p" + std::to_string(which),
+              TinyPrompt(static_cast<uint64_t>(which), 3 + 34 * which, 128), kTokens);
+  request.num_logprobs = 4;
+  return request;
+}
+
+using Answers = std::vector<std::vector<std::pair<TokenId, float>>>;
+
+Answers Alone(Engine& engine) {
+  Answers answers;
+  for (int i = 0; i < kPrompts; ++i) {
+    const auto collector = Start(engine, Prompt(i));
+    CHECK(Finish(*collector).status.ok());
+    answers.push_back(Trace(*collector));
+  }
+  return answers;
+}
+
+Answers Together(Engine& engine) {
+  std::vector<std::shared_ptr<Collector>> collectors;
+  for (int i = 0; i < kPrompts; ++i) collectors.push_back(Start(engine, Prompt(i)));
+  Answers answers;
+  for (const auto& collector : collectors) {
+    CHECK(Finish(*collector).status.ok());
+    answers.push_back(Trace(*collector));
+  }
+  return answers;
+}
+
+// The same tokens, and log-probabilities within the bound.
+void CheckNear(const Answers& found, const Answers& expected) {
+  double apart = 0;
+  REQUIRE(found.size() == expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    REQUIRE(found[i].size() == expected[i].size());
+    for (size_t j = 0; j < found[i].size(); ++j) {
+      if (j % 5 == 0) CHECK(found[i][j].first == expected[i][j].first);
+      apart =
+          std::max(apart, std::fabs(double{found[i][j].second} - double{expected[i][j].second}));
+    }
+  }
+  CHECK(apart < kApartMax);
+}
+
+}  // namespace
+
+TEST_CASE("experts shared with the processors give the processors' answers") {
+  const Emulated device;
+  for (const char* const name : kMixtures) {
+    const SynthSpec spec = *TinySpec(name);
+    const Answers expected = Alone(*OpenTiny(Options("cpu"), spec));
+    for (const int32_t percent : {0, 50, 100}) {
+      CAPTURE(name, percent);
+      const auto engine = OpenTiny(Options("cuda", spec.num_experts * percent / 100), spec);
+      const bool shared = percent < 100;
+      CHECK((engine->info().device.find(" + cpu/") != std::string::npos) == shared);
+      CHECK((engine->info().placement.find("DRAM") != std::string::npos) == shared);
+      CheckNear(Alone(*engine), expected);
+    }
+  }
+}
+
+TEST_CASE("rows have the same bits alone and among others, as graphs and not") {
+  Emulated device;
+  const std::pair<const char*, DType> cases[] = {
+      {"qwen3moe", DType::kF32}, {"deepseek2_lite", DType::kQ8_0}, {"gpt-oss", DType::kQ8_0}};
+  for (const auto& [name, experts] : cases) {
+    CAPTURE(name, NameOf(experts));
+    SynthSpec spec = *TinySpec(name);
+    spec.experts = experts;
+    device.Set("CONCLAVE_CUDA_GRAPHS", 0);
+    const auto launched = OpenTiny(Options("cuda", spec.num_experts / 2), spec);
+    const Answers alone = Alone(*launched);
+    CHECK(Together(*launched) == alone);
+    device.Set("CONCLAVE_CUDA_GRAPHS", 1);
+    const auto graphs = OpenTiny(Options("cuda", spec.num_experts / 2), spec);
+    CHECK(Alone(*graphs) == alone);
+    CHECK(Together(*graphs) == alone);
+  }
+}
+
+TEST_CASE("a GPU smaller than the model keeps what fits and the processors have the rest") {
+  Emulated device;
+  SynthSpec spec = *TinySpec("qwen3moe");
+  spec.num_experts = 64;
+  const Answers expected = Alone(*OpenTiny(Options("cpu"), spec));
+  EngineOptions options = Options("cuda");
+  CHECK(OpenTiny(options, spec)->info().device == "cuda/emulated");
+  // By its size, and by what may be used of it.
+  device.Set("CONCLAVE_EMULATOR_MEMORY", 6 << 20);
+  const auto small = OpenTiny(options, spec);
+  CAPTURE(small->info().placement);
+  CHECK(small->info().placement.find("DRAM") != std::string::npos);
+  CheckNear(Alone(*small), expected);
+  device.Set("CONCLAVE_EMULATOR_MEMORY", 1 << 30);
+  options.vram_budget = 6 << 20;
+  const auto budget = OpenTiny(options, spec);
+  CHECK(budget->info().placement == small->info().placement);
+  CheckNear(Alone(*budget), expected);
+  // And not even that.
+  options.vram_budget = 2 << 20;
+  const absl::Status little = Engine::Open(MakeTinySource(spec), options).status();
+  CHECK(little.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(std::string(little.message()).find("bytes wanted for all but the experts") !=
+        std::string::npos);
+}
+
+TEST_CASE("memory that runs out while loading makes a smaller plan, or an error") {
+  Emulated device;
+  SynthSpec spec = *TinySpec("qwen3moe");
+  spec.num_experts = 64;
+  EngineOptions options = Options("cuda");
+  options.vram_budget = 6 << 20;
+  const std::string plan = OpenTiny(options, spec)->info().placement;
+  // Somebody else took what was free, in the middle of loading.
+  device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 20);
+  const auto engine = OpenTiny(options, spec);
+  CHECK(engine->info().placement != plan);
+  CHECK(engine->info().placement.find("DRAM") != std::string::npos);
+  CheckNear(Alone(*engine), Alone(*OpenTiny(Options("cpu"), spec)));
+  device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 20);
+  options.gpu_experts = 2;  // as asked for or not at all
+  CHECK(Engine::Open(MakeTinySource(spec), options).status().code() ==
+        absl::StatusCode::kResourceExhausted);
+}
+
+TEST_CASE("a device that fails at a hand-over ends its streams, and the engine is unhealthy") {
+  Emulated device;
+  // In the first step, in the layers of a later one, and while steps are replayed as graphs.
+  for (const int64_t launch : {30, 31, 32, 33, 34, 35, 300, 900}) {
+    CAPTURE(launch);
+    device.Set("CONCLAVE_EMULATOR_FAIL_LAUNCH", launch);
+    auto opened = Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4));
+    if (!opened.ok()) {
+      CHECK(opened.status().code() == absl::StatusCode::kUnavailable);
+      continue;
+    }
+    const auto first = Start(**opened, Request("first", TinyPrompt(1, 20, 128), 200));
+    const auto second = Start(**opened, Request("second", TinyPrompt(2, 20, 128), 200));
+    for (const auto& collector : {first, second}) {
+      const Event end = Finish(*collector);
+      CHECK(end.reason == FinishReason::kError);
+      CHECK(end.status.code() == absl::StatusCode::kUnavailable);
+    }
+    CHECK((*opened)->Health().code() == absl::StatusCode::kUnavailable);
+    CHECK((*opened)->Stats().running == 0);
+  }
+}
+
+TEST_CASE("a step without pinned memory is an error of opening") {
+  Emulated device;
+  device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 2);  // after that of inputs
+  CHECK(Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4)).status().code() ==
+        absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("a cancelled stream leaves the others as they were") {
+  const Emulated device;
+  const auto engine = OpenTiny(Options("cuda", 4));
+  const Answers expected = Alone(*engine);
+  const auto cancelled = Start(*engine, Request("long", TinyPrompt(9, 40, 128), 200));
+  std::vector<std::shared_ptr<Collector>> others;
+  for (int i = 0; i < kPrompts; ++i) others.push_back(Start(*engine, Prompt(i)));
+  engine->Cancel("long");
+  for (size_t i = 0; i < others.size(); ++i) {
+    CHECK(Finish(*others[i]).status.ok());
+    CHECK(Trace(*others[i]) == expected[i]);
+  }
+  CHECK(Finish(*cancelled).reason == FinishReason::kCancelled);
+  CHECK(engine->Stats().kv_blocks_used == 0);
+}
+
+TEST_CASE("a placement is refused where there is only one memory") {
+  for (const EngineOptions& options : {EngineOptions{.device = "cpu", .vram_budget = 1 << 30},
+                                       EngineOptions{.device = "cpu", .gpu_experts = 1}}) {
+    const absl::Status status = Engine::Open(MakeTinySource("qwen3moe"), options).status();
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    CHECK(std::string(status.message()).find("no memory of its own") != std::string::npos);
+  }
+  CHECK_FALSE(EngineOptions{.gpu_experts = -2}.Validate().ok());
+  CHECK_FALSE(EngineOptions{.vram_budget = -1}.Validate().ok());
+}
+
+}  // namespace conclave::engine
