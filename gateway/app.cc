@@ -100,6 +100,8 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   set.Add("write-stall", &o->limits.write_stall,
           "a client that takes nothing is cut off after this", milliseconds(10));
   set.Add("keep-alive", &o->times.keep_alive, "longest silence of a stream", milliseconds(10));
+  set.Add("stream-idle-timeout", &o->times.stream_idle,
+          "longest wait for the next piece of a streamed answer; 0 = no limit");
   set.Add("generate-timeout", &o->times.generate, "for one whole answer", milliseconds(1));
   set.Add("store-timeout", &o->times.store, "for one call to the store", milliseconds(1));
   set.Add("default-system-prompt", &o->default_system_prompt,

@@ -105,7 +105,10 @@ GenerateSession::~GenerateSession() = default;
 void GenerateSession::Start() {
   core_->Register(shared_from_this());
   core_->budget().OnRequest();
-  if (core_->fleet()->workers.size() > 1) chain_ = PrefixMemory::Chain(request_);
+  if (core_->fleet()->workers.size() > 1) {
+    chain_ = PrefixMemory::Chain(request_);
+    affinity_ = PrefixMemory::Affinity(request_);
+  }
   Todo todo;
   {
     const std::lock_guard lock(mutex_);
@@ -195,7 +198,7 @@ void GenerateSession::Choose(base::SteadyTime now, Todo* todo) {
                          .prompt_tokens = prompt_tokens_,
                          .revision = ledger_.model_revision(),
                          .avoid = avoid_,
-                         .cached_tokens = core_->prefixes().Match(chain_),
+                         .cached_tokens = core_->prefixes().Match(chain_, affinity_),
                          .dice = core_->Dice()};
   absl::StatusOr<std::shared_ptr<const WorkerInfo>> worker = Pick(*core_->fleet(), pick);
   if (worker.ok()) {
@@ -215,6 +218,7 @@ void GenerateSession::Begin(std::shared_ptr<const WorkerInfo> worker, int64_t to
   request_.mutable_meta()->set_attempt(tries_ + resumes_);
   if (ledger_.accepted()) *request_.mutable_resume() = ledger_.Resume();
   core_->prefixes().Remember(chain_, worker->worker_id, worker->epoch);
+  core_->prefixes().Remember(affinity_, worker->worker_id, worker->epoch);
   phase_ = Phase::kRunning;
   attempt_ = std::make_shared<Attempt>(shared_from_this(), std::move(worker), tokens);
   todo->start = attempt_;

@@ -76,6 +76,7 @@ class GenerateSession final : public GenerateCall,
   const base::SteadyTime deadline_;
   const int64_t prompt_tokens_;  // an estimate
   std::vector<uint64_t> chain_;  // prefix_memory.h; set by Start, empty when there is no choice
+  std::vector<uint64_t> affinity_;
 
   std::mutex mutex_;
   conclave::v1::GenerateRequest request_;  // changed between attempts only

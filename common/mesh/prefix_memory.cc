@@ -1,5 +1,6 @@
 #include "mesh/prefix_memory.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "absl/hash/hash.h"
@@ -78,6 +79,13 @@ std::vector<uint64_t> PrefixMemory::Chain(const pb::GenerateRequest& request) {
   return chainer.Take();
 }
 
+std::vector<uint64_t> PrefixMemory::Affinity(const pb::GenerateRequest& request) {
+  if (request.affinity_key().empty()) return {};
+  uint64_t hash = Mix(1, request.model());  // 0 begins chains
+  hash = Mix(hash, request.meta().tenant());
+  return {Mix(hash, request.affinity_key())};
+}
+
 int PrefixMemory::SlotOf(const std::string& worker_id, uint64_t epoch) {
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].worker_id == worker_id && slots_[i].epoch == epoch) return static_cast<int>(i);
@@ -100,7 +108,7 @@ uint64_t PrefixMemory::Find(uint64_t block) {
 }
 
 std::vector<std::pair<std::string, int64_t>> PrefixMemory::Match(
-    const std::vector<uint64_t>& chain) {
+    const std::vector<uint64_t>& chain, const std::vector<uint64_t>& affinity) {
   const std::lock_guard lock(mutex_);
   std::vector<int64_t> blocks(slots_.size(), 0);
   uint64_t still = ~uint64_t{0};
@@ -108,6 +116,12 @@ std::vector<std::pair<std::string, int64_t>> PrefixMemory::Match(
     still &= Find(block);
     if (still == 0) break;
     for (size_t i = 0; i < slots_.size(); ++i) blocks[i] += (still >> i) & 1;
+  }
+  for (const uint64_t key : affinity) {
+    const uint64_t bits = Find(key);
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      blocks[i] = std::max(blocks[i], static_cast<int64_t>((bits >> i) & 1));
+    }
   }
   // The newest process of a worker wins over the ones before its restarts.
   std::map<std::string, int64_t> tokens;

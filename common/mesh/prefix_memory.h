@@ -30,9 +30,15 @@ class PrefixMemory final {
   // cache salt, tools and template variables. Valid within this process only.
   static std::vector<uint64_t> Chain(const conclave::v1::GenerateRequest& request);
 
+  // One hash of the request's affinity key, model and tenant; none without a key. It is remembered
+  // like a chain.
+  static std::vector<uint64_t> Affinity(const conclave::v1::GenerateRequest& request);
+
   // For each worker that has seen at least one block: how many tokens of this prompt it should
-  // have. Only the given process (worker id and epoch) counts: a restart empties a cache.
-  std::vector<std::pair<std::string, int64_t>> Match(const std::vector<uint64_t>& chain);
+  // have. Only the given process (worker id and epoch) counts: a restart empties a cache. Who has
+  // seen the affinity is taken to have a block at least.
+  std::vector<std::pair<std::string, int64_t>> Match(const std::vector<uint64_t>& chain,
+                                                     const std::vector<uint64_t>& affinity = {});
 
   void Remember(const std::vector<uint64_t>& chain, const std::string& worker_id, uint64_t epoch);
 

@@ -44,7 +44,11 @@ struct Endpoint {
   std::string_view answer = "application/json";  // content type; empty = no body
   std::string_view stream = {};  // content type of a streamed answer; empty = never streamed
   bool refuses_unknown = false;  // a field that is in no row is 400 instead of ignored
+  bool has_no_twin = false;      // with and without /v1 are two endpoints here
 };
+
+// Whether the endpoint is what the router has at the pattern.
+bool IsAt(const Endpoint& endpoint, std::string_view pattern);
 
 // Paths that are known and not served: this status in the dialect's own form.
 struct Unserved {

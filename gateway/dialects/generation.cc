@@ -187,7 +187,17 @@ class StreamPump final {
 
  private:
   Task<StreamGot> Next() {
-    co_return co_await running_.call->Next(&events_, last_write_ + services_.times.keep_alive);
+    SteadyTime until = last_write_ + services_.times.keep_alive;
+    if (idle_at_) until = std::min(until, *idle_at_);
+    co_return co_await running_.call->Next(&events_, until);
+  }
+
+  // Whether the model has let the client wait for longer than is allowed.
+  bool IsIdle() const { return idle_at_ && steady_clock::now() >= *idle_at_; }
+
+  void NoteToken(const v1::GenerateEvent& event) {
+    const bool limited = services_.times.stream_idle.count() > 0;
+    if (limited && event.has_delta()) idle_at_ = steady_clock::now() + services_.times.stream_idle;
   }
 
   void Encode(StreamGot got, std::string* bytes) {
@@ -195,11 +205,18 @@ class StreamPump final {
       failure_ = CheckFinish(event);
       if (!failure_.ok()) return;
       watcher_.OnEvent(event);
+      NoteToken(event);
       encoder_.OnEvent(event, bytes);
       failure_ = encoder_.status();
       if (!failure_.ok()) return;
     }
     events_.clear();
+    if (IsIdle()) {
+      failure_ = base::WithReason(
+          absl::DeadlineExceededError("the model has stopped in the middle of its answer"),
+          "stream_idle");
+      return;
+    }
     if (got == StreamGot::kTimeout) encoder_.KeepAlive(bytes);
   }
 
@@ -237,6 +254,7 @@ class StreamPump final {
   std::vector<v1::GenerateEvent> events_;
   absl::Status failure_;
   SteadyTime last_write_ = steady_clock::now();
+  std::optional<SteadyTime> idle_at_;  // when the next piece is overdue
 };
 
 void AddToolCall(const v1::ToolCallDelta& delta, std::vector<v1::ToolCall>* calls) {
@@ -323,12 +341,14 @@ std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::strin
   return std::nullopt;
 }
 
+bool ForgivesNames(CompatProfile profile) {
+  return profile == CompatProfile::kLlmServing || profile == CompatProfile::kKtLegacy;
+}
+
 absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
                                               std::string_view capability, std::string* name) {
   absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
-  const bool forgives =
-      request.profile == CompatProfile::kLlmServing || request.profile == CompatProfile::kKtLegacy;
-  if (!forgives || !absl::IsNotFound(model.status())) return model;
+  if (!ForgivesNames(request.profile) || !absl::IsNotFound(model.status())) return model;
   std::optional<v1::ModelStatus> other = DefaultModel(services, capability);
   if (!other) return model;
   *name = other->name();

@@ -71,8 +71,11 @@ bool HasObjectArguments(const v1::ToolCall& call);
 // The ready model that stands for unknown names: the configured default, or the first that can.
 std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability);
 
-// The ready model of `*name`. Where nobody knows the name and the request's profile forgives that
-// (kt-legacy, llm-serving), the default of the capability, whose name it then becomes.
+// Whether unknown names of models stand for the default one: kt-legacy, llm-serving.
+bool ForgivesNames(CompatProfile profile);
+
+// The ready model of `*name`. Where nobody knows the name and the request's profile forgives
+// that, the default of the capability, whose name it then becomes.
 absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
                                               std::string_view capability, std::string* name);
 

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "gateway/dialects/answer_fields.h"
 #include "gateway/dialects/dialect.h"
 
 namespace conclave::gateway {
@@ -137,12 +138,46 @@ std::string PathOf(std::string_view pattern) {
   return path;
 }
 
+// Of the schema of its body.
+std::string SchemaName(const Endpoint& endpoint) {
+  return NameOf(endpoint.method,
+                PathOf(endpoint.has_no_twin ? endpoint.path : Bare(endpoint.path)));
+}
+
+// "id:string choices:array" → an object that has both.
+std::string AnswerSchema(std::string_view fields) {
+  if (fields.empty()) return std::string(schema::kAny);
+  JsonWriter properties;
+  JsonWriter required;
+  properties.BeginObject();
+  required.BeginArray();
+  while (!fields.empty()) {
+    const std::string_view field = fields.substr(0, fields.find(' '));
+    fields.remove_prefix(std::min(fields.size(), field.size() + 1));
+    const size_t colon = field.find(':');
+    properties.Key(field.substr(0, colon));
+    properties.BeginObject();
+    properties.Field("type", field.substr(colon + 1));
+    properties.EndObject();
+    required.String(field.substr(0, colon));
+  }
+  properties.EndObject();
+  required.EndArray();
+  JsonWriter json;
+  json.BeginObject();
+  json.Field("type", "object");
+  json.RawField("properties", properties.Take());
+  json.RawField("required", required.Take());
+  json.EndObject();
+  return json.Take();
+}
+
 void WriteParameter(JsonWriter& json, std::string_view name, std::string_view in,
-                    std::string_view schema, std::string_view note) {
+                    std::string_view schema, std::string_view note, bool required) {
   json.BeginObject();
   json.Field("name", name);
   json.Field("in", in);
-  if (in == "path") json.Field("required", true);
+  if (required) json.Field("required", true);
   if (!note.empty()) json.Field("description", note);
   json.RawField("schema", schema);
   json.EndObject();
@@ -153,10 +188,10 @@ void WriteParameters(JsonWriter& json, const Endpoint& endpoint, const std::stri
   json.BeginArray();
   for (size_t open = path.find('{'); open != std::string::npos; open = path.find('{', open + 1)) {
     const std::string name = path.substr(open + 1, path.find('}', open) - open - 1);
-    WriteParameter(json, name, "path", schema::kString, {});
+    WriteParameter(json, name, "path", schema::kString, {}, true);
   }
   for (const Parameter& row : endpoint.query) {
-    WriteParameter(json, row.name, "query", row.schema, row.note);
+    WriteParameter(json, row.name, "query", row.schema, row.note, row.required);
   }
   json.EndArray();
 }
@@ -178,7 +213,9 @@ void WriteResponses(JsonWriter& json, const Endpoint& endpoint, std::string_view
     json.Key("content");
     json.BeginObject();
     const bool is_json = endpoint.answer == "application/json";
-    WriteMedia(json, endpoint.answer, is_json ? schema::kAny : schema::kString);
+    const std::string_view fields = AnswerFieldsOf(endpoint.method, endpoint.path);
+    WriteMedia(json, endpoint.answer,
+               is_json ? AnswerSchema(fields) : std::string(schema::kString));
     if (!endpoint.stream.empty()) WriteMedia(json, endpoint.stream, schema::kString);
     json.EndObject();
   }
@@ -252,8 +289,7 @@ void WriteOperation(JsonWriter& json, const Operation& operation, std::string_vi
     json.BeginObject();
     json.Key("schema");
     json.BeginObject();
-    json.Field("$ref",
-               "#/components/schemas/" + NameOf(endpoint.method, PathOf(Bare(endpoint.path))));
+    json.Field("$ref", "#/components/schemas/" + SchemaName(endpoint));
     json.EndObject();
     json.RawField("example", endpoint.body);
     json.EndObject();
@@ -278,7 +314,8 @@ void WritePaths(JsonWriter& json, const Router& router, const std::vector<Operat
     json.BeginObject();
     for (const Operation* operation : all) {
       json.Key(NameOf(operation->route->method, ""));
-      WriteOperation(json, *operation, forms->NameOf(router.error_family(path).body));
+      WriteOperation(json, *operation,
+                     forms->NameOf(router.error_family(operation->route->method, path).body));
     }
     json.EndObject();
   }
@@ -295,7 +332,7 @@ void WriteComponents(JsonWriter& json, const std::vector<Operation>& operations,
   for (const Operation& operation : operations) {
     const Endpoint& endpoint = *operation.endpoint;
     if (endpoint.body.empty() || !written.insert(&endpoint).second) continue;
-    json.Key(NameOf(endpoint.method, PathOf(Bare(endpoint.path))));
+    json.Key(SchemaName(endpoint));
     WriteBodySchema(json, endpoint);
   }
   json.EndObject();
@@ -320,7 +357,7 @@ std::string OpenApiJson(const Router& router, std::string_view version) {
   for (size_t i = 0; i < tables.size(); ++i) {
     for (const Endpoint& endpoint : tables[i].endpoints) {
       for (const Route* route : routes) {
-        if (route->method == endpoint.method && Bare(route->pattern) == Bare(endpoint.path)) {
+        if (route->method == endpoint.method && IsAt(endpoint, route->pattern)) {
           operations.push_back({route, &endpoint, AllDialects()[i].name});
         }
       }

@@ -74,14 +74,14 @@ HeadVerdict FrontDoor::OnHead(const RequestHead& head) {
   }
   const bool forbidden = verdict.refusal && verdict.refusal->status == 403;
   if (!forbidden) verdict.headers = filters_.CorsHeaders(head);
-  const std::string_view id_header = router_.error_family(head.path).request_id_header;
+  const std::string_view id_header = router_.error_family(head.method, head.path).request_id_header;
   if (!id_header.empty()) verdict.headers.emplace_back(id_header, verdict.request_id);
   return verdict;
 }
 
 std::optional<Response> FrontDoor::RefuseHead(const RequestHead& head, const Router::Match& match,
                                               const std::string& request_id) {
-  const ErrorFamily& family = router_.error_family(head.path);
+  const ErrorFamily& family = router_.error_family(head.method, head.path);
   const auto refuse = [&](ErrorInfo error) {
     metrics_.CountRejected(error.reason);
     error.request_id = request_id;
@@ -144,7 +144,7 @@ Response FrontDoor::OnBodyRefused(const RequestHead& head, const std::string& re
   ErrorInfo error{status, std::string(BodyMessage(status)), std::string(reason), "", 0};
   error.request_id = request_id;
   error.profile = ProfileOf(head);
-  return MakeErrorResponse(error, router_.error_family(head.path));
+  return MakeErrorResponse(error, router_.error_family(head.method, head.path));
 }
 
 Response FrontDoor::OnHeadRefused(const HeadRefusal& refusal) {
@@ -154,7 +154,7 @@ Response FrontDoor::OnHeadRefused(const HeadRefusal& refusal) {
       "request refused",
       {{"request_id", request_id}, {"reason", refusal.reason}, {"status", refusal.status}});
   const ErrorInfo error{refusal.status, refusal.message, std::string(refusal.reason), "", 0};
-  Response response = MakeErrorResponse(error, router_.error_family(""));
+  Response response = MakeErrorResponse(error, router_.error_family("", ""));
   response.headers.emplace_back("x-request-id", request_id);
   return response;
 }

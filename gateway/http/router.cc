@@ -112,7 +112,15 @@ void Router::SetErrorFamily(std::string prefix, ErrorFamily family) {
   families_.insert_or_assign(std::move(prefix), family);
 }
 
-const ErrorFamily& Router::error_family(std::string_view path) const {
+void Router::SetErrorFamilyOf(std::string method, std::string path, ErrorFamily family) {
+  families_of_methods_.insert_or_assign({std::move(method), std::move(path)}, family);
+}
+
+const ErrorFamily& Router::error_family(std::string_view method, std::string_view path) const {
+  const bool slash = path.size() > 1 && path.back() == '/';
+  const auto own = families_of_methods_.find(
+      {std::string(method), std::string(path.substr(0, path.size() - (slash ? 1 : 0)))});
+  if (own != families_of_methods_.end()) return own->second;
   const ErrorFamily* best = nullptr;
   size_t best_size = 0;
   for (const auto& [prefix, family] : families_) {

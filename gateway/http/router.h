@@ -55,7 +55,9 @@ class Router final {
   // Errors of paths under this prefix ("/api") are the family's. The longest prefix wins; "" is the
   // default and must be set.
   void SetErrorFamily(std::string prefix, ErrorFamily family);
-  const ErrorFamily& error_family(std::string_view path) const;
+  // Of one method of one path, which another family has otherwise.
+  void SetErrorFamilyOf(std::string method, std::string path, ErrorFamily family);
+  const ErrorFamily& error_family(std::string_view method, std::string_view path) const;
 
   struct Match {
     const Route* route = nullptr;  // borrowed from the router
@@ -74,6 +76,7 @@ class Router final {
   struct Node;
   std::unique_ptr<Node> root_;
   std::map<std::string, ErrorFamily> families_;
+  std::map<std::pair<std::string, std::string>, ErrorFamily> families_of_methods_;
 };
 
 }  // namespace conclave::gateway

@@ -183,6 +183,9 @@ struct ServiceTimes {
   std::chrono::milliseconds directory{3'000};         // until the workers' next word, after that
   std::chrono::milliseconds run{15 * 60'000};         // a streamed run
   std::chrono::milliseconds keep_alive{15'000};       // silence towards a streaming client
+  // From one piece of a streamed answer to the next, the first one not counted: a long prompt or
+  // queue is no silence of the model. 0 = as long as it takes.
+  std::chrono::milliseconds stream_idle{0};
 };
 
 // Borrowed by the routes; outlives the server.

@@ -107,12 +107,21 @@ struct PromptReport {
   bool stop_token = false;
 };
 
+struct InfillFile {
+  std::string name;
+  std::string text;
+};
+struct Infill {
+  std::string suffix;             // behind the gap
+  std::vector<InfillFile> files;  // shown in front of everything, the nearest last
+};
+
 struct GenerateRequest {
   std::string id;  // unique among the live requests of the process
   std::variant<ChatPrompt, TextPrompt, TokenPrompt> prompt;
-  // Of a text prompt: the output stands between prompt and suffix. A model that cannot do that says
+  // Of a text prompt: the output fills the gap behind it. A model that cannot do that says
   // UNIMPLEMENTED.
-  std::string suffix;
+  std::optional<Infill> infill;
   int32_t n = 1;  // answers, at most engine::kAnswersMax; each has its own index
   Sampling sampling;
   StopConditions stop;

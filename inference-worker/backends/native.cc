@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/backend.h"
-#include "backends/fim.h"
 #include "backends/grammar_cache.h"
 #include "backends/native_prompt.h"
 #include "backends/output_assembler.h"
@@ -268,7 +267,6 @@ class Native final : public Backend {
         details_(std::move(details)),
         source_(std::move(source)),
         grammars_(text_.trie, [this](std::string_view token) { return IsControl(text_, token); }),
-        fim_(FindFimTokens(*source_, *text_.tokenizer)),
         engine_(std::move(engine)) {}
 
   absl::StatusOr<Accepted> Generate(GenerateRequest request,
@@ -289,8 +287,6 @@ class Native final : public Backend {
 
  private:
   engine::SamplingParams Sampling(const GenerateRequest& request) const;
-  // Puts the text before the gap and the one after it together.
-  absl::Status FillIn(GenerateRequest* request) const;
   absl::StatusOr<std::vector<AssemblerOptions>> Assemblers(const GenerateRequest& request,
                                                            const NativePrompt& prompt,
                                                            uint64_t seed) const;
@@ -302,14 +298,12 @@ class Native final : public Backend {
   const ModelDetails details_;
   const std::shared_ptr<const engine::ModelSource> source_;
   GrammarCache grammars_;
-  const FimTokens fim_;
   const std::unique_ptr<engine::Engine> engine_;  // last: its thread uses all the above
 };
 
 absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                                           std::shared_ptr<EventSink> sink) {
   const base::SteadyTime start = base::Clock::System().Now();
-  RETURN_IF_ERROR(FillIn(&request));
   ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
   engine::GenerateRequest to;
   if (const auto shape = ShapeOf(text_, request, prompt); shape.has_value()) {
@@ -363,21 +357,6 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
   if (stats.running >= stats.slots) accepted.queue_position = stats.waiting + 1;
   RETURN_IF_ERROR(Explain(engine_->Submit(std::move(to), sequence)));
   return accepted;
-}
-
-absl::Status Native::FillIn(GenerateRequest* request) const {
-  if (request->suffix.empty()) return absl::OkStatus();
-  const auto* const text = std::get_if<TextPrompt>(&request->prompt);
-  if (text == nullptr) {
-    return base::WithParam(base::InvalidArgument("suffix: needs a prompt of text"), "suffix");
-  }
-  if (!fim_.complete()) {
-    return base::WithParam(
-        base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
-        "suffix");
-  }
-  request->prompt = TokenPrompt{EncodeFim(*text_.tokenizer, fim_, text->text, request->suffix)};
-  return absl::OkStatus();
 }
 
 engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {
@@ -535,6 +514,7 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
     text.token_bytes_max =
         std::max(text.token_bytes_max, text.tokenizer->TokenBytes(id, true).size());
   }
+  text.fim = FindFimTokens(source, *text.tokenizer);
   text.trie =
       std::make_shared<engine::grammar::TokenTrie>(engine::grammar::TokenTrie::Of(*text.tokenizer));
   ASSIGN_OR_RETURN(const std::string_view written,
@@ -553,6 +533,7 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
 
 std::vector<std::string> Capabilities(const TextModel& text) {
   std::vector<std::string> all = {"completion"};
+  if (text.fim.complete()) all.push_back("insert");
   if (text.chat_template == nullptr) return all;
   all.push_back("tools");  // a template that knows none is told of them in words
   if (Thinks(*text.family, *text.chat_template)) all.push_back("thinking");

@@ -142,6 +142,32 @@ void AddCalls(const ChatPrompt& chat, bool held, engine::grammar::AnswerShape* s
   }
 }
 
+// What stands before a gap and behind it, marked as the model knows it.
+absl::StatusOr<NativePrompt> BuildInfill(const TextModel& model, const GenerateRequest& request) {
+  const auto* const text = std::get_if<TextPrompt>(&request.prompt);
+  if (text == nullptr) {
+    return base::WithParam(base::InvalidArgument("suffix: needs a prompt of text"), "suffix");
+  }
+  if (!model.fim.complete()) {
+    return base::WithParam(
+        base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
+        "suffix");
+  }
+  std::vector<std::string_view> texts = {text->text, request.infill->suffix};
+  size_t bytes = text->text.size() + request.infill->suffix.size();
+  for (const InfillFile& file : request.infill->files) {
+    texts.insert(texts.end(), {file.name, file.text});
+    bytes += file.name.size() + file.text.size();
+  }
+  RETURN_IF_ERROR(CheckBytes(model, bytes));
+  RETURN_IF_ERROR(ProbeLength(model, texts));
+  NativePrompt prompt;
+  prompt.text = text->text;
+  prompt.ids = EncodeFim(*model.tokenizer, model.fim, text->text, *request.infill);
+  RETURN_IF_ERROR(CheckIds(model, prompt.ids));
+  return prompt;
+}
+
 }  // namespace
 
 size_t LeastIds(const engine::Tokenizer& tokenizer, std::span<const std::string_view> texts,
@@ -202,6 +228,7 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
 }
 
 absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateRequest& request) {
+  if (request.infill) return BuildInfill(model, request);
   if (const auto* chat = std::get_if<ChatPrompt>(&request.prompt)) {
     // Reasoning that stays in the text has no place in a format.
     const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;

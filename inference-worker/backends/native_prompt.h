@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "backends/fim.h"
 #include "engine/chat/parsers/parser.h"
 #include "engine/chat/template.h"
 #include "engine/grammar/answer.h"
@@ -28,6 +29,7 @@ struct TextModel {
   size_t token_bytes_max = 1;  // of the longest token: a floor for the ids a text needs
   int32_t context_length = 0;
   std::shared_ptr<const engine::grammar::TokenTrie> trie;  // of the tokenizer
+  FimTokens fim;
 };
 
 struct NativePrompt {
@@ -41,8 +43,9 @@ struct NativePrompt {
   const engine::ChatFamily* family = nullptr;  // whose markup the answer is in
 };
 
-// INVALID_ARGUMENT: empty, an id outside the vocabulary, the template refuses. OUT_OF_RANGE: longer
-// than the context, with both numbers; long texts are refused before they are tokenised.
+// UNIMPLEMENTED: a gap, and no tokens to mark it. INVALID_ARGUMENT: empty, an id outside the
+// vocabulary, the template refuses. OUT_OF_RANGE: longer than the context, with both numbers; long
+// texts are refused before they are tokenised.
 absl::StatusOr<NativePrompt> BuildPrompt(const TextModel& model, const GenerateRequest& request);
 // `answers_at_once`: the output is the answer from its first token on, so reasoning that the
 // template opens is closed again.

@@ -104,7 +104,9 @@ void WritePrompt(const GenerateRequest& request, JsonWriter& json) {
     return WriteConversation(*chat, json);
   }
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
-    return json.Field("prompt", text->text);
+    json.Field("prompt", text->text);
+    if (request.infill) json.Field("suffix", request.infill->suffix);
+    return;
   }
   json.Key("prompt");
   json.BeginArray();
@@ -119,6 +121,7 @@ void WriteSampling(const Sampling& sampling, JsonWriter& json) {
   number("temperature", sampling.temperature);
   number("top_p", sampling.top_p);
   number("min_p", sampling.min_p);
+  number("typical_p", sampling.typical_p);
   number("repetition_penalty", sampling.repetition_penalty);
   number("frequency_penalty", sampling.frequency_penalty);
   number("presence_penalty", sampling.presence_penalty);
@@ -193,6 +196,8 @@ absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
                                             const std::string& model,
                                             const OpenAiDialect& dialect) {
   if (request.sampling.penalty_last_n) return Refuse("penalty_last_n");
+  const bool is_text = std::holds_alternative<TextPrompt>(request.prompt);
+  if (request.infill && (!is_text || !request.infill->files.empty())) return Refuse("infill");
   OpenAiCall call;
   call.chat = std::holds_alternative<ChatPrompt>(request.prompt);
   JsonWriter json;

@@ -308,6 +308,16 @@ std::string ForcedTool(const ChatPrompt& chat) {
   return "";
 }
 
+// A prompt with a gap as a text that shows all of its parts.
+std::string InfillText(std::string_view before, const Infill& infill) {
+  std::string text;
+  for (const InfillFile& file : infill.files) {
+    absl::StrAppend(&text, "<file>", file.name, "\n", file.text);
+  }
+  absl::StrAppend(&text, "<before>", std::string(before), "<after>", infill.suffix, "<gap>");
+  return text;
+}
+
 }  // namespace
 
 std::chrono::nanoseconds Script::StepAfter(std::chrono::nanoseconds due) const {
@@ -367,8 +377,8 @@ absl::StatusOr<ScriptPrompt> ReadScriptPrompt(const GenerateRequest& request) {
         !chat->conversation.tools.empty() && chat->tool_choice.mode != ToolChoice::Mode::kNone;
     prompt.forced_tool = ForcedTool(*chat);
   } else if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
-    prompt.text = text->text;
-    prompt.last = text->text;
+    prompt.text = request.infill ? InfillText(text->text, *request.infill) : text->text;
+    prompt.last = prompt.text;
   } else {
     for (const TokenId id : std::get<TokenPrompt>(request.prompt).ids) {
       if (id < 0 || id >= kScriptVocabSize) {

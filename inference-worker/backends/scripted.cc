@@ -230,7 +230,8 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
         base::Unimplemented("response_format: only text is supported by the scripted backend"),
         "response_format");
   }
-  if (!request.suffix.empty()) {
+  const auto& can = details_.capabilities;
+  if (request.infill && std::find(can.begin(), can.end(), "insert") == can.end()) {
     return base::WithParam(
         base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
         "suffix");

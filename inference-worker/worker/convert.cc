@@ -22,7 +22,8 @@ constexpr size_t kStopBytesMax = 1'024;
 constexpr int kStopIdsMax = 256;
 constexpr int kLogitBiasMax = 1'024;
 constexpr int kLogprobsMax = 20;
-constexpr size_t kSuffixBytesMax = 1 << 20;
+constexpr size_t kInfillBytesMax = 1 << 20;  // of the suffix, and of all files
+constexpr int kInfillFilesMax = 256;
 constexpr int kEmittedMax = 1 << 20;
 constexpr int32_t kTokensMax = 1 << 30;
 
@@ -280,6 +281,25 @@ void Write(backends::Finished&& from, const ServedTimes& times, pb::Finished* to
   timings->set_total_ms(times.total_ms);
 }
 
+absl::StatusOr<std::optional<backends::Infill>> ReadInfill(pb::GenerateRequest* from) {
+  if (from->suffix().empty() && !from->has_infill()) return std::nullopt;
+  backends::Infill infill;
+  if (from->suffix().size() > kInfillBytesMax) return Bad("suffix", "longer than 1 MiB");
+  infill.suffix = std::move(*from->mutable_suffix());
+  auto* const files = from->mutable_infill()->mutable_files();
+  if (files->size() > kInfillFilesMax) {
+    return Bad("infill.files", absl::StrCat("at most ", kInfillFilesMax));
+  }
+  size_t bytes = 0;
+  for (pb::InfillFile& file : *files) {
+    bytes += file.name().size() + file.text().size();
+    infill.files.push_back(
+        {.name = std::move(*file.mutable_name()), .text = std::move(*file.mutable_text())});
+  }
+  if (bytes > kInfillBytesMax) return Bad("infill.files", "longer than 1 MiB together");
+  return infill;
+}
+
 }  // namespace
 
 absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
@@ -336,7 +356,7 @@ absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, 
       break;
     }
     case pb::GenerateRequest::kText:
-      if (from.text().empty()) return Bad("prompt", "must not be empty");
+      if (from.text().empty() && !from.has_infill()) return Bad("prompt", "must not be empty");
       request.prompt = backends::TextPrompt{std::move(*from.mutable_text())};
       break;
     case pb::GenerateRequest::kTokenIds: {
@@ -360,8 +380,7 @@ absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, 
         .top_logprobs = from.prompt_logprobs().tokens_only() ? -1 : from.prompt_logprobs().top(),
         .stop_token = from.prompt_logprobs().stop_token()};
   }
-  if (from.suffix().size() > kSuffixBytesMax) return Bad("suffix", "longer than 1 MiB");
-  request.suffix = std::move(*from.mutable_suffix());
+  ASSIGN_OR_RETURN(request.infill, ReadInfill(&from));
   request.response_format = ReadFormat(std::move(*from.mutable_response_format()));
   if (from.has_resume()) {
     if (request.n > 1) return Bad("resume", "several answers cannot be taken up again");

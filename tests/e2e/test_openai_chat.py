@@ -132,6 +132,54 @@ def test_tool_call_deltas_open_empty_and_join_to_the_arguments(openai_client):
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
+FUNCTION = WEATHER["function"]
+
+
+def test_the_loop_in_the_words_of_functions(openai_client):
+    messages = [{"role": "user", "content": "call-weather"}]
+    asked = {"model": SCRIPTED_MODEL, "functions": [FUNCTION]}
+    choice = openai_client.chat.completions.create(messages=messages, **asked).choices[0]
+    assert choice.finish_reason == "function_call" and choice.message.tool_calls is None
+    call = choice.message.function_call
+    assert call.name == "get_weather" and json.loads(call.arguments) == {"city": "Paris"}
+    messages += [choice.message.to_dict(),
+                 {"role": "function", "name": call.name, "content": "sunny"}]
+    answer = openai_client.chat.completions.create(messages=messages, **asked).choices[0]
+    assert answer.message.content == "It is sunny in Paris." and answer.finish_reason == "stop"
+
+
+def test_a_function_call_streams_in_pieces(openai_client):
+    stream = openai_client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=[{"role": "user", "content": "call-weather"}],
+        functions=[FUNCTION], stream=True)
+    choices = [chunk.choices[0] for chunk in stream]
+    calls = [c.delta.function_call for c in choices if c.delta.function_call]
+    assert calls[0].name == "get_weather" and calls[0].arguments == ""
+    assert json.loads("".join(call.arguments for call in calls)) == {"city": "Paris"}
+    assert choices[-1].finish_reason == "function_call"
+
+
+def test_a_named_function_is_called_by_the_real_model(openai_client, teacher):
+    choice = openai_client.chat.completions.create(
+        model=teacher, messages=[{"role": "user", "content": "What is the weather in Paris?"}],
+        functions=[FUNCTION, {"name": "ping", "parameters": {"type": "object", "properties": {}}}],
+        function_call={"name": "get_weather"}, max_tokens=200).choices[0]
+    assert choice.message.function_call.name == "get_weather"
+    assert set(json.loads(choice.message.function_call.arguments)) == {"city"}
+    none = openai_client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=[{"role": "user", "content": "call-weather"}],
+        functions=[FUNCTION], function_call="none").choices[0]
+    assert none.message.function_call is None
+
+
+def test_functions_beside_tools_are_refused(openai_client):
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.chat.completions.create(
+            model=SCRIPTED_MODEL, messages=[{"role": "user", "content": "x"}],
+            functions=[FUNCTION], tools=[{"type": "function", "function": FUNCTION}])
+    assert refused.value.param == "functions"
+
+
 def test_models_are_listed_and_found(openai_client, teacher):
     model = openai_client.models.retrieve(teacher)
     assert model.id == teacher and model.object == "model" and model.created > 0

@@ -120,6 +120,9 @@ void AnswerEverything(Harness& harness) {
   v1::ModelStatus& pupil = harness.models.Add("pupil");
   pupil.add_capabilities("tools");
   pupil.add_capabilities("thinking");
+  for (const char* const name : {"coder", "coder2"}) {
+    harness.models.Add(name).add_capabilities("insert");
+  }
   for (const char* const name : {"minilm", "minilm2"}) {
     v1::ModelStatus& embedder = harness.models.Add(name);
     embedder.clear_capabilities();
@@ -136,6 +139,9 @@ void AnswerEverything(Harness& harness) {
   v1::Delta* thought = harness.inference.events[1].mutable_delta();
   thought->clear_text();
   thought->set_reasoning("hm");
+  harness.inference.events.insert(
+      harness.inference.events.begin() + 1,
+      Proto<v1::GenerateEvent>("progress { phase: PHASE_PREFILL done: 3 total: 5 }"));
   harness.embedding.reply.vectors.emplace_back().add_values(0.5f);
   harness.services.metrics_text = [] { return std::string("conclave_example 1\n"); };
 #define CONCLAVE_EMPTY_REPLY(Method, Request, Reply) harness.store.replies[#Method] = "";

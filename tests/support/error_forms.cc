@@ -113,9 +113,9 @@ const ErrorForm kForms[] = {
 
 }  // namespace
 
-const ErrorForm& FormOf(const Router& router, std::string_view path) {
+const ErrorForm& FormOf(const Router& router, std::string_view method, std::string_view path) {
   for (const ErrorForm& form : kForms) {
-    if (router.error_family(path).body == form.body) return form;
+    if (router.error_family(method, path).body == form.body) return form;
   }
   FAIL("no row in kForms for the errors of " << path);
   return kForms[0];
@@ -128,7 +128,7 @@ bool IsRegistration(const Endpoint& endpoint) {
 }
 
 const ErrorForm& FormOf(const Router& router, const Endpoint& endpoint) {
-  return FormOf(router, IsRegistration(endpoint) ? "/inference" : endpoint.path);
+  return FormOf(router, endpoint.method, endpoint.path);
 }
 
 }  // namespace conclave::gateway

@@ -18,7 +18,7 @@ struct ErrorForm {
   void (*check_broken_stream)(const std::string& body);
 };
 
-const ErrorForm& FormOf(const Router& router, std::string_view path);
+const ErrorForm& FormOf(const Router& router, std::string_view method, std::string_view path);
 const ErrorForm& FormOf(const Router& router, const Endpoint& endpoint);
 
 // Registrations are Llama Stack's, and one of them has a path of OpenAI's.

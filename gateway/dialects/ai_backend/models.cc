@@ -9,8 +9,8 @@
 #include "gateway/dialects/ai_backend/errors.h"
 #include "gateway/dialects/ai_backend/query.h"
 #include "gateway/dialects/ai_backend/routes.h"
-#include "gateway/dialects/ollama/names.h"
 #include "gateway/dialects/registry.h"
+#include "gateway/dialects/timestamps.h"
 #include "gateway/http/ascii.h"
 
 namespace conclave::gateway::ai_backend {
@@ -25,7 +25,7 @@ std::string EncodeLogs(const v1::GetModelLogsReply& logs) {
   json.BeginArray();
   for (const v1::LogEntry& entry : logs.entries()) {
     json.BeginObject();
-    json.Field("ts", ollama::Rfc3339(entry.ts_unix_ms()));
+    json.Field("ts", Rfc3339(entry.ts_unix_ms()));
     json.Field("level", entry.level());
     json.Field("msg", entry.msg());
     json.Key("fields");

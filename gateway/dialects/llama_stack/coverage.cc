@@ -136,6 +136,7 @@ constexpr auto kCompletionOnly = std::to_array<Parameter>({
 constexpr auto kChat2024 = Join(kModel, kChatOnly, kFlatStrategy, kCommon);
 constexpr auto kChatAlpha = Join(kModelId, kChatOnly, kFlatStrategy, kCommon);
 constexpr auto kChat2025 = Join(kModelId, kChatOnly, kTaggedStrategy, kCommon);
+constexpr auto kCompletion2024 = Join(kModel, kCompletionOnly, kFlatStrategy, kCommon);
 constexpr auto kCompletionAlpha = Join(kModelId, kCompletionOnly, kFlatStrategy, kCommon);
 constexpr auto kCompletion2025 = Join(kModelId, kCompletionOnly, kTaggedStrategy, kCommon);
 
@@ -152,8 +153,7 @@ constexpr auto kCompletionBatchAlpha =
 constexpr auto kCompletionBatch2025 =
     Join(kModelId, kContentBatch, kTaggedStrategy, kShared, kLogprobs);
 
-constexpr auto kEmbeddings = std::to_array<Parameter>({
-    {"model_id", kHonoured, kString, R"("minilm2")", "or model", {}, true},
+constexpr auto kEmbeddingsOnly = std::to_array<Parameter>({
     {"contents",
      kHonoured,
      R"({"type":"array","minItems":1,"maxItems":2048})",
@@ -166,6 +166,15 @@ constexpr auto kEmbeddings = std::to_array<Parameter>({
     {"output_dimension", kHonoured, kPositive, "2", "cut, and made of length 1 again"},
     {"task_type", kIgnored, R"({"enum":["query","document"]})", R"("query")"},
 });
+
+constexpr auto kEmbedder = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("minilm2")", "or model_id", {}, true},
+});
+constexpr auto kEmbedderId = std::to_array<Parameter>({
+    {"model_id", kHonoured, kString, R"("minilm2")", "or model", {}, true},
+});
+constexpr auto kEmbeddings2024 = Join(kEmbedder, kEmbeddingsOnly);
+constexpr auto kEmbeddings = Join(kEmbedderId, kEmbeddingsOnly);
 
 constexpr auto kRanking = std::to_array<Parameter>({
     {"model", kHonoured, kString, R"("ranker2")", {}, {}, true},
@@ -267,11 +276,18 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
      .stream = kSse},
     {.method = "POST",
      .path = "/v1/inference/completion",
-     .summary = "What follows a text, whole or streamed; without /v1 it has the wire of 2024, "
-                "whose parameters are those of /alpha/inference/completion",
+     .summary = "What follows a text, whole or streamed; with /v1 only",
      .body = kCompletionBody,
      .parameters = kCompletion2025,
-     .stream = kSse},
+     .stream = kSse,
+     .has_no_twin = true},
+    {.method = "POST",
+     .path = "/inference/completion",
+     .summary = "What follows a text, whole or streamed, on the wire of 2024; without /v1 only",
+     .body = R"({"model":"teacher","content":"Hi"})",
+     .parameters = kCompletion2024,
+     .stream = kSse,
+     .has_no_twin = true},
     {"POST", "/batch_inference/chat_completion", kChatBatchSummary,
      R"({"model":"teacher","messages_batch":[[{"role":"user","content":"Hi"}]]})", kChatBatch2024},
     {"POST", "/batch_inference/completion", kCompletionBatchSummary,
@@ -285,7 +301,18 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
     {"POST", "/v1/inference/batch-completion", kCompletionBatchSummary, kCompletionBatchBody,
      kCompletionBatch2025},
     {"POST", "/alpha/inference/embeddings", "Vectors of texts", kEmbedBody, kEmbeddings},
-    {"POST", "/v1/inference/embeddings", "Vectors of texts", kEmbedBody, kEmbeddings},
+    {.method = "POST",
+     .path = "/v1/inference/embeddings",
+     .summary = "Vectors of texts; with /v1 only",
+     .body = kEmbedBody,
+     .parameters = kEmbeddings,
+     .has_no_twin = true},
+    {.method = "POST",
+     .path = "/inference/embeddings",
+     .summary = "Vectors of texts, on the wire of 2024; without /v1 only",
+     .body = R"({"model":"minilm","contents":["Hi"]})",
+     .parameters = kEmbeddings2024,
+     .has_no_twin = true},
     {"POST", "/v1/inference/rerank", kRankSummary, kRankBody, kRanking},
     {"POST", "/v1alpha/inference/rerank", kRankSummary, kRankBody, kRanking},
     {"GET", "/models/list", "The models that are served, in the form of 2024"},

@@ -57,6 +57,10 @@ void SetErrorFamily(Router& router, std::string_view path) {
 void AddRoutes(Router& router, const Services& services) {
   for (const std::string_view path : kOurs) SetErrorFamily(router, path);
   for (const std::string_view path : kVerbs) router.SetErrorFamily(std::string(path), ErrorJson);
+  // Registering is Llama Stack's; the rest of the path is the OpenAI dialect's.
+  for (const char* const path : {"/v1/models", "/models"}) {
+    router.SetErrorFamilyOf("POST", path, ErrorJson);
+  }
   AddOpenAiAliases(router);
   AddInferenceRoutes(router, services);
   AddModelRoutes(router, services);

@@ -16,18 +16,24 @@ absl::Status Unsupported(const std::string& name, std::string_view what) {
 
 }  // namespace
 
-absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
-                      v1::GenerateRequest* request) {
-  ASSIGN_OR_RETURN(const std::string own_name, ResolveModel(models, name));
-  ASSIGN_OR_RETURN(const v1::ModelStatus model, models.Find(own_name));
+absl::Status SetModel(const Services& services, const Request& http, const std::string& name,
+                      std::string_view verb, v1::GenerateRequest* request) {
+  absl::StatusOr<std::string> own_name = ResolveModel(*services.models, name);
+  if (absl::IsNotFound(own_name.status()) && ForgivesNames(http.profile)) {
+    const std::optional<v1::ModelStatus> other = DefaultModel(services, "completion");
+    if (other) own_name = other->name();
+  }
+  if (!own_name.ok()) return own_name.status();
+  ASSIGN_OR_RETURN(const v1::ModelStatus model, services.models->Find(*own_name));
   // What is still loading has not said what it can.
   if (model.state() == v1::ModelStatus::STATE_READY) {
     if (!Can(model, "completion")) return Unsupported(name, verb);
+    if (request->has_infill() && !Can(model, "insert")) return Unsupported(name, "insert");
     const std::string_view missing = MissingCapability(model, request->chat());
     if (!missing.empty()) return Unsupported(name, missing);
   }
   ApplyDefaults(model, request->mutable_sampling());
-  request->set_model(own_name);
+  request->set_model(*own_name);
   return absl::OkStatus();
 }
 

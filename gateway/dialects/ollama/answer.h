@@ -11,8 +11,9 @@ namespace conclave::gateway::ollama {
 // Sets the model by its own name, and the defaults of sampling. NOT_FOUND "model 'x' not found";
 // INVALID_ARGUMENT when it cannot do what the request asks: "\"x\" does not support <verb>", or
 // "tools", or "thinking".
-absl::Status SetModel(const ModelDirectory& models, const std::string& name, std::string_view verb,
-                      v1::GenerateRequest* request);
+// A name that nobody knows is the default model's in the profiles that forgive it.
+absl::Status SetModel(const Services& services, const Request& http, const std::string& name,
+                      std::string_view verb, v1::GenerateRequest* request);
 
 // The answer to a request that asks for nothing but the model.
 Task<void> ReplyLoaded(Exchange& exchange, const ReplyShape& shape, bool unload);

@@ -13,7 +13,8 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
   absl::StatusOr<ChatRequest> request = DecodeChatRequest(exchange.request.body);
   absl::Status status = request.status();
   if (status.ok()) {
-    status = SetModel(*services.models, request->common.model, "chat", &request->generate);
+    status =
+        SetModel(services, exchange.request, request->common.model, "chat", &request->generate);
   }
   if (!status.ok()) {
     co_await ReplyError(exchange, status, ErrorJson);

@@ -80,7 +80,10 @@ constexpr auto kGenerate = Join(
         {"system", kHonoured, kString, R"("Be brief.")"},
         {"raw", kHonoured, kBool, "true"},
         {"context", kHonoured, kIds, "[1,2]", "deprecated by Ollama; given back by every answer"},
-        {"suffix", kRefused, kString, R"("x")"},
+        {"suffix", kIfModelCan, kString, R"("x")",
+         "the answer goes between prompt and it: models that can insert; without system, think and "
+         "context",
+         R"("model":"coder")"},
         {"images", kRefused, kStrings, R"(["aGk="])"},
         {"template", kRefused, kString, R"("{{ .Prompt }}")",
          "a template from a request is a program from a stranger"},

@@ -35,6 +35,12 @@ Task<absl::StatusOr<std::vector<int32_t>>> PromptIds(const Services& services, E
 
 Task<void> Continue(const Services& services, Exchange& exchange, GenerateRequest request,
                     ReplyShape shape) {
+  if (request.fills_gap) {
+    // Its tokens are no beginning that an answer to another prompt could go on from.
+    co_await Answer(services, exchange, std::move(request.generate), std::move(shape),
+                    request.common.stream, {});
+    co_return;
+  }
   absl::StatusOr<std::vector<int32_t>> ids = co_await PromptIds(services, exchange, request);
   if (!request.context.empty()) {
     // A conversation is continued: without the tokens it cannot be.
@@ -53,7 +59,8 @@ Task<void> Generate(const Services& services, Exchange& exchange) {
   absl::StatusOr<GenerateRequest> request = DecodeGenerateRequest(exchange.request.body);
   absl::Status status = request.status();
   if (status.ok()) {
-    status = SetModel(*services.models, request->common.model, "generate", &request->generate);
+    status =
+        SetModel(services, exchange.request, request->common.model, "generate", &request->generate);
   }
   if (!status.ok()) {
     co_await ReplyError(exchange, status, ErrorJson);

@@ -32,9 +32,6 @@ absl::Status RefuseUnserved(JsonValue root, const std::string& model) {
   const auto given = [&root](std::string_view name) {
     return root.Get(name).OptionalString().value_or(std::nullopt).value_or(std::string());
   };
-  if (!given("suffix").empty()) {
-    return base::InvalidArgument("\"" + model + "\" does not support insert (suffix)");
-  }
   if (root.Get("images").size() > 0) {
     return base::InvalidArgument("\"" + model + "\" does not support images");
   }
@@ -63,8 +60,17 @@ absl::StatusOr<GenerateRequest> DecodeGenerateRequest(std::string_view body) {
   if (request.raw && (has_system || !request.context.empty())) {
     return base::InvalidArgument("raw mode does not support template, system, or context");
   }
-  request.load_only = prompt.value_or("").empty();
+  ASSIGN_OR_RETURN(std::optional<std::string> suffix, root.Get("suffix").OptionalString());
+  request.fills_gap = !suffix.value_or("").empty();
+  request.load_only = prompt.value_or("").empty() && !request.fills_gap;
   if (request.load_only) return request;
+  if (request.fills_gap) {
+    if (!request.context.empty()) return base::InvalidArgument("suffix does not support context");
+    request.generate.set_text(std::move(prompt).value_or(std::string()));
+    request.generate.set_suffix(*std::move(suffix));
+    request.generate.mutable_infill();
+    return request;
+  }
   if (request.raw) {
     request.generate.set_text(*std::move(prompt));
     return request;

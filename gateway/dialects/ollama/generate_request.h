@@ -14,6 +14,7 @@ struct GenerateRequest {
   CommonFields common;
   bool load_only = false;  // an empty prompt
   bool raw = false;
+  bool fills_gap = false;        // a suffix: the text before it is taken as it stands
   std::vector<int32_t> context;  // tokens of an earlier answer, to go in front
 };
 

@@ -1,9 +1,5 @@
 #include "gateway/dialects/ollama/names.h"
 
-#include <array>
-#include <cstdio>
-#include <ctime>
-
 #include "gateway/http/ascii.h"
 
 namespace conclave::gateway::ollama {
@@ -39,17 +35,6 @@ absl::StatusOr<std::string> ResolveModel(const ModelDirectory& models, const std
     }
   }
   return base::WithReason(base::NotFound("model '" + name + "' not found"), "model_not_found");
-}
-
-std::string Rfc3339(int64_t unix_millis) {
-  const std::time_t seconds = static_cast<std::time_t>(unix_millis / 1000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  std::array<char, 64> text{};
-  const int n = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03d000000Z",
-                              parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
-                              parts.tm_min, parts.tm_sec, static_cast<int>(unix_millis % 1000));
-  return std::string(text.data(), static_cast<size_t>(n));
 }
 
 }  // namespace conclave::gateway::ollama

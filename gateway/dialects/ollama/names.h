@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateway/dialects/timestamps.h"
 #include "gateway/upstream/services.h"
 
 namespace conclave::gateway::ollama {
@@ -16,8 +17,5 @@ std::string Untagged(std::string_view name);
 
 // The model's own name. NOT_FOUND "model 'x' not found".
 absl::StatusOr<std::string> ResolveModel(const ModelDirectory& models, const std::string& name);
-
-// "2026-01-02T03:04:05.678000000Z"
-std::string Rfc3339(int64_t unix_millis);
 
 }  // namespace conclave::gateway::ollama

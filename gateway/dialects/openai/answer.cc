@@ -1,5 +1,7 @@
 #include "gateway/dialects/openai/answer.h"
 
+#include <chrono>
+
 #include "gateway/dialects/openai/errors.h"
 
 namespace conclave::gateway::openai {
@@ -64,7 +66,7 @@ std::string_view FinishReasonName(v1::Finished::Reason reason) {
   }
 }
 
-void WriteUsage(JsonWriter& json, const v1::Usage& usage) {
+void WriteUsage(JsonWriter& json, const v1::Usage& usage, const v1::Timings* speed) {
   json.BeginObject();
   json.Field("prompt_tokens", usage.prompt_tokens());
   json.Field("completion_tokens", usage.completion_tokens());
@@ -81,6 +83,25 @@ void WriteUsage(JsonWriter& json, const v1::Usage& usage) {
   json.Field("accepted_prediction_tokens", 0);
   json.Field("rejected_prediction_tokens", 0);
   json.EndObject();
+  if (speed != nullptr) {
+    json.Field("prefill_time", speed->prefill_ms() / 1000);
+    json.Field("decode_time", speed->decode_ms() / 1000);
+  }
+  json.EndObject();
+}
+
+void WriteTimings(JsonWriter& json, const v1::Usage& usage, const v1::Timings& timings) {
+  const auto write_pace = [&json](const std::string& what, int n, double ms) {
+    json.Field(what + "_n", n);
+    json.Field(what + "_ms", ms);
+    json.Field(what + "_per_token_ms", n > 0 ? ms / n : 0.0);
+    json.Field(what + "_per_second", ms > 0 ? n * 1000.0 / ms : 0.0);
+  };
+  json.Key("timings");
+  json.BeginObject();
+  json.Field("cache_n", usage.cached_tokens());
+  write_pace("prompt", usage.prompt_tokens() - usage.cached_tokens(), timings.prefill_ms());
+  write_pace("predicted", usage.completion_tokens(), timings.decode_ms());
   json.EndObject();
 }
 
@@ -100,15 +121,24 @@ void AnswerStream::OnEvent(const v1::GenerateEvent& event, std::string* out) {
   switch (event.event_case()) {
     case v1::GenerateEvent::kAccepted:
       fingerprint_ = FingerprintOf(event.accepted());
+      accepted_ = event.accepted();
+      accepted_at_ = std::chrono::steady_clock::now();
       return OnAccepted(out);
+    case v1::GenerateEvent::kProgress:
+      if (reports_.progress) SendProgress(event.progress(), out);
+      return;
     case v1::GenerateEvent::kPromptLogprobs:
       return OnPrompt(event.prompt_logprobs(), out);
     case v1::GenerateEvent::kDelta:
       return OnDelta(event.delta(), out);
     case v1::GenerateEvent::kFinished:
       AddUsage(event.finished().usage(), &usage_);
+      timings_ = event.finished().timings();
       if (usage_first_) SendUsage(out);
-      return OnFinished(event.finished(), out);
+      finished_ = &event.finished();
+      OnFinished(event.finished(), out);
+      finished_ = nullptr;
+      return;
     default:
       return;
   }
@@ -125,6 +155,9 @@ void AnswerStream::Chunk(absl::FunctionRef<void(JsonWriter&)> write_choice, std:
   json.EndObject();
   json.EndArray();
   if (include_usage_) json.NullField("usage");
+  if (reports_.timings && finished_ != nullptr) {
+    WriteTimings(json, finished_->usage(), finished_->timings());
+  }
   json.EndObject();
   AppendSse(json.Take(), out);
 }
@@ -137,7 +170,30 @@ void AnswerStream::SendUsage(std::string* out) {
   json.BeginArray();
   json.EndArray();
   json.Key("usage");
-  WriteUsage(json, usage_);
+  WriteUsage(json, usage_, reports_.speed ? &timings_ : nullptr);
+  json.EndObject();
+  AppendSse(json.Take(), out);
+}
+
+// How far the prompt is read: done, of it what the cache had, of all.
+void AnswerStream::SendProgress(const v1::Progress& progress, std::string* out) {
+  if (progress.phase() != v1::Progress::PHASE_PREFILL) return;
+  const std::chrono::duration<double, std::milli> time =
+      std::chrono::steady_clock::now() - accepted_at_;
+  JsonWriter json;
+  json.BeginObject();
+  WriteAnswerHead(json, identity_, object_, fingerprint_);
+  json.Key("choices");
+  json.BeginArray();
+  json.EndArray();
+  if (include_usage_) json.NullField("usage");
+  json.Key("prompt_progress");
+  json.BeginObject();
+  json.Field("total", progress.total());
+  json.Field("cache", accepted_.cached_tokens());
+  json.Field("processed", progress.done());
+  json.Field("time_ms", static_cast<int64_t>(time.count()));
+  json.EndObject();
   json.EndObject();
   AppendSse(json.Take(), out);
 }

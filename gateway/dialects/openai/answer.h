@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
+#include "gateway/dialects/openai/sampling.h"
 #include "gateway/dialects/sse.h"
 
 namespace conclave::gateway::openai {
@@ -35,7 +36,10 @@ void TextOrNull(base::JsonWriter& json, std::string_view key, bool has, std::str
 // "finish_reason": "" for null.
 void WriteFinishReason(base::JsonWriter& json, std::string_view finish);
 std::string_view FinishReasonName(v1::Finished::Reason reason);
-void WriteUsage(base::JsonWriter& json, const v1::Usage& usage);
+//   speed: with the seconds that prompt and answer took; null = without.
+void WriteUsage(base::JsonWriter& json, const v1::Usage& usage, const v1::Timings* speed = nullptr);
+// "timings", as llama-server has them: tokens, milliseconds and pace of the prompt and the answer.
+void WriteTimings(base::JsonWriter& json, const v1::Usage& usage, const v1::Timings& timings);
 // {"id","type":"function","function":{"name","arguments"}}
 void WriteToolCall(base::JsonWriter& json, const v1::ToolCall& call);
 
@@ -56,8 +60,12 @@ class AnswerStream : public GenerationEncoder {
 
  protected:
   // `object` is a constant: "chat.completion.chunk".
-  AnswerStream(AnswerIdentity identity, std::string_view object, bool include_usage)
-      : identity_(std::move(identity)), object_(object), include_usage_(include_usage) {}
+  AnswerStream(AnswerIdentity identity, std::string_view object, bool include_usage,
+               Reports reports)
+      : identity_(std::move(identity)),
+        object_(object),
+        include_usage_(include_usage),
+        reports_(reports) {}
 
   virtual void OnAccepted(std::string* out) = 0;
   virtual void OnPrompt(const v1::PromptLogprobs&, std::string*) {}
@@ -71,11 +79,17 @@ class AnswerStream : public GenerationEncoder {
   const AnswerIdentity identity_;
   const std::string_view object_;
   void SendUsage(std::string* out);
+  void SendProgress(const v1::Progress& progress, std::string* out);
 
   const bool include_usage_;
+  const Reports reports_;
   bool usage_first_ = false;
   std::string fingerprint_;
+  v1::Accepted accepted_;
+  base::SteadyTime accepted_at_;
   v1::Usage usage_;
+  v1::Timings timings_;
+  const v1::Finished* finished_ = nullptr;  // whose last chunk is being written
 };
 
 }  // namespace conclave::gateway::openai

@@ -18,7 +18,9 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
     co_return;
   }
   ChatRequest& request = *decoded;
-  const bool with_logprobs = request.generate.has_logprobs();
+  const ChatShape shape{.with_logprobs = request.generate.has_logprobs(),
+                        .call_words = request.call_words,
+                        .reports = request.reports};
   AnswerIdentity identity = NewAnswer(services, "chatcmpl-", request.generate);
   if (exchange.request.profile == CompatProfile::kLlmServing) {
     identity.created_ms = services.clock->UnixMillis();
@@ -26,13 +28,13 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
     if (prompt) request.generate.set_text(*std::move(prompt));
   }
   if (request.stream.stream) {
-    ChatStreamEncoder encoder(identity, request.stream.include_usage, with_logprobs);
+    ChatStreamEncoder encoder(identity, request.stream.include_usage, shape);
     if (exchange.request.profile == CompatProfile::kKtLegacy) encoder.PutUsageFirst();
     co_await StreamGeneration(services, exchange, std::move(request.generate), encoder, ErrorJson);
     co_return;
   }
-  const auto encode = [&identity, with_logprobs](const Completion& whole) {
-    return EncodeChatCompletion(identity, whole, with_logprobs);
+  const auto encode = [&identity, &shape](const Completion& whole) {
+    return EncodeChatCompletion(identity, whole, shape);
   };
   co_await ReplyGeneration(services, exchange, std::move(request.generate), encode, ErrorJson);
 }

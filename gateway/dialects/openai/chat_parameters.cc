@@ -11,6 +11,8 @@ constexpr std::string_view kTools =
     R"("tools":[{"type":"function","function":{"name":"look","parameters":{"type":"object"}}}])";
 constexpr std::string_view kStreamed = R"("stream":true)";
 constexpr std::string_view kOther = R"([{"role":"user","content":"Other"}])";
+constexpr std::string_view kFunctionTurns =
+    R"([{"role":"user","content":"Hi"},{"role":"assistant","content":null,"function_call":{"name":"look","arguments":"{}"}},{"role":"function","name":"look","content":"1"}])";
 constexpr std::string_view kSchema = R"({"type":"object","properties":{"a":{"type":"integer"}}})";
 constexpr std::string_view kOneFormat = "one of the ways to give a format, never two";
 constexpr std::string_view kEchoed =
@@ -64,9 +66,11 @@ constexpr auto kSampling = std::to_array<Parameter>({
     {"id_slot", kIgnored, kInteger, "1", "the scheduler's to choose"},
     {"return_tokens", kIgnored, kBool, "true"},
     {"return_token_ids", kIgnored, kBool, "true"},
-    {"return_progress", kIgnored, kBool, "true"},
-    {"return_speed", kIgnored, kBool, "true"},
-    {"timings_per_token", kIgnored, kBool, "true"},
+    {"return_progress", kHonoured, kBool, "true",
+     "prompt_progress in chunks of their own, about one a second", kStreamed},
+    {"return_speed", kHonoured, kBool, "true", "prefill_time and decode_time in usage, in seconds"},
+    {"timings_per_token", kHonoured, kBool, "true",
+     "timings in the last chunk or the whole answer"},
     {"keep_alive", kIgnored, kAny, R"("5m")", "of Ollama's routes"},
     {"use_beam_search", kIgnored, kBool, "true"},
     {"length_penalty", kIgnored, kNumber, "1.2"},
@@ -106,8 +110,12 @@ constexpr auto kChatOnly = std::to_array<Parameter>({
     {"tool_choice", kIfModelCan, kAny, R"("required")",
      "none, auto, required, a function by name, allowed_tools", kTools},
     {"parallel_tool_calls", kIfModelCan, kBool, "false", {}, kTools},
-    {"functions", kRefused, kArray, R"([{"name":"look"}])", "use tools"},
-    {"function_call", kRefused, kAny, R"("auto")", "use tool_choice"},
+    {"functions", kIfModelCan, kArray, R"([{"name":"look"}])",
+     "the old name of tools, at most one call; not beside tools, tool_choice, parallel_tool_calls"},
+    {"function_call", kIfModelCan, kAny, R"({"name":"look"})",
+     "none, auto, a function by name: with functions", R"("functions":[{"name":"look"}])"},
+    {"messages (function_call)", kHonoured, kArray, kFunctionTurns,
+     "of the assistant; messages of role function answer it"},
     {"reasoning_effort", kIfModelCan,
      R"({"enum":["none","minimal","low","medium","high","xhigh","max"]})", R"("low")",
      "a variable of the model's template, and a budget for its thinking"},
@@ -128,7 +136,8 @@ constexpr auto kChatOnly = std::to_array<Parameter>({
     {"store", kIgnored, kBool, "true", "chats are not stored"},
     {"metadata", kIgnored, kObject, R"({"a":"b"})"},
     {"safety_identifier", kIgnored, kString, R"("u")"},
-    {"prompt_cache_key", kIgnored, kString, R"("k")", "prefixes are found without it"},
+    {"prompt_cache_key", kHonoured, R"({"type":"string","maxLength":512})", R"("k")",
+     "requests of one key go to one worker, where prompts and load do not speak against it"},
     {"prompt_cache_options", kIgnored, kObject, R"({"mode":"auto"})"},
     {"prompt_cache_retention", kIgnored, kString, R"("24h")"},
     {"moderation", kIgnored, kObject, R"({"model":"m"})"},

@@ -36,8 +36,22 @@ void WriteLogprobs(JsonWriter& json, const Logprobs& logprobs, bool wanted) {
   json.EndObject();
 }
 
+void WriteFunctionCall(JsonWriter& json, const v1::ToolCall& call) {
+  json.Key("function_call");
+  json.BeginObject();
+  json.Field("name", call.name());
+  json.Field("arguments", call.arguments());
+  json.EndObject();
+}
+
+std::string_view FinishWord(const v1::Finished& finished, const ChatShape& shape) {
+  const bool called = finished.reason() == v1::Finished::REASON_TOOL_CALLS;
+  if (called && shape.call_words == CallWords::kFunctions) return "function_call";
+  return FinishReasonName(finished.reason());
+}
+
 void WriteChoice(JsonWriter& json, size_t index, const Completion::Choice& choice,
-                 bool with_logprobs) {
+                 const ChatShape& shape) {
   json.BeginObject();
   json.Field("index", index);
   json.Key("message");
@@ -50,7 +64,9 @@ void WriteChoice(JsonWriter& json, size_t index, const Completion::Choice& choic
   }
   json.NullField("refusal");
   if (!choice.reasoning.empty()) json.Field("reasoning_content", choice.reasoning);
-  if (!choice.tool_calls.empty()) {
+  if (!choice.tool_calls.empty() && shape.call_words == CallWords::kFunctions) {
+    WriteFunctionCall(json, choice.tool_calls.front());
+  } else if (!choice.tool_calls.empty()) {
     json.Key("tool_calls");
     json.BeginArray();
     for (const v1::ToolCall& call : choice.tool_calls) WriteToolCall(json, call);
@@ -60,8 +76,8 @@ void WriteChoice(JsonWriter& json, size_t index, const Completion::Choice& choic
   json.BeginArray();
   json.EndArray();
   json.EndObject();
-  WriteLogprobs(json, choice.logprobs, with_logprobs);
-  WriteFinishReason(json, FinishReasonName(choice.finished.reason()));
+  WriteLogprobs(json, choice.logprobs, shape.with_logprobs);
+  WriteFinishReason(json, FinishWord(choice.finished, shape));
   json.EndObject();
 }
 
@@ -104,20 +120,21 @@ void WritePromptLogprobs(JsonWriter& json, const Completion::Prompt& prompt) {
 }  // namespace
 
 std::string EncodeChatCompletion(const AnswerIdentity& identity, const Completion& completion,
-                                 bool with_logprobs) {
+                                 const ChatShape& shape) {
   JsonWriter json;
   json.BeginObject();
   WriteAnswerHead(json, identity, "chat.completion", FingerprintOf(completion.accepted));
   json.Key("choices");
   json.BeginArray();
   for (size_t i = 0; i < completion.choices.size(); ++i) {
-    WriteChoice(json, i, completion.choices[i], with_logprobs);
+    WriteChoice(json, i, completion.choices[i], shape);
   }
   json.EndArray();
   json.Key("usage");
-  WriteUsage(json, completion.usage);
+  WriteUsage(json, completion.usage, shape.reports.speed ? &completion.timings : nullptr);
   json.Field("service_tier", "default");
   if (!completion.prompts.empty()) WritePromptLogprobs(json, completion.prompts.front());
+  if (shape.reports.timings) WriteTimings(json, completion.usage, completion.timings);
   json.EndObject();
   return json.Take();
 }
@@ -134,7 +151,7 @@ void ChatStreamEncoder::SendDelta(int index, std::string_view delta_json, std::s
   const auto write_choice = [&](JsonWriter& json) {
     json.Field("index", index);
     json.RawField("delta", delta_json);
-    WriteLogprobs(json, logprobs, with_logprobs_);
+    WriteLogprobs(json, logprobs, shape_.with_logprobs);
     WriteFinishReason(json, finish);
   };
   Chunk(write_choice, out);
@@ -153,6 +170,15 @@ std::string ChatStreamEncoder::ToolCallDelta(const v1::ToolCallDelta& call, Choi
   has_arguments = has_arguments || !fragment.empty();
   JsonWriter json;
   json.BeginObject();
+  if (shape_.call_words == CallWords::kFunctions) {
+    json.Key("function_call");
+    json.BeginObject();
+    if (started) json.Field("name", call.name());
+    json.Field("arguments", fragment);
+    json.EndObject();
+    json.EndObject();
+    return json.Take();
+  }
   json.Key("tool_calls");
   json.BeginArray();
   json.BeginObject();
@@ -192,7 +218,7 @@ void ChatStreamEncoder::OnDelta(const v1::Delta& delta, std::string* out) {
 
 void ChatStreamEncoder::OnFinished(const v1::Finished& finished, std::string* out) {
   SendRole(finished.index(), out);
-  SendDelta(finished.index(), "{}", FinishReasonName(finished.reason()), out);
+  SendDelta(finished.index(), "{}", FinishWord(finished, shape_), out);
 }
 
 }  // namespace conclave::gateway::openai

@@ -8,18 +8,26 @@
 #include <vector>
 
 #include "gateway/dialects/openai/answer.h"
+#include "gateway/dialects/openai/chat_request.h"
 
 namespace conclave::gateway::openai {
 
+// What of the request shapes the answer.
+struct ChatShape {
+  bool with_logprobs = false;
+  CallWords call_words = CallWords::kTools;
+  Reports reports;
+};
+
 std::string EncodeChatCompletion(const AnswerIdentity& identity, const Completion& completion,
-                                 bool with_logprobs);
+                                 const ChatShape& shape);
 
 // Chunks in the order the SDKs want: role, deltas, finish_reason, usage when asked for, [DONE].
 class ChatStreamEncoder final : public AnswerStream {
  public:
-  ChatStreamEncoder(AnswerIdentity identity, bool include_usage, bool with_logprobs)
-      : AnswerStream(std::move(identity), "chat.completion.chunk", include_usage),
-        with_logprobs_(with_logprobs) {}
+  ChatStreamEncoder(AnswerIdentity identity, bool include_usage, ChatShape shape)
+      : AnswerStream(std::move(identity), "chat.completion.chunk", include_usage, shape.reports),
+        shape_(shape) {}
 
  private:
   struct ChoiceState {
@@ -34,9 +42,10 @@ class ChatStreamEncoder final : public AnswerStream {
   void SendRole(int index, std::string* out);
   // One chunk: `delta_json` is the delta object, `finish` "" for null.
   void SendDelta(int index, std::string_view delta_json, std::string_view finish, std::string* out);
+  // A delta object; "" when there is nothing to tell.
   std::string ToolCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice);
 
-  const bool with_logprobs_;
+  const ChatShape shape_;
   std::map<int, ChoiceState> choices_;
 };
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
 #include "gateway/dialects/openai/format.h"
+#include "gateway/dialects/openai/legacy_functions.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -16,6 +17,7 @@ constexpr size_t kToolsMax = 128;
 constexpr size_t kStopMax = 4;
 constexpr size_t kFunctionNameMax = 64;
 constexpr size_t kTemplateVariablesMax = 64;
+constexpr size_t kCacheKeyBytesMax = 512;
 constexpr int64_t kBudgetMax = 1 << 30;
 
 absl::StatusOr<v1::Role> ReadRole(JsonValue role) {
@@ -93,13 +95,17 @@ absl::Status ReadAssistantExtras(JsonValue value, v1::ChatMessage* message) {
   return absl::OkStatus();
 }
 
-absl::Status ReadMessage(JsonValue value, v1::ChatMessage* message) {
+// `place`: its number in the conversation.
+absl::Status ReadMessage(JsonValue value, size_t place, v1::ChatMessage* message) {
   RETURN_IF_ERROR(value.ExpectObject());
   ASSIGN_OR_RETURN(const v1::Role role, ReadRole(value.Get("role")));
   message->set_role(role);
   const bool assistant = role == v1::ROLE_ASSISTANT;
   RETURN_IF_ERROR(ReadContent(value.Get("content"), assistant, message));
-  if (assistant) RETURN_IF_ERROR(ReadAssistantExtras(value, message));
+  if (assistant) {
+    RETURN_IF_ERROR(ReadAssistantExtras(value, message));
+    RETURN_IF_ERROR(ReadFunctionCall(value.Get("function_call"), place, message));
+  }
   if (role == v1::ROLE_TOOL) {
     // The old "function" role has a name instead.
     const JsonValue id = value.Get("tool_call_id");
@@ -118,8 +124,9 @@ absl::Status ReadMessages(JsonValue messages, std::string_view default_system_pr
   RETURN_IF_ERROR(messages.ExpectArray());
   if (messages.size() == 0) return messages.Error("at least one message is required");
   for (size_t i = 0; i < messages.size(); ++i) {
-    RETURN_IF_ERROR(ReadMessage(messages.At(i), chat->add_messages()));
+    RETURN_IF_ERROR(ReadMessage(messages.At(i), i, chat->add_messages()));
   }
+  LinkFunctionResults(chat);
   const bool has_system =
       std::any_of(chat->messages().begin(), chat->messages().end(),
                   [](const v1::ChatMessage& m) { return m.role() == v1::ROLE_SYSTEM; });
@@ -249,6 +256,16 @@ absl::Status ReadReasoningFormat(JsonValue root, v1::GenerateRequest* request) {
   return absl::OkStatus();
 }
 
+// Requests of one key have a prefix in common, or belong to one session.
+absl::Status ReadCacheKey(JsonValue key, v1::GenerateRequest* request) {
+  ASSIGN_OR_RETURN(std::optional<std::string> text, key.OptionalString());
+  if (text && text->size() > kCacheKeyBytesMax) {
+    return key.Error(absl::StrCat("at most ", kCacheKeyBytesMax, " bytes"));
+  }
+  request->set_affinity_key(std::move(text).value_or(std::string()));
+  return absl::OkStatus();
+}
+
 absl::Status RefuseAudio(JsonValue root) {
   const JsonValue modalities = root.Get("modalities");
   if (modalities.missing()) return absl::OkStatus();
@@ -280,16 +297,18 @@ void ApplyEffort(std::string_view effort, v1::ChatPrompt* chat) {
   }
 }
 
-absl::Status ReadConversation(JsonValue root, std::string_view default_system_prompt,
-                              v1::ChatPrompt* chat) {
+absl::StatusOr<CallWords> ReadConversation(JsonValue root, std::string_view default_system_prompt,
+                                           v1::ChatPrompt* chat) {
   RETURN_IF_ERROR(ReadMessages(root.Get("messages"), default_system_prompt, chat));
   RETURN_IF_ERROR(ReadTools(root.Get("tools"), chat));
   RETURN_IF_ERROR(ReadToolChoice(root.Get("tool_choice"), chat));
   ASSIGN_OR_RETURN(const std::optional<bool> parallel,
                    root.Get("parallel_tool_calls").OptionalBool());
   chat->set_parallel_tool_calls(parallel.value_or(true));
+  ASSIGN_OR_RETURN(const bool functions, ReadFunctions(root, chat));
   RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
-  return RefuseFields(root, {"functions", "function_call", "continue_final_message"});
+  RETURN_IF_ERROR(RefuseFields(root, {"continue_final_message"}));
+  return functions ? CallWords::kFunctions : CallWords::kTools;
 }
 
 absl::Status CheckFunctionName(JsonValue name) {
@@ -378,15 +397,18 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   v1::GenerateRequest& generate = request.generate;
   ASSIGN_OR_RETURN(std::string model, root.Get("model").AsString());
   generate.set_model(std::move(model));
-  RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, generate.mutable_chat()));
+  ASSIGN_OR_RETURN(request.call_words,
+                   ReadConversation(root, default_system_prompt, generate.mutable_chat()));
   RETURN_IF_ERROR(ReadFormat(root, &generate));
   RETURN_IF_ERROR(ReadLogprobs(root, &generate));
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));
   RETURN_IF_ERROR(ReadReasoningFormat(root, &generate));
   RETURN_IF_ERROR(ReadSampling(root, kStopMax, &generate));
   RETURN_IF_ERROR(ReadPromptLogprobs(root, &generate));
+  RETURN_IF_ERROR(ReadCacheKey(root.Get("prompt_cache_key"), &generate));
   RETURN_IF_ERROR(RefuseAudio(root));
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
+  ASSIGN_OR_RETURN(request.reports, ReadReports(root));
   return request;
 }
 

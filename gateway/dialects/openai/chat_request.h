@@ -9,9 +9,14 @@
 
 namespace conclave::gateway::openai {
 
+// What calls are named in the answer: tool_calls, or function_call as at first.
+enum class CallWords { kTools, kFunctions };
+
 struct ChatRequest {
   v1::GenerateRequest generate;
+  CallWords call_words = CallWords::kTools;
   StreamOptions stream;
+  Reports reports;
 };
 
 // INVALID_ARGUMENT and UNIMPLEMENTED name the field. A conversation that brings no system message
@@ -21,10 +26,11 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
 
 // Parts shared with other dialects and with assistants.
 
-// messages, tools, tool_choice, parallel_tool_calls, and the variables of the template: all that a
-// prompt is rendered from.
-absl::Status ReadConversation(base::JsonValue root, std::string_view default_system_prompt,
-                              v1::ChatPrompt* chat);
+// messages, tools, tool_choice, parallel_tool_calls or functions and function_call, and the
+// variables of the template: all that a prompt is rendered from.
+absl::StatusOr<CallWords> ReadConversation(base::JsonValue root,
+                                           std::string_view default_system_prompt,
+                                           v1::ChatPrompt* chat);
 absl::Status ReadFunctionTool(base::JsonValue function, v1::Tool* tool);
 absl::Status ReadTools(base::JsonValue tools, v1::ChatPrompt* chat);
 bool HasTool(const v1::ChatPrompt& chat, std::string_view name);

@@ -66,7 +66,8 @@ CompletionsShape ShapeOf(const CompletionsRequest& request) {
           .n = request.n,
           .best_of = request.best_of,
           .echo = request.echo,
-          .with_logprobs = request.with_logprobs};
+          .with_logprobs = request.with_logprobs,
+          .reports = request.reports};
 }
 
 std::string EncodeCompletions(const AnswerIdentity& identity, const CompletionsShape& shape,
@@ -93,7 +94,8 @@ std::string EncodeCompletions(const AnswerIdentity& identity, const CompletionsS
   }
   json.EndArray();
   json.Key("usage");
-  WriteUsage(json, completion.usage);
+  WriteUsage(json, completion.usage, shape.reports.speed ? &completion.timings : nullptr);
+  if (shape.reports.timings) WriteTimings(json, completion.usage, completion.timings);
   json.EndObject();
   return json.Take();
 }

@@ -20,6 +20,7 @@ struct CompletionsShape {
   int best_of = 1;
   bool echo = false;
   bool with_logprobs = false;
+  Reports reports;
 };
 CompletionsShape ShapeOf(const CompletionsRequest& request);
 
@@ -30,7 +31,7 @@ std::string EncodeCompletions(const AnswerIdentity& identity, const CompletionsS
 class CompletionsStreamEncoder final : public AnswerStream {
  public:
   CompletionsStreamEncoder(AnswerIdentity identity, CompletionsShape shape, bool include_usage)
-      : AnswerStream(std::move(identity), "text_completion", include_usage),
+      : AnswerStream(std::move(identity), "text_completion", include_usage, shape.reports),
         shape_(std::move(shape)) {}
 
  private:

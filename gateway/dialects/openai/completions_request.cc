@@ -109,6 +109,7 @@ absl::StatusOr<CompletionsRequest> DecodeCompletionsRequest(std::string_view bod
   ASSIGN_OR_RETURN(const std::optional<bool> echo, root.Get("echo").OptionalBool());
   request.echo = echo.value_or(false);
   ASSIGN_OR_RETURN(request.stream, ReadStreamOptions(root));
+  ASSIGN_OR_RETURN(request.reports, ReadReports(root));
   RETURN_IF_ERROR(ReadLimit(root, request.echo, common.mutable_stop()));
   RETURN_IF_ERROR(ReadLogprobs(root, &request, &common));
   RETURN_IF_ERROR(ReadChoices(root, &request, &common));

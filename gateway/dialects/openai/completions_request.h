@@ -20,6 +20,7 @@ struct CompletionsRequest {
   bool echo = false;                          // the prompt stands before each completion
   bool with_logprobs = false;
   StreamOptions stream;
+  Reports reports;
 };
 
 // INVALID_ARGUMENT names the field.

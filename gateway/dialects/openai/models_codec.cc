@@ -3,7 +3,9 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "gateway/dialects/openai/answer.h"
 #include "gateway/dialects/registry.h"
+#include "gateway/dialects/timestamps.h"
 
 namespace conclave::gateway::openai {
 namespace {
@@ -23,8 +25,11 @@ std::string_view StateName(v1::ModelStatus::State state) {
   }
 }
 
-bool IsEmbedding(const v1::ModelStatus& model) {
-  return Can(model, "embedding") && !Can(model, "completion");
+// In Llama Stack's words.
+std::string_view ModelType(const v1::ModelStatus& model) {
+  if (Can(model, "completion")) return "llm";
+  if (Can(model, "embedding")) return "embedding";
+  return Can(model, "rerank") ? "rerank" : "llm";
 }
 
 void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
@@ -38,10 +43,18 @@ void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
   json.Field("provider_resource_id", ProviderModelIdOf(model));
   json.Field("provider_id", ProviderIdOf(model));
   json.Field("type", "model");
-  json.Field("model_type", IsEmbedding(model) ? "embedding" : "llm");
+  json.Field("model_type", ModelType(model));
   json.Key("metadata");
   json.BeginObject();
+  if (model.details().embedding_length() > 0) {
+    // Where its clients look before they make a place for vectors.
+    json.Field("embedding_dimension", model.details().embedding_length());
+    json.Field("context_length", model.context_length());
+  }
   json.EndObject();
+  // Anthropic's.
+  json.Field("display_name", model.name());
+  json.Field("created_at", Rfc3339(model.created_unix() * 1000));
   json.Field("status", StateName(model.state()));
   json.Key("aliases");
   json.BeginArray();
@@ -75,6 +88,10 @@ std::string EncodeModelList(const std::vector<v1::ModelStatus>& models) {
   json.BeginArray();
   for (const v1::ModelStatus& model : models) WriteModel(json, model);
   json.EndArray();
+  // Anthropic's: there is one page.
+  json.Field("has_more", false);
+  TextOrNull(json, "first_id", !models.empty(), models.empty() ? "" : models.front().name());
+  TextOrNull(json, "last_id", !models.empty(), models.empty() ? "" : models.back().name());
   json.EndObject();
   return json.Take();
 }

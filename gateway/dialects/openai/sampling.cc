@@ -3,6 +3,7 @@
 #include <charconv>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
@@ -191,6 +192,18 @@ absl::Status ReadPromptLogprobs(JsonValue root, v1::GenerateRequest* request) {
   if (stream.value_or(false)) return given.Error("not available in a stream");
   request->mutable_prompt_logprobs()->set_top(static_cast<int32_t>(*top));
   return absl::OkStatus();
+}
+
+absl::StatusOr<Reports> ReadReports(JsonValue root) {
+  Reports reports;
+  const std::pair<std::string_view, bool*> kFields[] = {{"return_progress", &reports.progress},
+                                                        {"timings_per_token", &reports.timings},
+                                                        {"return_speed", &reports.speed}};
+  for (const auto& [name, wanted] : kFields) {
+    ASSIGN_OR_RETURN(const std::optional<bool> given, root.Get(name).OptionalBool());
+    *wanted = given.value_or(false);
+  }
+  return reports;
 }
 
 absl::StatusOr<StreamOptions> ReadStreamOptions(JsonValue root) {

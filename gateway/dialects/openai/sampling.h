@@ -29,6 +29,14 @@ struct StreamOptions {
 };
 absl::StatusOr<StreamOptions> ReadStreamOptions(base::JsonValue root);
 
+// What llama-server and KTransformers tell of an answer's making, when asked.
+struct Reports {
+  bool progress = false;  // return_progress: chunks that say how far the prompt is read
+  bool timings = false;   // timings_per_token: "timings" in the last chunk, or the whole answer
+  bool speed = false;     // return_speed: prefill_time and decode_time, in seconds, in usage
+};
+absl::StatusOr<Reports> ReadReports(base::JsonValue root);
+
 // UNIMPLEMENTED when one of these is given and neither null, false nor empty (also "").
 absl::Status RefuseFields(base::JsonValue root, std::initializer_list<std::string_view> names);
 

@@ -20,7 +20,8 @@ using Encode = std::string (*)(const v1::TokenizeReply& reply);
 absl::StatusOr<v1::TokenizeRequest> DecodeChat(const Services& services, JsonValue root) {
   v1::TokenizeRequest request;
   RETURN_IF_ERROR(
-      openai::ReadConversation(root, services.default_system_prompt, request.mutable_chat()));
+      openai::ReadConversation(root, services.default_system_prompt, request.mutable_chat())
+          .status());
   return request;
 }
 

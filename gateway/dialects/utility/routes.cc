@@ -124,6 +124,7 @@ void AddRoutes(Router& router, const Services& services) {
   AddTokenizeRoutes(router, services);
   AddRenderRoutes(router, services);
   AddTokenizerInfoRoutes(router, services);
+  AddInfillRoutes(router, services);
   AddRerankRoutes(router, services);
   AddSystemInfoRoutes(router, services);
   openai::AddBoth(

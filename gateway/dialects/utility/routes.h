@@ -14,6 +14,7 @@ Coverage DialectCoverage();
 void AddTokenizeRoutes(Router& router, const Services& services);
 void AddRenderRoutes(Router& router, const Services& services);
 void AddTokenizerInfoRoutes(Router& router, const Services& services);
+void AddInfillRoutes(Router& router, const Services& services);
 void AddRerankRoutes(Router& router, const Services& services);
 void AddSystemInfoRoutes(Router& router, const Services& services);
 

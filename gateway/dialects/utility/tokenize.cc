@@ -48,7 +48,7 @@ absl::Status ReadInput(JsonValue root, std::string_view default_system_prompt, T
   if (!root.Get("messages").missing()) {
     // The template has the special tokens in it.
     RETURN_IF_ERROR(openai::RefuseFields(root, {"chat_template"}));
-    return openai::ReadConversation(root, default_system_prompt, request.mutable_chat());
+    return openai::ReadConversation(root, default_system_prompt, request.mutable_chat()).status();
   }
   ASSIGN_OR_RETURN(*request.mutable_text(), root.Get("prompt").AsString());
   ASSIGN_OR_RETURN(const bool add_special, Flag(root, "add_special_tokens", true));
@@ -152,10 +152,21 @@ Task<absl::StatusOr<v1::DetokenizeReply>> Detokenize(const Services& services, E
   co_return co_await AwaitReply(std::move(call), exchange.out);
 }
 
+// The workers' word for what this route calls tokens.
+absl::Status InOwnWords(const absl::Status& status) {
+  constexpr std::string_view kTheirs = "token_ids";
+  if (base::ParamOf(status) != kTheirs) return status;
+  std::string message(status.message());
+  if (message.compare(0, kTheirs.size(), kTheirs) == 0)
+    message.replace(0, kTheirs.size(), "tokens");
+  return base::WithParam(
+      base::WithReason(absl::Status(status.code(), message), base::ReasonOf(status)), "tokens");
+}
+
 Task<void> HandleDetokenize(const Services& services, Exchange& exchange) {
   const absl::StatusOr<v1::DetokenizeReply> reply = co_await Detokenize(services, exchange);
   if (!reply.ok()) {
-    co_await ReplyError(exchange, reply.status(), openai::ErrorJson);
+    co_await ReplyError(exchange, InOwnWords(reply.status()), openai::ErrorJson);
     co_return;
   }
   JsonWriter json;

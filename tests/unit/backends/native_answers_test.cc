@@ -169,19 +169,47 @@ TEST_CASE("what stands before and after a gap is marked as the vocabulary says")
   REQUIRE(tokenizer.ok());
   const FimTokens marks = FindFimTokens(**source, **tokenizer);
   REQUIRE(marks.complete());
-  CHECK(EncodeFim(**tokenizer, marks, "a", "<|fim_middle|>").size() == 3 + 1 + 14);
-  const std::vector<TokenId> ids = EncodeFim(**tokenizer, marks, "a", "b");
+  CHECK(EncodeFim(**tokenizer, marks, "a", {.suffix = "<|fim_middle|>"}).size() == 3 + 1 + 14);
+  const std::vector<TokenId> ids = EncodeFim(**tokenizer, marks, "a", {.suffix = "b"});
   const std::vector<TokenId> expected = {marks.prefix, (*tokenizer)->Find("a"), marks.suffix,
                                          (*tokenizer)->Find("b"), marks.middle};
   CHECK(ids == expected);
 
   const auto backend = File().Open();
   GenerateRequest request = Continue("a", 10);
-  request.suffix = "b";
+  request.infill = Infill{.suffix = "b"};
   const auto filled = Run(*backend, request);
   GenerateRequest same = Continue("a", 10);
   same.prompt = TokenPrompt{expected};
   CHECK(filled->text() == Run(*backend, same)->text());
+  // Files without a mark of their own are snippets in front.
+  const Infill shown{.suffix = "b", .files = {{.name = "n", .text = "t"}}};
+  const std::string snippet = "\n\n--- snippet ---\n\nt";
+  std::vector<TokenId> with_file =
+      (*tokenizer)->Encode(snippet, {.parse_special = false, .add_special = false});
+  with_file.insert(with_file.end(), expected.begin(), expected.end());
+  CHECK(EncodeFim(**tokenizer, marks, "a", shown) == with_file);
+  // With marks they are the files of a repository, the last one is that of the gap.
+  FimTokens whole = marks;
+  whole.repository = 7;
+  whole.file = 8;
+  const auto plain = [&](std::string_view text, std::vector<TokenId>* ids) {
+    const auto more = (*tokenizer)->Encode(text, {.parse_special = false, .add_special = false});
+    ids->insert(ids->end(), more.begin(), more.end());
+  };
+  std::vector<TokenId> repository = {7};
+  plain("repository\n", &repository);
+  repository.push_back(8);
+  plain("n\nt", &repository);
+  repository.push_back(8);
+  plain("file\n", &repository);
+  repository.insert(repository.end(), expected.begin(), expected.end());
+  CHECK(EncodeFim(**tokenizer, whole, "a", shown) == repository);
+  CHECK(EncodeFim(**tokenizer, whole, "a", {.suffix = "b"}) == expected);
+
+  request.infill->suffix = std::string(100'000, 'x');
+  CHECK(absl::IsOutOfRange(backend->Generate(request, std::make_shared<RecordingSink>()).status()));
+  request.infill->suffix = "b";
   request.prompt = TokenPrompt{{1}};
   CHECK(base::ParamOf(backend->Generate(request, std::make_shared<RecordingSink>()).status()) ==
         "suffix");

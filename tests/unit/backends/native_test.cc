@@ -330,7 +330,7 @@ TEST_CASE("the model is described by what its file says") {
   CHECK(details.license == "apache-2.0");
   CHECK(details.chat_template == kTinyTemplate);
   CHECK(details.parameters > 1'000);
-  CHECK(details.capabilities == std::vector<std::string>{"completion", "tools", "thinking"});
+  CHECK(details.capabilities == std::vector<std::string>{"completion", "insert", "tools", "thinking"});
   const auto has = [&](const char* key, const char* json) {
     return std::find(details.metadata.begin(), details.metadata.end(),
                      std::pair<std::string, std::string>(key, json)) != details.metadata.end();

@@ -232,7 +232,7 @@ TEST_CASE("a script tells a prompt's tokens before its answer") {
   CHECK(sink->prompt()[0].tokens[1].top.size() == 1);
   CHECK(sink->prompt()[0].text + sink->prompt()[1].text == std::string(200, 'a'));
   GenerateRequest suffix = Ask("x", "r2");
-  suffix.suffix = "y";
+  suffix.infill = Infill{.suffix = "y"};
   const auto refused = backend->Generate(suffix, std::make_shared<RecordingSink>());
   CHECK(refused.status().code() == absl::StatusCode::kUnimplemented);
   CHECK(base::ParamOf(refused.status()) == "suffix");

@@ -72,6 +72,28 @@ TEST_CASE("a prompt is known where it was sent, as far as it was sent") {
   CHECK(memory.Match(PrefixMemory::Chain(Text(std::string(4096, 'y')))).empty());
 }
 
+TEST_CASE("a key of affinity leads to the worker that had it last, beside what prompts say") {
+  pb::GenerateRequest request;
+  request.set_model("m");
+  CHECK(PrefixMemory::Affinity(request).empty());
+  request.set_affinity_key("session 1");
+  const auto key = PrefixMemory::Affinity(request);
+  REQUIRE(key.size() == 1);
+  request.mutable_meta()->set_tenant("other");
+  CHECK(PrefixMemory::Affinity(request) != key);
+
+  PrefixMemory memory;
+  memory.Remember(key, "b", 1);
+  const std::vector<std::pair<std::string, int64_t>> one_block = {
+      {"b", PrefixMemory::kBlockBytes / 4}};
+  CHECK(memory.Match({}, key) == one_block);
+  CHECK(memory.Match({}).empty());
+  memory.Remember({1, 2, 3}, "a", 1);
+  const auto both = memory.Match({1, 2, 3}, key);
+  REQUIRE(both.size() == 2);
+  CHECK(both[0].second == 3 * both[1].second);
+}
+
 TEST_CASE("a restart forgets") {
   PrefixMemory memory;
   const auto chain = PrefixMemory::Chain(Text(std::string(1024, 'x')));

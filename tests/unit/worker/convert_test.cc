@@ -132,7 +132,7 @@ TEST_CASE("how many answers, and what is told of the prompt, has limits") {
   REQUIRE(read.ok());
   CHECK(read->n == 16);
   CHECK(read->prompt_report->top_logprobs == 20);
-  CHECK(read->suffix == "y");
+  CHECK(read->infill->suffix == "y");
   request.mutable_prompt_logprobs()->set_tokens_only(true);
   CHECK(FromProto(pb::GenerateRequest(request), "id")->prompt_report->top_logprobs == -1);
   request.mutable_prompt_logprobs()->set_top(21);
@@ -144,6 +144,30 @@ TEST_CASE("how many answers, and what is told of the prompt, has limits") {
   request = UserSays("x");
   request.set_suffix(std::string((1 << 20) + 1, 'a'));
   CHECK(Refused(request, "suffix"));
+}
+
+TEST_CASE("a gap has a suffix, files, both or neither") {
+  pb::GenerateRequest request;
+  CHECK(Refused(request, "prompt"));
+  request.set_text("");
+  CHECK(Refused(request, "prompt"));
+  request.mutable_infill();
+  const auto bare = FromProto(pb::GenerateRequest(request), "id");
+  REQUIRE(bare.ok());
+  CHECK(bare->infill->suffix.empty());
+  pb::InfillFile* const file = request.mutable_infill()->add_files();
+  file->set_name("a.cc");
+  file->set_text("int a;");
+  const auto read = FromProto(pb::GenerateRequest(request), "id");
+  REQUIRE(read.ok());
+  REQUIRE(read->infill->files.size() == 1);
+  CHECK(read->infill->files[0].name == "a.cc");
+  CHECK(read->infill->files[0].text == "int a;");
+  file->set_text(std::string(1 << 20, 'a'));
+  CHECK(Refused(request, "infill.files"));
+  file->set_text("");
+  for (int i = 0; i < 256; ++i) request.mutable_infill()->add_files();
+  CHECK(Refused(request, "infill.files"));
 }
 
 TEST_CASE("answers and the tokens of a prompt keep their places") {

@@ -52,4 +52,17 @@ TEST_CASE("llm-serving: vectors have 512 dimensions where the model has more") {
   CHECK(h.embedding.requests.at(2).dimensions() == 64);
 }
 
+TEST_CASE("kt-legacy: Ollama's paths have one model, whatever it is called") {
+  Harness h;
+  h.profile = CompatProfile::kKtLegacy;
+  h.inference.events = TextScript({"a"});
+  CHECK(h.Call("POST", "/api/generate", R"({"model":"any","prompt":"x"})").response.status == 200);
+  CHECK(h.Call("POST", "/api/chat", R"({"model":"any","messages":[{"role":"user","content":"x"}]})")
+            .response.status == 200);
+  REQUIRE(h.inference.requests.size() == 2);
+  for (const auto& request : h.inference.requests) CHECK(request.model() == "teacher");
+  h.profile = CompatProfile::kStrict;
+  CHECK(h.Call("POST", "/api/generate", R"({"model":"any","prompt":"x"})").response.status == 404);
+}
+
 }  // namespace conclave::gateway

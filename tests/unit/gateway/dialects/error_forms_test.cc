@@ -158,7 +158,8 @@ TEST_CASE("unknown models are 404 and loading ones 503 with Retry-After, in ever
     const RecordingWriter answer =
         harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + QueryOf(endpoint),
                      std::string(endpoint.body));
-    CHECK(answer.response.status == harness.router.error_family(endpoint.path).unavailable_status);
+    CHECK(answer.response.status ==
+          harness.router.error_family(endpoint.method, endpoint.path).unavailable_status);
     FormOf(harness.router, endpoint).check(Parsed(answer.response.body).root());
     bool says_when = false;
     for (const auto& [name, value] : answer.response.headers)
@@ -284,7 +285,7 @@ TEST_CASE("a head that is refused is refused in the form of its path's family, o
       INFO(verdict.refusal->body);
       const bool below = bad.status == 404 && verdict.refusal->status == 405;
       CHECK((below || verdict.refusal->status == bad.status));
-      FormOf(harness.router, head.path).check(Parsed(verdict.refusal->body).root());
+      FormOf(harness.router, head.method, head.path).check(Parsed(verdict.refusal->body).root());
       bool allows = false;
       for (const auto& [name, value] : verdict.refusal->headers) allows = allows || name == "Allow";
       CHECK(allows == (verdict.refusal->status == 405));

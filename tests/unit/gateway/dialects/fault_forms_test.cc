@@ -112,7 +112,8 @@ void ForEachGeneration(
 void CheckRefusal(const Harness& harness, const Endpoint& endpoint, const RecordingWriter& answer,
                   const Fault& fault) {
   INFO(answer.response.body);
-  const int unavailable = harness.router.error_family(endpoint.path).unavailable_status;
+  const int unavailable =
+      harness.router.error_family(endpoint.method, endpoint.path).unavailable_status;
   CHECK(answer.response.status == (fault.http_status == 503 ? unavailable : fault.http_status));
   CHECK(HeaderOf(answer, "Retry-After") == fault.retry_after);
   const bool in_vain = fault.http_status == 500 || fault.http_status == 501;

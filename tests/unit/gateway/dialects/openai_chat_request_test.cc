@@ -166,7 +166,15 @@ TEST_CASE("refusals name the field") {
       {With(R"("guided_choice":[])"), 400, "guided_choice"},
       {With(R"("structured_outputs":{"structural_tag":{"a":1}})"), 501, "structural_tag"},
       {With(R"("response_format":{"type":"yaml"})"), 400, "response_format.type"},
-      {With(R"("functions":[{"name":"f"}])"), 501, "functions"},
+      {With(R"("functions":[{"name":"f"},{"name":"f"}])"), 400, "functions[1].name"},
+      {With(R"("functions":[{"name":"f"}],"tools":[])"), 400, "functions"},
+      {With(R"("functions":[{"name":"f"}],"tool_choice":"auto")"), 400, "functions"},
+      {With(R"("functions":[{"name":"f"}],"parallel_tool_calls":true)"), 400, "functions"},
+      {With(R"("functions":[{"name":"f"}],"function_call":"required")"), 400, "function_call"},
+      {With(R"("functions":[{"name":"f"}],"function_call":{"name":"g"})"), 400,
+       "function_call.name"},
+      {With(R"("function_call":"auto")"), 400, "function_call"},
+      {With(R"("prompt_cache_key":5)"), 400, "prompt_cache_key"},
   };
   for (const Case& c : cases) {
     INFO(c.body);
@@ -254,6 +262,58 @@ TEST_CASE("allowed tools are the ones that are left") {
   CHECK(request.chat().tools(0).name() == "a");
   CHECK(request.chat().tools(1).name() == "c");
   CHECK(request.chat().tool_choice().mode() == v1::ToolChoice::MODE_REQUIRED);
+}
+
+TEST_CASE("functions are tools of which one may be called") {
+  const auto request = DecodeChatRequest(
+      With(R"("functions":[{"name":"f","description":"d","parameters":{"type":"object"}},
+              {"name":"g"}],"function_call":{"name":"g"})"),
+      "");
+  REQUIRE(request.ok());
+  CHECK(request->call_words == CallWords::kFunctions);
+  const v1::ChatPrompt& chat = request->generate.chat();
+  REQUIRE(chat.tools_size() == 2);
+  CHECK(chat.tools(0).name() == "f");
+  CHECK(chat.tools(0).description() == "d");
+  CHECK(chat.tools(0).parameters_json() == R"({"type":"object"})");
+  CHECK_FALSE(chat.parallel_tool_calls());
+  CHECK(chat.tool_choice().mode() == v1::ToolChoice::MODE_NAMED);
+  CHECK(chat.tool_choice().name() == "g");
+  const auto mode = [](const std::string& choice) {
+    return Decoded(With(R"("functions":[{"name":"f"}],"function_call":)" + choice))
+        .chat()
+        .tool_choice()
+        .mode();
+  };
+  CHECK(mode(R"("none")") == v1::ToolChoice::MODE_NONE);
+  CHECK(mode(R"("auto")") == v1::ToolChoice::MODE_AUTO);
+  CHECK(DecodeChatRequest(With(R"("functions":null,"function_call":null)"), "")->call_words ==
+        CallWords::kTools);
+}
+
+TEST_CASE("a function's result belongs to the last call of its name") {
+  const v1::GenerateRequest request = Decoded(R"({"model":"m","messages":[
+      {"role":"user","content":"a"},
+      {"role":"assistant","content":null,"function_call":{"name":"f","arguments":"{\"a\":1}"}},
+      {"role":"function","name":"f","content":"1"},
+      {"role":"assistant","content":null,"function_call":{"name":"f","arguments":"{}"}},
+      {"role":"function","name":"f","content":"2"},
+      {"role":"function","name":"g","content":"3"}]})");
+  const v1::ChatPrompt& chat = request.chat();
+  CHECK(chat.messages(1).content_is_null());
+  CHECK(chat.messages(1).tool_calls(0).arguments() == R"({"a":1})");
+  CHECK(chat.messages(1).tool_calls(0).id() == "call00001");
+  CHECK(chat.messages(2).role() == v1::ROLE_TOOL);
+  CHECK(chat.messages(2).name() == "f");
+  CHECK(chat.messages(2).tool_call_id() == "call00001");
+  CHECK(chat.messages(4).tool_call_id() == "call00003");
+  CHECK(chat.messages(5).tool_call_id().empty());
+}
+
+TEST_CASE("a cache key goes with the request") {
+  CHECK(Decoded(With(R"("prompt_cache_key":"k")")).affinity_key() == "k");
+  CHECK(Decoded(With("")).affinity_key().empty());
+  CHECK(Refused(With(R"("prompt_cache_key":")" + std::string(513, 'k') + "\"")).http_status == 400);
 }
 
 }  // namespace conclave::gateway::openai

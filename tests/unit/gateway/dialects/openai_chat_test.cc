@@ -30,6 +30,60 @@ const std::string kHead =
 
 }  // namespace
 
+TEST_CASE("how an answer was made is told to who asks") {
+  Harness h;
+  h.inference.events = TextScript({"a"});
+  h.inference.events.insert(
+      h.inference.events.begin() + 1,
+      Proto<v1::GenerateEvent>("progress { phase: PHASE_PREFILL done: 3 total: 5 }"));
+  const std::string asked =
+      R"(,"return_progress":true,"timings_per_token":true,"return_speed":true)";
+  const std::string timings =
+      R"("timings":{"cache_n":2,"prompt_n":3,"prompt_ms":2.0,)"
+      R"("prompt_per_token_ms":0.6666666666666666,"prompt_per_second":1500.0,"predicted_n":1,)"
+      R"("predicted_ms":3.5,"predicted_per_token_ms":3.5,"predicted_per_second":285.7142857142857}})";
+  const std::string whole = h.Call("POST", kPath, Body(asked)).response.body;
+  CHECK(whole.find(R"("prefill_time":0.002,"decode_time":0.0035},)") != std::string::npos);
+  CHECK(whole.substr(whole.size() - timings.size()) == timings);
+  const auto data =
+      SseData(h.Call("POST", kPath,
+                     Body(asked + R"(,"stream":true,"stream_options":{"include_usage":true})"))
+                  .response.body);
+  REQUIRE(data.size() == 6);
+  CHECK(data[1].find(R"("choices":[],"usage":null,"prompt_progress":{"total":5,"cache":2,)"
+                     R"("processed":3,"time_ms":)") != std::string::npos);
+  CHECK(data[2].find("timings") == std::string::npos);
+  CHECK(data[3].substr(data[3].size() - timings.size()) == timings);
+  CHECK(data[4].find(R"("decode_time":0.0035})") != std::string::npos);
+}
+
+TEST_CASE("a call in the words of functions") {
+  Harness h;
+  h.inference.events = TextScript({});
+  v1::GenerateEvent finished = h.inference.events.back();
+  finished.mutable_finished()->set_reason(v1::Finished::REASON_TOOL_CALLS);
+  h.inference.events.back() = ToolDelta(R"(state: STATE_STARTED id: "call_a" name: "f")");
+  h.inference.events.push_back(ToolDelta(R"(state: STATE_IN_PROGRESS arguments: "{\"x\":1}")"));
+  h.inference.events.push_back(ToolDelta("state: STATE_SUCCEEDED"));
+  h.inference.events.push_back(finished);
+  const std::string functions = R"(,"functions":[{"name":"f"}])";
+  const RecordingWriter whole = h.Call("POST", kPath, Body(functions));
+  CHECK(whole.response.body.find(
+            R"("message":{"role":"assistant","content":null,"refusal":null,)"
+            R"("function_call":{"name":"f","arguments":"{\"x\":1}"},"annotations":[]},)"
+            R"("logprobs":null,"finish_reason":"function_call")") != std::string::npos);
+  const RecordingWriter stream = h.Call("POST", kPath, Body(functions + R"(,"stream":true)"));
+  const auto chunk = [](const std::string& delta, const std::string& finish) {
+    return kHead + R"("choices":[{"index":0,"delta":)" + delta +
+           R"(,"logprobs":null,"finish_reason":)" + finish + "}]}";
+  };
+  CHECK(SseData(stream.response.body) ==
+        std::vector<std::string>{chunk(R"({"role":"assistant","content":""})", "null"),
+                                 chunk(R"({"function_call":{"name":"f","arguments":""}})", "null"),
+                                 chunk(R"({"function_call":{"arguments":"{\"x\":1}"}})", "null"),
+                                 chunk("{}", R"("function_call")"), "[DONE]"});
+}
+
 TEST_CASE("a completion in one piece") {
   Harness h;
   h.inference.events = TextScript({"Hel", "lo"});
@@ -241,6 +295,21 @@ TEST_CASE("surfaces we know and do not serve say so") {
   Harness h;
   CHECK(h.Call("POST", "/v1/images/generations", "{}").response.status == 501);
   CHECK(h.Call("GET", "/vector_stores/vs_1/files").response.status == 501);
+}
+
+TEST_CASE("a stream whose next piece is overdue ends with an error, whatever keeps it alive") {
+  Harness h;
+  h.services.times.keep_alive = std::chrono::milliseconds(5);
+  h.services.times.stream_idle = std::chrono::milliseconds(20);
+  h.inference.events = TextScript({"a"});
+  h.inference.events.pop_back();
+  h.inference.never_ends = true;
+  const RecordingWriter answer = h.Call("POST", kPath, Body(R"(,"stream":true)"));
+  const std::vector<std::string> data = SseData(answer.response.body);
+  CHECK(data.back().find(R"("code":"stream_idle")") != std::string::npos);
+  CHECK(answer.response.body.find("[DONE]") == std::string::npos);
+  CHECK(answer.aborted);
+  CHECK(h.inference.cancelled == 1);
 }
 
 }  // namespace conclave::gateway

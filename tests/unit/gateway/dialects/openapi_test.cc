@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "catch2/catch.hpp"
+#include "gateway/dialects/answer_fields.h"
 #include "support/endpoint_probe.h"
 
 namespace conclave::gateway {
@@ -53,7 +54,7 @@ TEST_CASE("a body's schema has the rows of its table") {
   const JsonValue fields = chat.Get("properties");
   CHECK(fields.Get("temperature").Get("maximum").AsNumber().value() == 2);
   CHECK(Text(fields.Get("temperature").Get("x-treatment")) == "honoured");
-  CHECK(Text(fields.Get("functions").Get("x-treatment")) == "refused");
+  CHECK(Text(fields.Get("mirostat").Get("x-treatment")) == "refused");
   const JsonValue usage = fields.Get("stream_options").Get("properties").Get("include_usage");
   CHECK(Text(usage.Get("type")) == "boolean");
   CHECK(fields.Get("messages").Get("items").Get("properties").Get("name").present());
@@ -76,8 +77,59 @@ TEST_CASE(
     });
   });
   const JsonValue paths = document.root().Get("paths");
+  const JsonValue query = paths.Get("/models/get").Get("get").Get("parameters");
+  CHECK(Text(query.At(0).Get("name")) == "identifier");
+  CHECK(query.At(0).Get("required").AsBool().value() == true);
+  CHECK_FALSE(query.At(1).Get("required").present());
+  const auto error_of = [&](const char* method) {
+    return Text(paths.Get("/v1/models").Get(method).Get("responses").Get("4XX").Get("$ref"));
+  };
+  CHECK(error_of("post") != error_of("get"));
   CHECK(paths.Get("/livez").Get("get").Get("security").is_array());
   CHECK_FALSE(paths.Get("/metrics").Get("get").Get("security").present());
+}
+
+TEST_CASE("answers have the members that their schemas promise") {
+  const auto is = [](JsonValue value, std::string_view type) {
+    if (type == "string") return value.is_string();
+    if (type == "integer") return value.AsInt().ok();
+    if (type == "boolean") return value.is_bool();
+    if (type == "array") return value.is_array();
+    return type == "object" && value.is_object();
+  };
+  size_t asked = 0;
+  ForEachEndpoint([&](const Endpoint& endpoint) {
+    std::string_view fields = AnswerFieldsOf(endpoint.method, endpoint.path);
+    if (fields.empty()) return;
+    ++asked;
+    const Outcome outcome = SendTo(endpoint, std::string(endpoint.body));
+    INFO(outcome.all);
+    CHECK(outcome.status == 200);
+    const auto document = JsonDocument::Parse(outcome.body);
+    REQUIRE(document.ok());
+    while (!fields.empty()) {
+      const std::string_view field = fields.substr(0, fields.find(' '));
+      fields.remove_prefix(std::min(fields.size(), field.size() + 1));
+      const size_t colon = field.find(':');
+      INFO("field " << field);
+      CHECK(is(document->root().Get(field.substr(0, colon)), field.substr(colon + 1)));
+    }
+  });
+  CHECK(asked == AllAnswerFields().size());
+}
+
+TEST_CASE("a path that is another endpoint with /v1 than without has two schemas") {
+  const Harness harness;
+  const JsonDocument document = Document(harness);
+  const JsonValue schemas = document.root().Get("components").Get("schemas");
+  CHECK(schemas.Get("post_inference_completion").Get("properties").Get("model").present());
+  CHECK(schemas.Get("post_v1_inference_completion").Get("properties").Get("model_id").present());
+  const JsonValue old = document.root().Get("paths").Get("/inference/completion").Get("post");
+  CHECK(Text(old.Get("requestBody")
+                 .Get("content")
+                 .Get("application/json")
+                 .Get("schema")
+                 .Get("$ref")) == "#/components/schemas/post_inference_completion");
 }
 
 }  // namespace conclave::gateway

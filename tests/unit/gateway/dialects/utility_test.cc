@@ -94,4 +94,33 @@ TEST_CASE("no route is open to a stranger but probes, version and the root") {
   }
 }
 
+TEST_CASE("an editor's gap reaches the worker whole") {
+  Harness h;
+  h.models.models[0].add_capabilities("insert");
+  h.inference.events = TextScript({"b", "c"});
+  const RecordingWriter answer =
+      h.Call("POST", "/infill",
+             R"({"input_prefix":"a\n","prompt":"x = ","input_suffix":";\n","n_predict":0,"seed":-1,
+          "repeat_last_n":-1,"repeat_penalty":1.5,"input_extra":[{"filename":"f","text":"t"}]})");
+  CHECK(answer.response.status == 200);
+  REQUIRE(h.inference.requests.size() == 1);
+  const v1::GenerateRequest& request = h.inference.requests[0];
+  CHECK(request.text() == "a\nx = ");
+  CHECK(request.suffix() == ";\n");
+  CHECK(request.infill().files(0).name() == "f");
+  CHECK(request.infill().files(0).text() == "t");
+  CHECK(request.stop().max_tokens() == 0);
+  CHECK_FALSE(request.sampling().has_seed());
+  CHECK(request.sampling().penalty_last_n() == -1);
+  CHECK(request.sampling().repetition_penalty() == 1.5f);
+  CHECK(answer.response.body ==
+        R"({"index":0,"content":"bc","id_slot":-1,"tokens":[],"model":"teacher",)"
+        R"("has_new_line":false,"stop":true,"tokens_predicted":2,"tokens_evaluated":5,)"
+        R"("truncated":false,"stop_type":"eos","stopping_word":"","tokens_cached":7,)"
+        R"("timings":{"cache_n":2,"prompt_n":3,"prompt_ms":2.0,)"
+        R"("prompt_per_token_ms":0.6666666666666666,"prompt_per_second":1500.0,)"
+        R"("predicted_n":2,"predicted_ms":3.5,"predicted_per_token_ms":1.75,)"
+        R"("predicted_per_second":571.4285714285715}})");
+}
+
 }  // namespace conclave::gateway

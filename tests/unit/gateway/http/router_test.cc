@@ -71,10 +71,15 @@ TEST_CASE("the longest prefix names the error family") {
   Router router;
   router.SetErrorFamily("", Default);
   router.SetErrorFamily("/api", Api);
-  CHECK(router.error_family("/v1/x").body({}) == "default");
-  CHECK(router.error_family("/api/x").body({}) == "api");
-  CHECK(router.error_family("/api").body({}) == "api");
-  CHECK(router.error_family("/apix").body({}) == "default");
+  CHECK(router.error_family("GET", "/v1/x").body({}) == "default");
+  CHECK(router.error_family("GET", "/api/x").body({}) == "api");
+  CHECK(router.error_family("GET", "/api").body({}) == "api");
+  CHECK(router.error_family("GET", "/apix").body({}) == "default");
+  router.SetErrorFamilyOf("POST", "/v1/x", router.error_family("GET", "/api"));
+  CHECK(router.error_family("POST", "/v1/x").body({}) == "api");
+  CHECK(router.error_family("POST", "/v1/x/").body({}) == "api");
+  CHECK(router.error_family("POST", "/v1/x/y").body({}) == "default");
+  CHECK(router.error_family("GET", "/v1/x").body({}) == "default");
 }
 
 }  // namespace conclave::gateway
