@@ -50,8 +50,8 @@ absl::StatusOr<Door> Load() {
     const Door door = {.devices = reinterpret_cast<decltype(&conclave_cuda_devices)>(devices),
                        .api = reinterpret_cast<decltype(&conclave_cuda_api)>(api)()};
     if (door.api->version != CONCLAVE_CUDA_API_VERSION) {
-      return base::NotFound(path + " is a CUDA module of version " +
-                            std::to_string(door.api->version) + ", this program takes " +
+      return base::NotFound(path + " is a CUDA module of another version than this program: " +
+                            std::to_string(door.api->version) + ", not " +
                             std::to_string(CONCLAVE_CUDA_API_VERSION));
     }
     return door;

@@ -109,9 +109,10 @@ struct ConclaveCudaHandOver {
   float* their_weights;
 };
 
-// `version` is the first field for good; the rest may change with it.
+// `version` is the first field for good; the rest may change with it. It is a digest of this header
+// and of what it stands on (CMakeLists.txt), so that no change is forgotten.
 struct ConclaveCudaApi {
-  uint32_t version;
+  uint32_t version;  // CONCLAVE_CUDA_API_VERSION
 
   // NULL with a message: no such device, or one the module has no code for.
   ConclaveCudaContext* (*open)(int32_t device, char* error, size_t error_size);
@@ -201,10 +202,6 @@ struct ConclaveCudaApi {
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
-
-// Goes up with any change above, and of the numbers that PanelKind, DType, Activation and
-// RouterScore have.
-#define CONCLAVE_CUDA_API_VERSION 7
 
 // What the kernels can take.
 #define CONCLAVE_CUDA_HEAD_DIM_MAX 256
