@@ -207,6 +207,14 @@ TEST_CASE("what stands before and after a gap is marked as the vocabulary says")
   CHECK(EncodeFim(**tokenizer, whole, "a", shown) == repository);
   CHECK(EncodeFim(**tokenizer, whole, "a", {.suffix = "b"}) == expected);
 
+  // Editors have a prompt read in advance.
+  GenerateRequest warm = Continue("a", 0);
+  warm.infill = Infill{.suffix = "b"};
+  const auto warmed = Run(*backend, warm);
+  CHECK(warmed->deltas().empty());
+  CHECK(warmed->finished()->reason == Finished::Reason::kLength);
+  CHECK(warmed->finished()->usage.prompt_tokens == 5);
+
   request.infill->suffix = std::string(100'000, 'x');
   CHECK(absl::IsOutOfRange(backend->Generate(request, std::make_shared<RecordingSink>()).status()));
   request.infill->suffix = "b";
