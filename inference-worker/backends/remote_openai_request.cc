@@ -11,6 +11,11 @@ namespace {
 
 using base::JsonWriter;
 
+// Of a stream that is told one answer.
+absl::Status RefuseSeveral() {
+  return base::WithParam(base::Unimplemented("n: this model gives one answer at a time"), "n");
+}
+
 absl::Status Refuse(std::string_view field) {
   return base::WithParam(base::Unimplemented(absl::StrCat(
                              std::string(field), ": the remote server has no such parameter")),
@@ -92,6 +97,7 @@ void WriteConversation(const ChatPrompt& chat, JsonWriter& json) {
   json.EndArray();
   WriteTools(chat, json);
   if (!chat.conversation.add_generation_prompt) json.Field("add_generation_prompt", false);
+  if (chat.reasoning_budget) json.Field("thinking_budget", *chat.reasoning_budget);
   if (chat.conversation.template_variables.empty()) return;
   json.Key("chat_template_kwargs");
   json.BeginObject();
@@ -104,6 +110,7 @@ void WritePrompt(const GenerateRequest& request, JsonWriter& json) {
     return WriteConversation(*chat, json);
   }
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
+    if (!request.suffix.empty()) json.Field("suffix", request.suffix);
     return json.Field("prompt", text->text);
   }
   json.Key("prompt");
@@ -119,6 +126,7 @@ void WriteSampling(const Sampling& sampling, JsonWriter& json) {
   number("temperature", sampling.temperature);
   number("top_p", sampling.top_p);
   number("min_p", sampling.min_p);
+  number("typical_p", sampling.typical_p);
   number("repetition_penalty", sampling.repetition_penalty);
   number("frequency_penalty", sampling.frequency_penalty);
   number("presence_penalty", sampling.presence_penalty);
@@ -193,6 +201,8 @@ absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
                                             const std::string& model,
                                             const OpenAiDialect& dialect) {
   if (request.sampling.penalty_last_n) return Refuse("penalty_last_n");
+  if (request.n > 1) return RefuseSeveral();
+  if (request.prompt_report) return Refuse("echo");
   OpenAiCall call;
   call.chat = std::holds_alternative<ChatPrompt>(request.prompt);
   JsonWriter json;
