@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -164,7 +165,13 @@ absl::Status BlobStore::Writer::Append(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return FileError("cannot write to the disk");
+    if (n < 0) {
+      const absl::Status failed = FileError("cannot write to the disk");
+      // What is not there is not counted: a kept file may outlive us.
+      size_ -= static_cast<int64_t>(bytes.size());
+      store_->Reserve(-static_cast<int64_t>(bytes.size()));
+      return failed;
+    }
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   return absl::OkStatus();
