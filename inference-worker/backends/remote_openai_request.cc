@@ -205,7 +205,8 @@ absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
   if (request.n > 1) return RefuseSeveral();
   if (request.prompt_report) return Refuse("echo");
   const bool is_text = std::holds_alternative<TextPrompt>(request.prompt);
-  if (request.infill && (!is_text || !request.infill->files.empty())) return Refuse("infill");
+  if (request.infill && !is_text) return Refuse("suffix");
+  if (request.infill && !request.infill->files.empty()) return Refuse("input_extra");
   OpenAiCall call;
   call.chat = std::holds_alternative<ChatPrompt>(request.prompt);
   JsonWriter json;

@@ -17,6 +17,7 @@ using base::JsonValue;
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 constexpr size_t kStopMax = 16;
 constexpr size_t kFilesMax = 256;
+constexpr size_t kBytesMax = 1u << 20;  // of the suffix, and of all files: the workers' limits
 constexpr size_t kFieldsMax = 64;
 
 // What an editor shows of other files.
@@ -24,6 +25,7 @@ absl::Status ReadFiles(JsonValue files, v1::Infill* out) {
   if (files.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(files.ExpectArray());
   if (files.size() > kFilesMax) return files.Error(absl::StrCat("at most ", kFilesMax));
+  size_t bytes = 0;
   for (size_t i = 0; i < files.size(); ++i) {
     const JsonValue file = files.At(i);
     RETURN_IF_ERROR(file.ExpectObject());
@@ -31,7 +33,9 @@ absl::Status ReadFiles(JsonValue files, v1::Infill* out) {
     ASSIGN_OR_RETURN(std::optional<std::string> name, file.Get("filename").OptionalString());
     to->set_name(std::move(name).value_or("snippet"));
     ASSIGN_OR_RETURN(*to->mutable_text(), file.Get("text").AsString());
+    bytes += to->name().size() + to->text().size();
   }
+  if (bytes > kBytesMax) return files.Error("longer than 1 MiB together");
   return absl::OkStatus();
 }
 
@@ -42,6 +46,7 @@ absl::Status ReadGap(JsonValue root, v1::GenerateRequest* out) {
   before += line.value_or(std::string());
   out->set_text(std::move(before));
   ASSIGN_OR_RETURN(*out->mutable_suffix(), root.Get("input_suffix").AsString());
+  if (out->suffix().size() > kBytesMax) return root.Get("input_suffix").Error("longer than 1 MiB");
   return ReadFiles(root.Get("input_extra"), out->mutable_infill());
 }
 

@@ -103,6 +103,7 @@ TEST_CASE("every parameter of a request is passed on or refused") {
                       .penalty_last_n = std::nullopt,
                       .seed = 18446744073709551615ULL,
                       .logit_bias = {{5, -100.0f}}};
+  request.sampling.typical_p = 0.75f;
   request.stop = {
       .max_tokens = 9, .strings = {"\n"}, .token_ids = {7}, .min_tokens = 2, .ignore_eos = true};
   request.top_logprobs = 2;
@@ -149,10 +150,18 @@ TEST_CASE("every parameter of a request is passed on or refused") {
   request = Ask();
   request.prompt_report = PromptReport{};
   CHECK(refused(request) == "echo");
-  request = Ask();
-  request.prompt = TextPrompt{"def f("};
-  request.suffix = "return x";
-  CHECK(Body(request).find(R"("suffix":"return x")") != std::string::npos);
+}
+
+TEST_CASE("a gap has a suffix on this wire, and no files") {
+  GenerateRequest request;
+  request.prompt = TextPrompt{"a"};
+  request.infill = Infill{.suffix = "c"};
+  CHECK(Body(request) == std::string(R"({"model":"m","prompt":"a","suffix":"c",)") + kTail);
+  request.infill->files.push_back({.name = "f", .text = "t"});
+  CHECK(base::ParamOf(EncodeOpenAiCall(request, "m", {}).status()) == "input_extra");
+  request.infill->files.clear();
+  request.prompt = TokenPrompt{{1}};
+  CHECK(base::ParamOf(EncodeOpenAiCall(request, "m", {}).status()) == "suffix");
 }
 
 TEST_CASE("a grammar goes only to a server that keeps it") {

@@ -123,4 +123,19 @@ TEST_CASE("an editor's gap reaches the worker whole") {
         R"("predicted_per_second":571.4285714285715}})");
 }
 
+TEST_CASE("what is too large for a gap is told in the words of its request") {
+  Harness h;
+  h.models.models[0].add_capabilities("insert");
+  const std::string large((1 << 20) + 1, 'a');
+  const auto refused = [&](const std::string& body, const std::string& field) {
+    const RecordingWriter answer = h.Call("POST", "/infill", body);
+    CHECK(answer.response.status == 400);
+    CHECK(answer.response.body.find(R"("param":")" + field + "\"") != std::string::npos);
+  };
+  refused(R"({"input_prefix":"","input_suffix":")" + large + "\"}", "input_suffix");
+  refused(R"({"input_prefix":"","input_suffix":"","input_extra":[{"text":")" + large + "\"}]}",
+          "input_extra");
+  CHECK(h.inference.requests.empty());
+}
+
 }  // namespace conclave::gateway
