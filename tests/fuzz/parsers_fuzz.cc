@@ -49,8 +49,9 @@ std::string Story(std::string_view family, std::string_view text, size_t piece, 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   constexpr std::string_view kTemplates[] = {
-      "<tool_call>", "[TOOL_CALLS]", "<|python_tag|>",         "",
-      "<function=",  "<arg_key>",    "<｜tool▁calls▁begin｜>", "<|tool_calls_section_begin|>"};
+      "<tool_call>",       "[TOOL_CALLS]", "<|python_tag|>",         "",
+      "<function=",        "<arg_key>",    "<｜tool▁calls▁begin｜>", "<|tool_calls_section_begin|>",
+      "[TOOL_CALLS][ARGS]"};
   const std::string_view family = kTemplates[data[0] % std::size(kTemplates)];
   const bool open = data[0] & 0x80;
   const std::string_view text(reinterpret_cast<const char*>(data) + 2, size - 2);

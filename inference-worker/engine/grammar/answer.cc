@@ -145,6 +145,9 @@ class AnswerBuilder final {
         parts.push_back(rules_.Text(":"));
         parts.push_back(rules_.Repeat(rules_.Set({{'0', '9'}}), 1, 3));
       }
+      if (!syntax.id_begin.empty()) {
+        parts.push_back(rules_.Optional(rules_.Sequence({Tag(syntax.id_begin), IdLetters()})));
+      }
       parts.push_back(Tag(syntax.name_end));
       parts.push_back(arguments);
       if (syntax.with_id) parts.push_back(rules_.Optional(Id()));
@@ -154,9 +157,11 @@ class AnswerBuilder final {
     return rules_.Choice(std::move(choices));
   }
 
+  ExprId IdLetters() {
+    return rules_.Repeat(rules_.Set({{'0', '9'}, {'A', 'Z'}, {'a', 'z'}}), 9, 9);
+  }
   ExprId Id() {
-    const ExprId letters = rules_.Repeat(rules_.Set({{'0', '9'}, {'A', 'Z'}, {'a', 'z'}}), 9, 9);
-    return rules_.Sequence({rules_.Text(", \"id\": \""), letters, rules_.Text("\"")});
+    return rules_.Sequence({rules_.Text(", \"id\": \""), IdLetters(), rules_.Text("\"")});
   }
 
   absl::StatusOr<ExprId> Arguments(const AnswerShape::Function& function) {

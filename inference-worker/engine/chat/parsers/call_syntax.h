@@ -24,11 +24,12 @@ struct CallSyntax {
   std::string_view call_end = "";
   // The first tag of a call: text up to it is free. "" = section_begin.
   std::string_view trigger = "";
-  bool list = false;      // '[' follows section_begin
-  bool bare = false;      // section_begin may be left out at the beginning of an answer
-  bool spaced = false;    // a space may follow section_begin
-  bool numbered = false;  // ":0" follows the name
-  bool with_id = false;   // , "id": "…" may follow the arguments
+  bool list = false;               // '[' follows section_begin
+  bool bare = false;               // section_begin may be left out at the beginning of an answer
+  bool spaced = false;             // a space may follow section_begin
+  bool numbered = false;           // ":0" follows the name
+  bool with_id = false;            // , "id": "…" may follow the arguments
+  std::string_view id_begin = "";  // an id may follow the name, behind this tag
   // Of kTags.
   std::string_view key_begin = "";
   std::string_view key_end = "";    // up to the value

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/chat/parsers/harmony.h"
+#include "engine/chat/parsers/named_calls.h"
 #include "engine/chat/parsers/parser.h"
 #include "engine/chat/parsers/reasoning.h"
 #include "engine/chat/parsers/section_calls.h"
@@ -33,6 +34,10 @@ ParserPtr MakeHermes(const ParserOptions& options) {
 }
 ParserPtr MakeMistral(const ParserOptions& options) {
   return MakeJson({.begin = "[TOOL_CALLS]", .end = ""}, options);
+}
+ParserPtr MakeNamedMistral(const ParserOptions& options) {
+  const NamedForm form{.begin = "[TOOL_CALLS]", .id = "[CALL_ID]", .separator = "[ARGS]"};
+  return WithReasoning(options.tools ? MakeNamedParser(form, options) : MakePlainParser(), options);
 }
 ParserPtr MakeGranite(const ParserOptions& options) {
   return MakeJson({.begin = "<|tool_call|>", .end = ""}, options);
@@ -109,6 +114,13 @@ constexpr CallSyntax kMistralCalls = {.section_begin = "[TOOL_CALLS]",
                                       .spaced = true,
                                       .with_id = true,
                                       .tags = {"[TOOL_CALLS]"}};
+
+// From 2025 on (Mistral Small 3.1, Magistral, Devstral).
+constexpr CallSyntax kNamedMistralCalls = {.call_begin = "[TOOL_CALLS]",
+                                           .name_end = "[ARGS]",
+                                           .trigger = "[TOOL_CALLS]",
+                                           .id_begin = "[CALL_ID]",
+                                           .tags = {"[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"}};
 
 constexpr CallSyntax kGraniteCalls = {.section_begin = "<|tool_call|>",
                                       .section_end = "]",
@@ -200,6 +212,7 @@ constexpr Row kFamilies[] = {
     {"<|tool_calls_section_begin|>", "", {"kimi", MakeKimi, &kKimiCalls}},
     {"<function=", "", {"qwen-coder", MakeQwenCoder, &kQwenCoderCalls}},
     {"<arg_key>", "", {"glm", MakeGlm, &kGlmCalls}},
+    {"[TOOL_CALLS]", "[ARGS]", {"mistral-named", MakeNamedMistral, &kNamedMistralCalls}},
     {"[TOOL_CALLS]", "", {"mistral", MakeMistral, &kMistralCalls}},
     {"<tool_call>", "", {"hermes", MakeHermes, &kHermesCalls}},
     {"<|tool_call|>", "", {"granite", MakeGranite, &kGraniteCalls}},

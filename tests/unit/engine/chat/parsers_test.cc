@@ -219,6 +219,18 @@ TEST_CASE("Mistral writes a list of calls") {
   CheckStory(kMistral, "plain [TOOL", "C:plain [TOOL");
 }
 
+TEST_CASE("later models of Mistral write a name, perhaps an id, and the arguments") {
+  constexpr std::string_view kNamed = "[TOOL_CALLS]{{ name }}[ARGS]";
+  CheckStory(kNamed, "Hm.\n[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[CALL_ID]abc123XYZ[ARGS]{}",
+             "C:Hm. S0:f/call_1 A0:{\"a\": 1} F0 S1:g/call_2 A1:{} F1");
+  // A tag within a string is text; so are braces.
+  CheckStory(kNamed, "[TOOL_CALLS]f[ARGS]{\"a\":\"[TOOL_CALLS]}\\\"{\"} done",
+             "S0:f/call_1 A0:{\"a\":\"[TOOL_CALLS]}\\\"{\"} F0 C:done");
+  CheckStory(kNamed, "plain [TOOL", "C:plain [TOOL");
+  CheckStory(kNamed, "[TOOL_CALLS]f[ARGS]nothing[TOOL_CALLS]g[ARGS]{}",
+             "X-1:fnothing S0:g/call_1 A0:{} F0");
+}
+
 TEST_CASE("Llama 3 answers with the bare object, and a JSON answer stays content") {
   CheckStory(kLlama3, "{\"name\": \"f\", \"parameters\": {\"a\": 1}}",
              "S0:f/call_1 A0:{\"a\": 1} F0");

@@ -72,6 +72,10 @@ const std::vector<FamilyCase>& Families() {
       {"mistral", "[TOOL_CALLS]", "[TOOL_CALLS][" + Listed(g, good) + "]",
        "[TOOL_CALLS] [" + Listed(g, good) + ", " + Listed(g, good) + "]",
        "[TOOL_CALLS][" + Listed(g, wrong) + "]", "[TOOL_CALLS][" + Listed("ping", "{}") + "]"},
+      {"mistral-named", "[TOOL_CALLS] [ARGS]", "[TOOL_CALLS]get_weather[ARGS]" + good,
+       "[TOOL_CALLS]get_weather[CALL_ID]a1B2c3D4e[ARGS]" + good + "[TOOL_CALLS]get_weather[ARGS]" +
+           good,
+       "[TOOL_CALLS]get_weather[ARGS]" + wrong, "[TOOL_CALLS]ping[ARGS]{}"},
       {"granite", "<|tool_call|>", "<|tool_call|>[" + Listed(g, good) + "]",
        "<|tool_call|>[" + Listed(g, good) + ", " + Listed(g, good) + "]",
        "<|tool_call|>[" + Listed(g, wrong) + "]", "<|tool_call|>[" + Listed("ping", "{}") + "]"},
