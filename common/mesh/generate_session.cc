@@ -363,7 +363,7 @@ void GenerateSession::AfterLoss(const Attempt& attempt, const absl::Status& stat
   }
   // A worker that has just come back may be full for a moment.
   const bool full = absl::IsResourceExhausted(status) && !attempt.accepted;
-  const bool may_resume = (IsLost(status) || full) && ledger_.resumable();
+  const bool may_resume = IsLost(status) || full;
   if (!may_resume || (attempt.accepted && resumes_ >= options_.resumes_max) ||
       (!attempt.accepted && now >= wait_until_)) {
     return Finish(status, todo);

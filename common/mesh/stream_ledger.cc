@@ -12,8 +12,20 @@ StreamLedger::StreamLedger(const pb::GenerateRequest& request)
     : n_(std::max(request.n(), 1)),
       seed_(request.resume().seed()),
       next_seq_(request.resume().next_seq()),
-      emitted_(request.resume().emitted_token_ids().begin(),
-               request.resume().emitted_token_ids().end()) {}
+      answers_(static_cast<size_t>(n_)) {
+  const pb::ResumeState& from = request.resume();
+  if (n_ == 1) {
+    answers_[0].emitted.assign(from.emitted_token_ids().begin(), from.emitted_token_ids().end());
+    return;
+  }
+  for (int i = 0; i < std::min(n_, from.answers_size()); ++i) {
+    const pb::ResumeState::Answer& one = from.answers(i);
+    Answer& answer = answers_[static_cast<size_t>(i)];
+    answer.emitted.assign(one.emitted_token_ids().begin(), one.emitted_token_ids().end());
+    answer.num_deltas = one.num_deltas();
+    if (one.finished()) finished_.insert(i);
+  }
+}
 
 StreamLedger::Verdict StreamLedger::Broken(std::string what) {
   error_ = base::Internal("the worker broke the protocol: " + what);
@@ -80,18 +92,30 @@ StreamLedger::Verdict StreamLedger::EnterDelta(const pb::Delta& delta) {
   if (!accepted_) return Broken("a delta before accepted");
   if (delta.seq() < next_seq_) return Verdict::kDrop;
   if (delta.seq() > next_seq_) return Broken("a gap in the deltas");
+  if (delta.index() < 0 || delta.index() >= n_) return Broken("a delta of no index");
   ++next_seq_;
-  if (resumable()) {
-    emitted_.insert(emitted_.end(), delta.token_ids().begin(), delta.token_ids().end());
-  }
+  Answer& answer = answers_[static_cast<size_t>(delta.index())];
+  ++answer.num_deltas;
+  answer.emitted.insert(answer.emitted.end(), delta.token_ids().begin(), delta.token_ids().end());
   return Verdict::kDeliver;
 }
 
 pb::ResumeState StreamLedger::Resume() const {
   pb::ResumeState state;
-  state.mutable_emitted_token_ids()->Add(emitted_.begin(), emitted_.end());
   state.set_seed(seed_);
   state.set_next_seq(next_seq_);
+  if (n_ == 1) {
+    const std::vector<int32_t>& emitted = answers_[0].emitted;
+    state.mutable_emitted_token_ids()->Add(emitted.begin(), emitted.end());
+    return state;
+  }
+  for (int i = 0; i < n_; ++i) {
+    const Answer& from = answers_[static_cast<size_t>(i)];
+    pb::ResumeState::Answer* to = state.add_answers();
+    to->mutable_emitted_token_ids()->Add(from.emitted.begin(), from.emitted.end());
+    to->set_num_deltas(from.num_deltas);
+    to->set_finished(finished_.contains(i));
+  }
   return state;
 }
 

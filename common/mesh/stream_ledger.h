@@ -33,8 +33,7 @@ class StreamLedger final {
   bool begun() const { return begun_; }
   // Every index has finished.
   bool complete() const { return static_cast<int>(finished_.size()) == n_; }
-  // A stream of one choice can be taken up again; several cannot (their tokens interleave).
-  bool resumable() const { return n_ == 1; }
+  // Where another worker goes on.
   conclave::v1::ResumeState Resume() const;
 
   // As told by the first Accepted; empty and 0 before.
@@ -50,6 +49,12 @@ class StreamLedger final {
   Verdict EnterPrompt(const conclave::v1::PromptLogprobs& prompt);
   Verdict EnterDelta(const conclave::v1::Delta& delta);
 
+  // What was delivered of one index.
+  struct Answer {
+    std::vector<int32_t> emitted;
+    int64_t num_deltas = 0;
+  };
+
   const int n_;
   bool begun_ = false;
   bool accepted_ = false;
@@ -58,7 +63,7 @@ class StreamLedger final {
   uint64_t epoch_ = 0;
   int64_t next_seq_ = 0;
   int32_t prompt_position_ = 0;  // of the next PromptLogprobs
-  std::vector<int32_t> emitted_;
+  std::vector<Answer> answers_;  // by index
   std::set<int> finished_;
   absl::Status error_;
 };

@@ -9,6 +9,7 @@
 // Failures that a caller tells apart carry a base::ErrorInfo (reason, param, retry_after_ms).
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -93,11 +94,24 @@ struct ResponseFormat {
   std::string place = "response_format";  // what the caller calls the definition
 };
 
+// What the caller of an interrupted stream has seen of one answer.
+struct SeenAnswer {
+  std::vector<TokenId> emitted;
+  int64_t num_deltas = 0;
+  bool finished = false;  // nothing more is sent of it
+};
+
 // An interrupted stream taken up again: the output continues as if it had never stopped.
 struct Resume {
-  std::vector<TokenId> emitted;
-  uint64_t seed = 0;     // what Accepted told
-  int64_t next_seq = 0;  // the first Delta.seq to send
+  std::vector<SeenAnswer> answers;  // by index, as many as the request has; not all finished
+  uint64_t seed = 0;                // what Accepted told
+  int64_t next_seq = 0;             // the first Delta.seq to send
+
+  bool begun() const {
+    return next_seq > 0 || std::any_of(answers.begin(), answers.end(), [](const auto& answer) {
+             return answer.finished || !answer.emitted.empty();
+           });
+  }
 };
 
 // What to tell of the prompt's own tokens (PromptTokens).
@@ -128,9 +142,17 @@ struct GenerateRequest {
   std::optional<PromptReport> prompt_report;
   int32_t top_logprobs = -1;  // -1 = none, n = the chosen token and n alternatives
   ResponseFormat response_format;
-  std::optional<Resume> resume;  // of a single answer
-  bool split_reasoning = true;   // <think> goes to Delta.reasoning; false leaves it in the text
+  std::optional<Resume> resume;
+  bool split_reasoning = true;  // <think> goes to Delta.reasoning; false leaves it in the text
   std::string cache_salt;
+
+  // Answers that will end: all but those that an earlier attempt has finished.
+  int32_t num_unfinished() const {
+    int32_t count = n;
+    if (!resume) return count;
+    for (const SeenAnswer& answer : resume->answers) count -= answer.finished ? 1 : 0;
+    return count;
+  }
 };
 
 // ---- out

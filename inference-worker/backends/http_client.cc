@@ -124,7 +124,7 @@ void ReadHeader(absl::string_view line, HttpHead* head) {
   const size_t colon = line.find(':');
   if (colon == absl::string_view::npos) return;
   const std::string name = absl::AsciiStrToLower(line.substr(0, colon));
-  const absl::string_view value = absl::StripAsciiWhitespace(line.substr(colon + 1));
+  absl::string_view value = absl::StripAsciiWhitespace(line.substr(colon + 1));
   const std::string_view text(value.data(), value.size());
   if (name == "content-type") {
     head->content_type =
@@ -133,6 +133,13 @@ void ReadHeader(absl::string_view line, HttpHead* head) {
     ReadRetryAfter(text, 1, head);
   } else if (name == "retry-after" && head->retry_after.count() == 0) {
     ReadRetryAfter(text, 1'000, head);  // a date is no number, and not worth a parser
+  } else if (name == "content-length") {
+    if (!absl::SimpleAtoi(value, &head->content_length)) head->content_length = -1;
+  } else if (name == "content-range" && absl::ConsumePrefix(&value, "bytes ")) {
+    // 100-199/1000
+    if (!absl::SimpleAtoi(value.substr(0, value.find('-')), &head->range_begin)) {
+      head->range_begin = -1;
+    }
   }
 }
 

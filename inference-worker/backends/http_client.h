@@ -44,6 +44,8 @@ struct HttpHead {
   int status = 0;
   std::string content_type;                  // lower case, without parameters
   std::chrono::milliseconds retry_after{0};  // 0 = not told
+  int64_t content_length = -1;               // -1 = not told
+  int64_t range_begin = -1;                  // of a Content-Range in bytes; -1 = not told
 };
 
 enum class HttpFlow {

@@ -48,35 +48,46 @@ class NativeSequence final : public engine::EventSink {
     bool logprobs = false;
     std::optional<PromptReport> prompt_report;
     std::vector<TokenId> prompt;  // when there is something to tell of it
-    int64_t next_seq = 0;         // deltas before it were sent by an earlier attempt
+    int64_t next_seq = 0;         // of the first delta to send
     int32_t prompt_tokens = 0;
     double tokenize_ms = 0;
   };
   explicit NativeSequence(Setup setup)
-      : setup_(std::move(setup)), prompt_(setup_.tokenizer, setup_.prompt.size()) {
+      : setup_(std::move(setup)),
+        prompt_(setup_.tokenizer, setup_.prompt.size()),
+        next_seq_(setup_.next_seq),
+        seen_(setup_.assemblers.size()) {
     for (AssemblerOptions& options : setup_.assemblers) answers_.emplace_back(std::move(options));
   }
 
-  // Rebuilds the state after `emitted`.
-  void Replay(const std::vector<TokenId>& emitted) {
-    for (const TokenId id : emitted) {
-      if (stopped()) break;
-      answers_[0].Append(id, {}, &deltas_);
+  // Rebuilds the state of an answer. False: its output was complete, and its end is to be told.
+  bool Replay(int32_t index, const SeenAnswer& before) {
+    OutputAssembler& answer = answers_[static_cast<size_t>(index)];
+    seen_[static_cast<size_t>(index)] = before.num_deltas;
+    for (const TokenId id : before.emitted) {
+      if (answer.stopped()) break;
+      answer.Append(id, {}, &deltas_);
     }
+    Stamp(index);
+    if (answer.stopped()) complete_.push_back(index);
+    return !answer.stopped();
   }
-  bool stopped() const { return answers_[0].stopped(); }
-  // For an output that was complete before it was taken up again.
+  // Of the outputs that were complete before they were taken up again.
   void EndReplayed() {
-    Flush();
-    engine::Event last;
-    last.kind = engine::Event::Kind::kFinished;
-    last.token = -1;
-    last.usage.prompt_tokens = setup_.prompt_tokens;
-    TellEnd(last);
+    for (const int32_t index : std::exchange(complete_, {})) {
+      Flush();
+      engine::Event last;
+      last.kind = engine::Event::Kind::kFinished;
+      last.index = index;
+      last.token = -1;
+      last.usage.prompt_tokens = setup_.prompt_tokens;
+      TellEnd(last);
+    }
   }
 
   engine::SinkAction OnEvent(const engine::Event& event) override {
     if (failed_) return engine::SinkAction::kStop;
+    if (!complete_.empty()) EndReplayed();
     const bool is_first = event.index == 0;
     switch (event.kind) {
       case engine::Event::Kind::kAccepted:
@@ -122,15 +133,18 @@ class NativeSequence final : public engine::EventSink {
     return answers_[static_cast<size_t>(event.index)];
   }
 
-  // What an answer's assembler has made since: the deltas of several answers share one count.
+  // What an answer's assembler has made since, without what the caller has seen: the deltas of all
+  // answers share one count.
   void Stamp(int32_t index) {
-    if (answers_.size() == 1) return;
-    for (auto delta = deltas_.begin() + static_cast<ptrdiff_t>(num_stamped_);
-         delta != deltas_.end(); ++delta) {
-      delta->index = index;
-      delta->seq = next_seq_++;
+    const auto fresh = deltas_.begin() + static_cast<ptrdiff_t>(num_stamped_);
+    const int64_t seen = seen_[static_cast<size_t>(index)];
+    deltas_.erase(std::remove_if(fresh, deltas_.end(),
+                                 [seen](const Delta& delta) { return delta.seq < seen; }),
+                  deltas_.end());
+    for (; num_stamped_ < deltas_.size(); ++num_stamped_) {
+      deltas_[num_stamped_].index = index;
+      deltas_[num_stamped_].seq = next_seq_++;
     }
-    num_stamped_ = deltas_.size();
   }
 
   // What is known of the prompt before anything is computed.
@@ -148,7 +162,6 @@ class NativeSequence final : public engine::EventSink {
   engine::SinkAction Flush() {
     engine::SinkAction action = engine::SinkAction::kContinue;
     for (Delta& delta : deltas_) {
-      if (delta.seq < setup_.next_seq) continue;  // the caller has seen it
       if (Tell(std::move(delta)) == engine::SinkAction::kPause) action = engine::SinkAction::kPause;
     }
     deltas_.clear();
@@ -231,9 +244,16 @@ class NativeSequence final : public engine::EventSink {
   std::deque<OutputAssembler> answers_;  // by index
   std::vector<Delta> deltas_;            // not told yet
   size_t num_stamped_ = 0;               // of deltas_
-  int64_t next_seq_ = 0;                 // of several answers' deltas
+  int64_t next_seq_;
+  std::vector<int64_t> seen_;      // deltas of each answer that an earlier attempt has sent
+  std::vector<int32_t> complete_;  // answers whose end is told with the first event
   bool failed_ = false;
 };
+
+bool AllEnded(const std::vector<engine::ResumedAnswer>& answers) {
+  return std::all_of(answers.begin(), answers.end(),
+                     [](const engine::ResumedAnswer& answer) { return answer.ended; });
+}
 
 // Engine refusals are "field: what"; callers want the field by itself.
 absl::Status Explain(const absl::Status& status) {
@@ -287,6 +307,9 @@ class Native final : public Backend {
 
  private:
   engine::SamplingParams Sampling(const GenerateRequest& request) const;
+  // Brings the sequence to where an earlier attempt was; what is left for the engine to do.
+  absl::StatusOr<std::vector<engine::ResumedAnswer>> Replayed(std::vector<SeenAnswer> seen,
+                                                              NativeSequence& sequence) const;
   absl::StatusOr<std::vector<AssemblerOptions>> Assemblers(const GenerateRequest& request,
                                                            const NativePrompt& prompt,
                                                            uint64_t seed) const;
@@ -333,17 +356,11 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                             .prompt_tokens = accepted.prompt_tokens,
                             .tokenize_ms = accepted.tokenize_ms});
   if (request.resume) {
-    for (const TokenId id : request.resume->emitted) {
-      if (id >= 0 && id < text_.tokenizer->vocab_size()) continue;
-      return base::WithParam(base::InvalidArgument("resume: an id is outside the vocabulary"),
-                             "resume");
-    }
-    sequence->Replay(request.resume->emitted);
-    if (sequence->stopped()) {
+    ASSIGN_OR_RETURN(to.answers, Replayed(std::move(request.resume->answers), *sequence));
+    if (AllEnded(to.answers)) {
       sequence->EndReplayed();
       return accepted;
     }
-    to.resumed = std::move(request.resume->emitted);
   }
   to.prompt = std::move(prompt.ids);
   to.n = request.n;
@@ -357,6 +374,22 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
   if (stats.running >= stats.slots) accepted.queue_position = stats.waiting + 1;
   RETURN_IF_ERROR(Explain(engine_->Submit(std::move(to), sequence)));
   return accepted;
+}
+
+absl::StatusOr<std::vector<engine::ResumedAnswer>> Native::Replayed(
+    std::vector<SeenAnswer> seen, NativeSequence& sequence) const {
+  std::vector<engine::ResumedAnswer> answers;
+  for (SeenAnswer& before : seen) {
+    for (const TokenId id : before.emitted) {
+      if (id >= 0 && id < text_.tokenizer->vocab_size()) continue;
+      return base::WithParam(base::InvalidArgument("resume: an id is outside the vocabulary"),
+                             "resume");
+    }
+    const auto index = static_cast<int32_t>(answers.size());
+    const bool goes_on = !before.finished && sequence.Replay(index, before);
+    answers.push_back({.output = std::move(before.emitted), .ended = !goes_on});
+  }
+  return answers;
 }
 
 engine::SamplingParams Native::Sampling(const GenerateRequest& request) const {

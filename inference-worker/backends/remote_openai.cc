@@ -217,7 +217,7 @@ void RemoteCall::OnEnd(const absl::Status& status) {
 
 absl::StatusOr<Accepted> RemoteBackend::Generate(GenerateRequest request,
                                                  std::shared_ptr<EventSink> sink) {
-  if (request.resume && (request.resume->next_seq > 0 || !request.resume->emitted.empty())) {
+  if (request.resume && request.resume->begun()) {
     return base::WithReason(
         base::Internal("the stream broke, and a remote model's cannot be taken up again"),
         "upstream_lost");

@@ -11,6 +11,11 @@ namespace {
 
 using base::JsonWriter;
 
+// Of a stream that is told one answer.
+absl::Status RefuseSeveral() {
+  return base::WithParam(base::Unimplemented("n: this model gives one answer at a time"), "n");
+}
+
 absl::Status Refuse(std::string_view field) {
   return base::WithParam(base::Unimplemented(absl::StrCat(
                              std::string(field), ": the remote server has no such parameter")),
@@ -92,6 +97,7 @@ void WriteConversation(const ChatPrompt& chat, JsonWriter& json) {
   json.EndArray();
   WriteTools(chat, json);
   if (!chat.conversation.add_generation_prompt) json.Field("add_generation_prompt", false);
+  if (chat.reasoning_budget) json.Field("thinking_budget", *chat.reasoning_budget);
   if (chat.conversation.template_variables.empty()) return;
   json.Key("chat_template_kwargs");
   json.BeginObject();
@@ -196,6 +202,8 @@ absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
                                             const std::string& model,
                                             const OpenAiDialect& dialect) {
   if (request.sampling.penalty_last_n) return Refuse("penalty_last_n");
+  if (request.n > 1) return RefuseSeveral();
+  if (request.prompt_report) return Refuse("echo");
   const bool is_text = std::holds_alternative<TextPrompt>(request.prompt);
   if (request.infill && (!is_text || !request.infill->files.empty())) return Refuse("infill");
   OpenAiCall call;

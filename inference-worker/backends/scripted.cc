@@ -136,6 +136,18 @@ Delta MakeDelta(const Sequence& s, const ScriptAction& action) {
   return delta;
 }
 
+// Every emitting action has one id and one delta, so the ids already seen are the position. An
+// action without an id before that position is past, too.
+void Skip(const SeenAnswer& before, Sequence& s) {
+  const auto emitted = static_cast<int32_t>(before.emitted.size());
+  while (s.next_action < s.answer.actions.size() && s.usage.completion_tokens < emitted) {
+    const ScriptAction& action = s.answer.actions[s.next_action++];
+    if (!action.emits()) continue;
+    ++s.usage.completion_tokens;
+    if (action.kind == ScriptAction::Kind::kReasoning) ++s.usage.reasoning_tokens;
+  }
+}
+
 class Scripted final : public Backend {
  public:
   explicit Scripted(Script script, int64_t size_bytes);
@@ -156,8 +168,8 @@ class Scripted final : public Backend {
   using Key = std::pair<SteadyTime, uint64_t>;  // due, then first come first served
 
   absl::StatusOr<const ScriptRule*> FindRule(const ScriptPrompt& prompt);
-  // Of one request, by index.
-  absl::StatusOr<Accepted> Enqueue(std::vector<SequencePtr> answers);
+  // Of one request, by index; at least one. The seed is the request's.
+  absl::StatusOr<Accepted> Enqueue(std::vector<SequencePtr> answers, uint64_t seed);
   void Run();
   void AdmitLocked();
   void MakeReadyLocked(const SequencePtr& s, SteadyTime due);
@@ -248,8 +260,9 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
   s->sink = std::move(sink);
   s->top_logprobs = request.top_logprobs;
   s->prompt_hash = HashBytes(prompt.text);
-  s->seed = request.resume ? request.resume->seed
-                           : request.sampling.seed.value_or(HashBytes(base::NewId("")));
+  const uint64_t seed = request.resume ? request.resume->seed
+                                       : request.sampling.seed.value_or(HashBytes(base::NewId("")));
+  s->seed = seed;
   s->usage.prompt_tokens = prompt.num_tokens;
   s->token_delay =
       milliseconds(rule ? rule->token_ms.value_or(script_.token_ms) : script_.token_ms);
@@ -258,32 +271,29 @@ absl::StatusOr<Accepted> Scripted::Generate(GenerateRequest request,
   s->answer = MakeAnswer(rule, prompt, request.stop, s->seed, room);
   s->prompt_report = request.prompt_report;
   if (request.prompt_report) s->prompt = CodePoints(prompt.text);
-  if (request.resume) {
-    // Every emitting action has one id and one delta, so the ids already seen are the position. An
-    // action without an id before that position is past, too.
-    const size_t emitted = request.resume->emitted.size();
-    while (s->next_action < s->answer.actions.size() &&
-           s->usage.completion_tokens < static_cast<int32_t>(emitted)) {
-      const ScriptAction& action = s->answer.actions[s->next_action++];
-      if (!action.emits()) continue;
-      ++s->usage.completion_tokens;
-      if (action.kind == ScriptAction::Kind::kReasoning) ++s->usage.reasoning_tokens;
+  if (request.resume) s->family->next_seq = request.resume->next_seq;
+  std::vector<SequencePtr> answers;
+  for (int32_t index = 0; index < request.n; ++index) {
+    const SeenAnswer* const before =
+        request.resume ? &request.resume->answers[static_cast<size_t>(index)] : nullptr;
+    if (before != nullptr && before->finished) continue;
+    const SequencePtr one = index == 0 ? s : std::make_shared<Sequence>(*s);
+    if (index > 0) {
+      one->index = index;
+      one->seed = Draw(seed, static_cast<uint64_t>(index));
+      one->prompt.clear();
+      one->answer = MakeAnswer(rule, prompt, request.stop, one->seed, room);
     }
-    s->family->next_seq = s->usage.completion_tokens;
+    answers.push_back(one);
   }
-  std::vector<SequencePtr> answers = {s};
-  for (int32_t index = 1; index < request.n; ++index) {
-    auto other = std::make_shared<Sequence>(*s);
-    other->index = index;
-    other->seed = Draw(s->seed, static_cast<uint64_t>(index));
-    other->prompt.clear();
-    other->answer = MakeAnswer(rule, prompt, request.stop, other->seed, room);
-    answers.push_back(std::move(other));
+  // Only now: the answers are copies of the first as it was.
+  for (const SequencePtr& one : answers) {
+    if (request.resume) Skip(request.resume->answers[static_cast<size_t>(one->index)], *one);
   }
-  return Enqueue(std::move(answers));
+  return Enqueue(std::move(answers), seed);
 }
 
-absl::StatusOr<Accepted> Scripted::Enqueue(std::vector<SequencePtr> answers) {
+absl::StatusOr<Accepted> Scripted::Enqueue(std::vector<SequencePtr> answers, uint64_t seed) {
   const std::lock_guard lock(mutex_);
   if (draining_) return base::Unavailable("draining");
   // Counted together: a newcomer waits for the thread even where a slot is free.
@@ -298,7 +308,7 @@ absl::StatusOr<Accepted> Scripted::Enqueue(std::vector<SequencePtr> answers) {
   }
   Accepted accepted;
   accepted.prompt_tokens = first.usage.prompt_tokens;
-  accepted.seed = first.seed;
+  accepted.seed = seed;
   accepted.queue_position =
       running_ < script_.slots ? 0 : static_cast<int32_t>(waiting_.size()) + 1;
   for (SequencePtr& s : answers) {

@@ -180,7 +180,7 @@ class ProgramModel final : public Backend {
 absl::StatusOr<Accepted> ProgramModel::Generate(GenerateRequest request,
                                                 std::shared_ptr<EventSink> sink) {
   if (!program_.chat) return base::Unimplemented("this model answers predict only");
-  if (request.resume && (request.resume->next_seq > 0 || !request.resume->emitted.empty())) {
+  if (request.resume && request.resume->begun()) {
     return base::WithReason(
         base::Internal("the stream broke, and a process's cannot be taken up again"),
         "upstream_lost");

@@ -41,6 +41,11 @@ struct SamplingParams {
 
 inline constexpr int32_t kAnswersMax = 16;
 
+struct ResumedAnswer {
+  std::vector<TokenId> output;
+  bool ended = false;  // nothing is generated or told of it
+};
+
 struct GenerateRequest {
   std::string id;               // unique among live requests; for logs and Cancel
   std::vector<TokenId> prompt;  // at least one token
@@ -49,8 +54,10 @@ struct GenerateRequest {
   std::vector<TokenId> resumed;
   SamplingParams sampling;
   // Answers to the prompt, 1 to kAnswersMax. The prompt is computed once, its full blocks are
-  // shared; more than one cannot be resumed.
+  // shared.
   int32_t n = 1;
+  // The same of several answers: by index, n of them, not all ended. Empty = all begin anew.
+  std::vector<ResumedAnswer> answers;
   int32_t max_tokens = 0;         // of output, resumed ones included; 0 = up to the context
   bool prompt_only = false;       // nothing is generated: kLength once the prompt is computed
   std::vector<TokenId> stop_ids;  // besides the model's end-of-generation ids

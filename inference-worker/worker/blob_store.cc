@@ -1,11 +1,13 @@
 #include "worker/blob_store.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -20,6 +22,9 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::string_view kPartialPrefix = ".partial-";
+constexpr char kKeptPrefix[] = ".partial-sha256-";
+constexpr std::chrono::hours kKeptFor{7 * 24};
+constexpr size_t kHashedPieceBytes = 1 << 20;
 
 absl::Status FileError(const std::string& what) {
   const int error = errno;
@@ -36,6 +41,19 @@ absl::Status Sync(const std::string& path, int flags) {
   const absl::Status status = synced ? absl::OkStatus() : FileError("cannot write to the disk");
   ::close(fd);
   return status;
+}
+
+bool StartsWith(const std::string& name, std::string_view prefix) {
+  return name.compare(0, prefix.size(), prefix) == 0;
+}
+
+// What nobody takes up any more.
+bool IsLeftover(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  if (!StartsWith(name, kPartialPrefix)) return false;
+  std::error_code error;
+  const auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
+  return !StartsWith(name, kKeptPrefix) || error || age > kKeptFor;
 }
 
 }  // namespace
@@ -60,8 +78,7 @@ absl::StatusOr<std::unique_ptr<BlobStore>> BlobStore::Open(std::string folder, i
   }
   int64_t used = 0;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.compare(0, kPartialPrefix.size(), kPartialPrefix) == 0) {
+    if (IsLeftover(entry)) {
       std::error_code ignored;
       fs::remove(entry.path(), ignored);
     } else if (entry.is_regular_file(error)) {
@@ -97,14 +114,46 @@ absl::StatusOr<std::unique_ptr<BlobStore::Writer>> BlobStore::Begin(std::string 
   const std::string path = absl::StrCat(folder_, "/", base::NewId(kPartialPrefix));
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
   if (fd < 0) return FileError("cannot write to the blob folder");
-  return std::unique_ptr<Writer>(new Writer(this, std::move(digest), path, fd));
+  return std::unique_ptr<Writer>(new Writer(this, std::move(digest), path, fd, false));
+}
+
+absl::StatusOr<std::unique_ptr<BlobStore::Writer>> BlobStore::Continue(const std::string& digest) {
+  if (!IsDigest(digest)) return Begin(digest);
+  const std::string path =
+      absl::StrCat(folder_, "/", kKeptPrefix, digest.substr(kDigestPrefix.size()));
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+  if (fd < 0) return FileError("cannot write to the blob folder");
+  struct stat info {};
+  // Not when somebody else writes it, or has just finished or dropped it.
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0 || ::fstat(fd, &info) != 0 || info.st_nlink == 0) {
+    ::close(fd);
+    return Begin(digest);
+  }
+  auto writer = std::unique_ptr<Writer>(new Writer(this, digest, path, fd, true));
+  RETURN_IF_ERROR(writer->TakeUp());
+  return writer;
+}
+
+// The bytes that are there are counted already.
+absl::Status BlobStore::Writer::TakeUp() {
+  std::string piece(kHashedPieceBytes, '\0');
+  while (true) {
+    const ssize_t n = ::read(fd_, piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return FileError("cannot read what was pulled before");
+    if (n == 0) return absl::OkStatus();
+    hash_.Add(piece.data(), static_cast<size_t>(n));
+    size_ += n;
+  }
 }
 
 BlobStore::Writer::~Writer() {
-  ::close(fd_);
-  if (done_) return;
-  ::unlink(path_.c_str());
-  store_->Reserve(-size_);
+  const bool stays = done_ || (keeps_ && size_ > 0);
+  if (!stays) {
+    ::unlink(path_.c_str());
+    store_->Reserve(-size_);
+  }
+  ::close(fd_);  // and with it the lock
 }
 
 absl::Status BlobStore::Writer::Append(std::string_view bytes) {
@@ -116,7 +165,13 @@ absl::Status BlobStore::Writer::Append(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return FileError("cannot write to the disk");
+    if (n < 0) {
+      const absl::Status failed = FileError("cannot write to the disk");
+      // What is not there is not counted: a kept file may outlive us.
+      size_ -= static_cast<int64_t>(bytes.size());
+      store_->Reserve(-static_cast<int64_t>(bytes.size()));
+      return failed;
+    }
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   return absl::OkStatus();
@@ -125,13 +180,17 @@ absl::Status BlobStore::Writer::Append(std::string_view bytes) {
 absl::StatusOr<std::string> BlobStore::Writer::Commit() {
   const std::string digest = std::string(kDigestPrefix) + hash_.Hex();
   if (!digest_.empty() && digest != digest_) {
+    keeps_ = false;
     return base::WithReason(base::InvalidArgument(absl::StrCat("digest mismatch, expected ",
                                                                digest_, ", got ", digest)),
                             "digest_mismatch");
   }
   if (::fsync(fd_) != 0) return FileError("cannot write to the disk");
   const std::string to = store_->folder_ + "/" + BlobName(digest);
-  if (store_->Find(digest).ok()) return digest;  // somebody was faster: ours goes
+  if (store_->Find(digest).ok()) {  // somebody was faster: ours goes
+    keeps_ = false;
+    return digest;
+  }
   if (::rename(path_.c_str(), to.c_str()) != 0) return FileError("cannot name the blob");
   done_ = true;
   RETURN_IF_ERROR(Sync(store_->folder_, O_RDONLY | O_DIRECTORY));

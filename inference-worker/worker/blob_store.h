@@ -26,7 +26,8 @@ class BlobStore final {
   // The size. NOT_FOUND; INVALID_ARGUMENT: no digest.
   absl::StatusOr<int64_t> Find(std::string_view digest) const;
 
-  // A file on its way in; gone with its writer unless Commit was OK. Thread-compatible.
+  // A file on its way in; gone with its writer unless Commit was OK or it is kept.
+  // Thread-compatible.
   class Writer final {
    public:
     ~Writer();
@@ -38,22 +39,34 @@ class BlobStore final {
     int64_t size() const { return size_; }
     // On disk for good, under its digest, which it gives. INVALID_ARGUMENT (digest_mismatch).
     absl::StatusOr<std::string> Commit();
+    // What was written is not worth keeping.
+    void Forget() { keeps_ = false; }
 
    private:
     friend class BlobStore;
-    Writer(BlobStore* store, std::string digest, std::string path, int fd)
-        : store_(store), digest_(std::move(digest)), path_(std::move(path)), fd_(fd) {}
+    Writer(BlobStore* store, std::string digest, std::string path, int fd, bool keeps)
+        : store_(store),
+          digest_(std::move(digest)),
+          path_(std::move(path)),
+          fd_(fd),
+          keeps_(keeps) {}
+    absl::Status TakeUp();
 
     BlobStore* const store_;
     const std::string digest_;  // expected; empty = whatever it is
     const std::string path_;    // while it is written
     const int fd_;
+    bool keeps_;  // an interrupted file stays, to be taken up by another writer
     Sha256 hash_;
     int64_t size_ = 0;
     bool done_ = false;
   };
   // The store outlives its writers.
   absl::StatusOr<std::unique_ptr<Writer>> Begin(std::string digest);
+  // The same for what can be continued: the writer begins with what an interrupted one of the same
+  // digest has left (size()), if nobody else is writing it. What is not taken up for a week is
+  // cleared away by Open.
+  absl::StatusOr<std::unique_ptr<Writer>> Continue(const std::string& digest);
 
   const std::string& folder() const { return folder_; }
 

@@ -201,13 +201,29 @@ backends::ResponseFormat ReadFormat(pb::ResponseFormat&& from) {
   return to;
 }
 
-absl::StatusOr<backends::Resume> ReadResume(const pb::ResumeState& from) {
+absl::StatusOr<backends::Resume> ReadResume(const pb::ResumeState& from, int32_t n) {
   RETURN_IF_ERROR(AtMost("resume.emitted_token_ids", from.emitted_token_ids_size(), kEmittedMax));
   if (from.next_seq() < 0) return Bad("resume.next_seq", "must not be negative");
   backends::Resume resume;
-  resume.emitted.assign(from.emitted_token_ids().begin(), from.emitted_token_ids().end());
   resume.seed = from.seed();
   resume.next_seq = from.next_seq();
+  if (n == 1) {
+    const auto& ids = from.emitted_token_ids();
+    resume.answers.push_back({.emitted = {ids.begin(), ids.end()}, .num_deltas = from.next_seq()});
+    return resume;
+  }
+  if (from.answers_size() != n) return Bad("resume.answers", "one for each answer, please");
+  bool all_finished = true;
+  for (const pb::ResumeState::Answer& one : from.answers()) {
+    const auto& ids = one.emitted_token_ids();
+    RETURN_IF_ERROR(AtMost("resume.answers.emitted_token_ids", ids.size(), kEmittedMax));
+    if (one.num_deltas() < 0) return Bad("resume.answers.num_deltas", "must not be negative");
+    resume.answers.push_back({.emitted = {ids.begin(), ids.end()},
+                              .num_deltas = one.num_deltas(),
+                              .finished = one.finished()});
+    all_finished = all_finished && one.finished();
+  }
+  if (all_finished) return Bad("resume.answers", "nothing is left to be said");
   return resume;
 }
 
@@ -383,8 +399,7 @@ absl::StatusOr<backends::GenerateRequest> FromProto(pb::GenerateRequest&& from, 
   ASSIGN_OR_RETURN(request.infill, ReadInfill(&from));
   request.response_format = ReadFormat(std::move(*from.mutable_response_format()));
   if (from.has_resume()) {
-    if (request.n > 1) return Bad("resume", "several answers cannot be taken up again");
-    ASSIGN_OR_RETURN(request.resume, ReadResume(from.resume()));
+    ASSIGN_OR_RETURN(request.resume, ReadResume(from.resume(), request.n));
   }
   request.split_reasoning = from.reasoning_format() != pb::GenerateRequest::REASONING_FORMAT_NONE;
   // Tenants do not share prefixes unless they agree on a salt: hits are visible in the timing.

@@ -10,8 +10,8 @@
 
 namespace conclave::worker {
 
-// INVALID_ARGUMENT naming the field and its range; UNIMPLEMENTED for n > 1. `id` becomes the id of
-// the request; `request` is moved from.
+// INVALID_ARGUMENT naming the field and its range. `id` becomes the id of the request; `request` is
+// moved from.
 absl::StatusOr<backends::GenerateRequest> FromProto(conclave::v1::GenerateRequest&& request,
                                                     std::string id);
 absl::StatusOr<backends::ChatPrompt> FromProto(conclave::v1::ChatPrompt&& chat);

@@ -192,7 +192,7 @@ absl::StatusOr<backends::Accepted> DerivedBackend::Generate(
     if (live_->draining) return base::Unavailable("draining");
     live_->ids.insert(id);
   }
-  auto ours = std::make_shared<Sink>(id, request.n, std::move(sink), live_);
+  auto ours = std::make_shared<Sink>(id, request.num_unfinished(), std::move(sink), live_);
   absl::StatusOr<backends::Accepted> accepted = base_.Generate(std::move(request), std::move(ours));
   if (!accepted.ok()) live_->Forget(id);
   return accepted;

@@ -28,6 +28,13 @@ size_t BufferLimit(const pb::GenerateRequest& request, size_t most) {
   return credit == 0 ? most : std::min(credit, most);
 }
 
+// Of a well-formed request; another is refused before anything ends.
+int32_t NumUnfinished(const pb::GenerateRequest& request) {
+  int32_t count = std::max(request.n(), 1);
+  for (const auto& answer : request.resume().answers()) count -= answer.finished() ? 1 : 0;
+  return count;
+}
+
 }  // namespace
 
 GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContext* context,
@@ -41,7 +48,7 @@ GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContex
       request_id_(request->meta().request_id().substr(0, 128)),
       buffer_limit_(BufferLimit(*request, shared->options.buffered_events_max)),
       pass_(std::move(pass)),
-      answers_left_(std::max(request->n(), 1)),
+      answers_left_(NumUnfinished(*request)),
       last_write_(arrived_) {}
 
 void GenerateStream::Prepare() {

@@ -31,7 +31,8 @@ void AddOptions(base::OptionSet& options, Settings* s) {
               "folder for model files that are uploaded or pulled; also a model-dir; empty = none");
   options.AddBytes("blob-bytes-max", &s->worker.blob_bytes_max, "room in blob-dir");
   options.Add("pull-from", &s->worker.pull_from,
-              "where models may be pulled from: folders of GGUF files or of an Ollama's models");
+              "where models may be pulled from: folders of GGUF files or of an Ollama's models, or "
+              "http and https URLs of such folders or of a registry like Ollama's");
   options.Add("models-max", &s->worker.host.models_max, "models held at once", 1, 256);
   options.Add("digests", &s->worker.host.digests, "compute each file's sha256 in the background");
   options.Add("worker-id", &s->worker.worker_id, "this worker's name; empty = host name and port");

@@ -32,13 +32,15 @@ class FolderSource final : public PullSource {
     return text;
   }
 
-  absl::Status Copy(const std::string& path, absl::FunctionRef<absl::Status(int64_t)> begin,
+  absl::Status Copy(const std::string& path, int64_t from,
+                    absl::FunctionRef<absl::Status(int64_t)> begin,
                     absl::FunctionRef<absl::Status(std::string_view)> bytes) override {
     ASSIGN_OR_RETURN(const fs::path file, Resolve(path));
     std::error_code error;
     const auto size = static_cast<int64_t>(fs::file_size(file, error));
     std::ifstream stream(file, std::ios::binary);
     if (error || !stream) return base::NotFound(absl::StrCat(path, ": cannot be read"));
+    stream.seekg(from);
     RETURN_IF_ERROR(begin(size));
     std::string piece(kPieceBytes, '\0');
     while (stream) {

@@ -19,9 +19,11 @@ class PullSource {
 
   // A small file as a whole. NOT_FOUND; RESOURCE_EXHAUSTED: longer than `bytes_max`.
   virtual absl::StatusOr<std::string> Read(const std::string& path, size_t bytes_max) = 0;
-  // A large one in pieces: `begin` with its size (0 = not told), then `bytes` until one of them is
-  // not OK, which is then the result. NOT_FOUND before `begin`.
-  virtual absl::Status Copy(const std::string& path,
+  // A large one in pieces, from its byte `from` on: `begin` with the size of the whole (0 = not
+  // told), then `bytes` until one of them is not OK, which is then the result. While nothing comes,
+  // empty ones do, also before `begin`, so that who waits may stop. NOT_FOUND before `begin`;
+  // UNAVAILABLE: broken off.
+  virtual absl::Status Copy(const std::string& path, int64_t from,
                             absl::FunctionRef<absl::Status(int64_t total)> begin,
                             absl::FunctionRef<absl::Status(std::string_view)> bytes) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,9 @@ constexpr size_t kManifestBytesMax = 1 << 20;
 constexpr size_t kTextBytesMax = 1 << 20;
 constexpr size_t kLayersMax = 64;
 constexpr std::chrono::milliseconds kTellEvery{100};
+// A source that breaks off and has brought nothing this often in a row is left.
+constexpr int kTriesInVainMax = 3;
+constexpr std::chrono::milliseconds kPause{200};
 
 constexpr std::string_view kModelType = "application/vnd.ollama.image.model";
 constexpr std::string_view kSystemType = "application/vnd.ollama.image.system";
@@ -65,31 +69,91 @@ std::vector<std::string> PlainPaths(const std::string& name,
   return paths;
 }
 
-// Copies a file into the store and tells how far it is, not more often than somebody can read.
-absl::StatusOr<std::string> CopyFile(BlobStore& blobs, PullSource& source, const std::string& path,
-                                     const std::string& digest, const Told& told) {
-  PullStep step{.status = absl::StrCat("pulling ", digest.empty() ? path : digest.substr(7, 12)),
-                .digest = digest};
-  std::unique_ptr<BlobStore::Writer> writer;
-  base::SteadyTime tell_at{};
-  RETURN_IF_ERROR(source.Copy(
-      path,
-      [&](int64_t total) -> absl::Status {
-        step.total = total;
-        ASSIGN_OR_RETURN(writer, blobs.Begin(digest));
-        return told(step) ? absl::OkStatus() : Stopped();
-      },
-      [&](std::string_view bytes) -> absl::Status {
-        RETURN_IF_ERROR(writer->Append(bytes));
-        step.completed = writer->size();
-        const base::SteadyTime now = std::chrono::steady_clock::now();
-        if (now < tell_at && step.completed != step.total) return absl::OkStatus();
-        tell_at = now + kTellEvery;
-        return told(step) ? absl::OkStatus() : Stopped();
-      }));
-  if (!told({.status = "verifying sha256 digest"})) return Stopped();
-  return writer->Commit();
-}
+// A file on its way into the store. Tells how far it is, not more often than somebody can read.
+class Download final {
+ public:
+  // Digest and size as a manifest tells them; "" and 0 of a plain file, which cannot be continued:
+  // nothing would tell whether the rest belongs to what is here.
+  Download(BlobStore& blobs, const Told& told, const std::string& path, const std::string& digest,
+           int64_t size)
+      : blobs_(blobs), told_(told), path_(path), size_(size) {
+    step_.status = absl::StrCat("pulling ", digest.empty() ? path : digest.substr(7, 12));
+    step_.digest = digest;
+    step_.total = size;
+  }
+
+  // The digest.
+  absl::StatusOr<std::string> Run(PullSource& source) {
+    if (!step_.digest.empty()) RETURN_IF_ERROR(TakeUp());
+    if (size_ == 0 || step_.completed < size_) RETURN_IF_ERROR(Copy(source));
+    if (!told_({.status = "verifying sha256 digest"})) return Stopped();
+    return writer_->Commit();
+  }
+
+ private:
+  absl::Status TakeUp() {
+    ASSIGN_OR_RETURN(writer_, blobs_.Continue(step_.digest));
+    if (writer_->size() > size_) {  // it cannot be of this file
+      writer_->Forget();
+      writer_ = nullptr;
+      ASSIGN_OR_RETURN(writer_, blobs_.Continue(step_.digest));
+    }
+    step_.completed = writer_->size();
+    return absl::OkStatus();
+  }
+
+  // Over as many breaks as it takes, while each try brings something.
+  absl::Status Copy(PullSource& source) {
+    for (int in_vain = 0;;) {
+      const int64_t before = step_.completed;
+      const absl::Status status = source.Copy(
+          path_, before, [this](int64_t total) { return OnBegin(total); },
+          [this](std::string_view bytes) { return OnBytes(bytes); });
+      if (!absl::IsUnavailable(status) || step_.digest.empty()) return status;
+      in_vain = step_.completed > before ? 0 : in_vain + 1;
+      if (in_vain == kTriesInVainMax) return status;
+      if (in_vain > 0) std::this_thread::sleep_for(kPause * in_vain);
+      if (!told_(step_)) return Stopped();
+    }
+  }
+
+  absl::Status OnBegin(int64_t total) {
+    if (size_ > 0 && total > 0 && total != size_) return Wrong();
+    step_.total = std::max(size_, total);
+    if (writer_ == nullptr) {
+      ASSIGN_OR_RETURN(writer_, blobs_.Begin(""));
+    }
+    return told_(step_) ? absl::OkStatus() : Stopped();
+  }
+
+  absl::Status OnBytes(std::string_view bytes) {
+    if (!bytes.empty()) {
+      RETURN_IF_ERROR(writer_->Append(bytes));
+      step_.completed = writer_->size();
+    }
+    if (size_ > 0 && step_.completed > size_) return Wrong();
+    const base::SteadyTime now = std::chrono::steady_clock::now();
+    const bool whole = !bytes.empty() && step_.completed == step_.total;
+    if (now < tell_at_ && !whole) return absl::OkStatus();
+    tell_at_ = now + kTellEvery;
+    return told_(step_) ? absl::OkStatus() : Stopped();
+  }
+
+  absl::Status Wrong() {
+    writer_->Forget();
+    return base::WithReason(
+        base::InvalidArgument(absl::StrCat(path_, ": not of the size that its manifest says")),
+        "digest_mismatch");
+  }
+
+  BlobStore& blobs_;
+  const Told& told_;
+  const std::string path_;
+  const int64_t size_;
+  PullStep step_;
+  std::unique_ptr<BlobStore::Writer> writer_;
+  base::SteadyTime tell_at_{};
+};
 
 absl::Status ReadMessages(const std::string& text, Pulled* pulled) {
   ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(text));
@@ -148,7 +212,8 @@ absl::StatusOr<Pulled> PullLayers(BlobStore& blobs, PullSource& source,
       if (!on) return Stopped();
       continue;
     }
-    RETURN_IF_ERROR(CopyFile(blobs, source, source.LayerPath(name, digest), digest, told).status());
+    Download download(blobs, told, source.LayerPath(name, digest), digest, size);
+    RETURN_IF_ERROR(download.Run(source).status());
   }
   if (pulled.digest.empty()) return base::InvalidArgument("the manifest names no model file");
   return pulled;
@@ -165,7 +230,7 @@ absl::StatusOr<Pulled> Puller::PullFrom(PullSource& source, const std::string& n
   if (!absl::IsNotFound(manifest.status())) return manifest.status();
   absl::StatusOr<std::string> digest = manifest.status();
   for (const std::string& path : PlainPaths(name, parsed)) {
-    digest = CopyFile(*blobs_, source, path, "", told);
+    digest = Download(*blobs_, told, path, "", 0).Run(source);
     if (!absl::IsNotFound(digest.status())) break;
   }
   RETURN_IF_ERROR(digest.status());

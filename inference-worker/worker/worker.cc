@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "worker/http_pull_source.h"
 
 namespace conclave::worker {
 namespace {
@@ -46,7 +47,9 @@ absl::Status Worker::OpenFiles() {
     ASSIGN_OR_RETURN(blobs_, BlobStore::Open(options_.blob_dir, options_.blob_bytes_max));
     std::vector<std::unique_ptr<PullSource>> sources;
     for (const std::string& text : options_.pull_from) {
-      ASSIGN_OR_RETURN(std::unique_ptr<PullSource> source, OpenFolderSource(text));
+      const bool is_url = text.find("://") != std::string::npos;
+      ASSIGN_OR_RETURN(std::unique_ptr<PullSource> source,
+                       is_url ? OpenHttpSource(text) : OpenFolderSource(text));
       sources.push_back(std::move(source));
     }
     puller_ = std::make_unique<Puller>(blobs_.get(), std::move(sources));

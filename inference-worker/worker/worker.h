@@ -30,7 +30,7 @@ struct WorkerOptions {
   StreamOptions stream;
   std::string blob_dir;  // of uploaded and pulled files; a model folder too. Empty = takes none
   int64_t blob_bytes_max = int64_t{256} << 30;
-  std::vector<std::string> pull_from;  // folders
+  std::vector<std::string> pull_from;  // folders and URLs
 };
 
 // Start to Stop from one thread; the rest is thread-safe.

@@ -220,3 +220,11 @@ def test_the_async_client(mesh, teacher):
             assert (await client.messages.count_tokens(model=teacher, messages=SUM)).input_tokens > 0
 
     asyncio.run(ask())
+
+
+def test_models_have_its_own_names_too(anthropic_client, teacher):
+    page = anthropic_client.models.list()
+    listed = {model.id: model for model in page}
+    assert listed[teacher].display_name == teacher and listed[teacher].created_at.year > 2000
+    assert page.has_more is False and page.last_id == page.data[-1].id
+    assert anthropic_client.models.retrieve(teacher).display_name == teacher

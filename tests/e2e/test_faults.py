@@ -145,6 +145,54 @@ def test_a_stream_survives_kill_9_of_the_worker(mesh):
     mesh.wait_ready()
 
 
+def stream_answers(url, body, began):
+    """The text and the end of each answer of one stream; `began` is released when some have come far."""
+    texts, reasons, pieces = {}, {}, 0
+    with requests.post(url + "/v1/chat/completions", json={**body, "stream": True}, stream=True,
+                       timeout=120) as reply:
+        assert reply.status_code == 200, reply.text
+        done = False
+        for line in reply.iter_lines():
+            if not line.startswith(b"data: "):
+                continue
+            if line == b"data: [DONE]":
+                done = True
+                continue
+            chunk = json.loads(line[6:])
+            assert "error" not in chunk, chunk
+            for choice in chunk["choices"]:
+                index = choice["index"]
+                texts[index] = texts.get(index, "") + (choice["delta"].get("content") or "")
+                if choice["finish_reason"]:
+                    assert index not in reasons
+                    reasons[index] = choice["finish_reason"]
+            pieces += 1
+            if pieces == 30:
+                began.release()
+    assert done
+    return texts, reasons
+
+
+def test_several_answers_survive_kill_9_of_the_worker(mesh, teacher):
+    """Each goes on where it was, also those that are drawn; none says anything twice."""
+    drawn = {"model": teacher, "n": 3, "seed": 11, "temperature": 1, "max_tokens": 120,
+             "ignore_eos": True, "messages": [{"role": "user", "content": "Tell me something."}]}
+    told = {"model": SCRIPTED_MODEL, "n": 3,
+            "messages": [{"role": "user", "content": "count-at-length phoenix"}]}
+    for body in (told, drawn):
+        never = threading.Semaphore(0)
+        expected = stream_answers(mesh.url, body, never)
+        assert len(expected[0]) == 3
+        began = threading.Semaphore(0)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            stream = pool.submit(stream_answers, mesh.url, body, began)
+            assert began.acquire(timeout=20)
+            old = mesh.kill("worker")
+            mesh.wait_restarted("worker", old)
+            assert stream.result(90) == expected
+        mesh.wait_ready()
+
+
 def test_a_request_while_its_worker_restarts_never_finds_no_such_model(mesh):
     """It waits for the worker, or is told to come again; a client that retries gets its answer."""
     old = mesh.kill("worker")

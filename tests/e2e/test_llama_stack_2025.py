@@ -147,8 +147,10 @@ def test_embeddings(client, embedding_model):
     assert len(openai.data) == 1
 
 
-def test_models(client):
+def test_models(client, embedding_model):
     listed = {model.identifier: model for model in client.models.list()}
+    # As the examples of vector stores read it.
+    assert listed[embedding_model].metadata["embedding_dimension"] == 384
     assert listed[TEACHER].api_model_type == "llm" and listed[TEACHER].type == "model"
     model = client.models.retrieve(TEACHER)
     assert model.identifier == TEACHER and model.provider_id == "conclave"

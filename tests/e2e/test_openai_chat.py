@@ -132,6 +132,23 @@ def test_tool_call_deltas_open_empty_and_join_to_the_arguments(openai_client):
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
+def test_a_long_prompt_tells_how_far_it_is_read_and_how_fast(openai_client, teacher):
+    words = " ".join(f"word{i % 7}" for i in range(700))
+    chunks = list(openai_client.chat.completions.create(
+        model=teacher, messages=[{"role": "user", "content": words}], max_tokens=2, stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"return_progress": True, "timings_per_token": True, "return_speed": True}))
+    progress = [chunk.prompt_progress for chunk in chunks if hasattr(chunk, "prompt_progress")]
+    read = [step["processed"] for step in progress]
+    usage = chunks[-1].usage
+    assert len(read) > 1 and read == sorted(read) and read[-1] <= usage.prompt_tokens
+    assert {step["total"] for step in progress} == {usage.prompt_tokens}
+    (timings,) = [chunk.timings for chunk in chunks if hasattr(chunk, "timings")]
+    assert timings["cache_n"] + timings["prompt_n"] == usage.prompt_tokens
+    assert timings["predicted_n"] == 2 and timings["prompt_per_second"] > 0
+    assert usage.prefill_time > 0 and usage.decode_time > 0
+
+
 FUNCTION = WEATHER["function"]
 
 

@@ -164,6 +164,32 @@ def test_registered_models_answer_at_once(registry):
     assert predict(registry, "score", {"a": 1}).json()["length"] == len('{"a": 1}')
 
 
+def test_a_providers_model_has_defaults_of_its_own(registry):
+    """A derived model without a base stands on what the provider serves; a base that is a provider's
+    may be derived from, and stays while it is."""
+    def register(name, **more):
+        return requests.post(registry.url + "/admin/models", json={"name": name, **more}, timeout=60)
+
+    served = {"provider_id": "inner", "provider_model_id": SCRIPTED_MODEL}
+    defaults = {"system": "Be short.", "parameters": {"num_predict": 3}}
+    assert register("short", **served, derived=defaults).status_code == 200
+    assert chat(registry, "short", "count x") == "x:0"
+    assert register("shorter", derived={"base": "far", "parameters": {"num_predict": 1}}).ok
+    assert chat(registry, "shorter", "count x") == "x"
+    held = requests.delete(registry.url + "/v1/models/far", timeout=60)
+    assert held.status_code == 400 and "shorter" in held.json()["error"]["message"]
+    # What cannot be is refused by name: both, a base that is not there, a template for a stranger.
+    both = register("both", **served, derived={"base": "far"})
+    assert both.status_code == 400 and both.json()["error"]["param"] == "derived.base"
+    absent = register("absent", derived={"base": "nobody", "system": "x"})
+    assert absent.status_code == 404 and absent.json()["error"]["param"] == "derived.base"
+    none = register("none", derived={"system": "x"})
+    assert none.status_code == 400 and none.json()["error"]["param"] == "derived.base"
+    template = register("template", **served, derived={"template": "{{ messages[0].content }}"})
+    assert template.status_code in (400, 501) and "template" in template.json()["error"]["message"]
+    assert not {"both", "absent", "none", "template"} & names(registry)
+
+
 @pytest.mark.parametrize("killed", [EVERYTHING, EVERYTHING[:3]], ids=["all", "all-but-the-database"])
 def test_registered_models_outlive_everything(registry, scorer, killed):
     """kill -9 of every process: what was registered is there again and answers, what was removed is
@@ -174,7 +200,7 @@ def test_registered_models_outlive_everything(registry, scorer, killed):
     gone = requests.delete(registry.url + "/v1/models/passing", timeout=60)
     assert gone.status_code == 200
     program = predict(registry, "score", {}).json()["pid"]
-    expected = {"far", "teams/echo", "score", "remote-score"}
+    expected = {"far", "teams/echo", "score", "remote-score", "short", "shorter"}
     assert expected <= names(registry)
 
     old = {service: registry.pid(service) for service in killed}
@@ -187,6 +213,8 @@ def test_registered_models_outlive_everything(registry, scorer, killed):
     wait_until(lambda: expected <= names(registry), 60, "the models' return")
     wait_until(lambda: chat(registry, "far", "count again") == counts("again", 40), 60, "the remote")
     wait_until(lambda: chat(registry, "teams/echo", "three") == "three ", 60, "the program")
+    wait_until(lambda: chat(registry, "short", "count x") == "x:0", 60, "the remote with defaults")
+    wait_until(lambda: chat(registry, "shorter", "count x") == "x", 60, "what was derived from one")
     wait_until(lambda: predict(registry, "score", {}).ok, 60, "the predict program")
     wait_until(lambda: predict(registry, "remote-score", {}).ok, 60, "the destination")
     assert "passing" not in names(registry)
@@ -262,6 +290,13 @@ def test_a_pattern_does_not_lead_to_a_clouds_credentials(registry, host):
         assert requests.delete(f"{registry.url}/v1/models/metadata", timeout=60).status_code == 200
     else:
         assert added.status_code in (400, 403), added.text
+
+
+@pytest.mark.parametrize("model", ["far", "teams/echo"])
+def test_what_such_a_model_cannot_do_is_refused(registry, model):
+    body = {"model": model, "n": 2, "messages": [{"role": "user", "content": "one"}]}
+    reply = requests.post(registry.url + "/v1/chat/completions", json=body, timeout=60)
+    assert reply.status_code == 501 and reply.json()["error"]["param"] == "n", reply.text
 
 
 def test_a_redirect_is_not_followed(registry, scorer, inside):

@@ -2,9 +2,12 @@
 administrator's routes, against a mesh of its own."""
 
 import hashlib
+import http.server
+import json
 import pathlib
 import signal
 import tempfile
+import threading
 
 import ollama
 import openai
@@ -19,17 +22,58 @@ GREEDY = {"temperature": 0}
 SERVICES = ["worker", "store", "gateway", "postgres"]
 
 
+def digest_of(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A registry like Ollama's with one model; each connection breaks after 4 MB."""
+
+    weights = GGUF.read_bytes() + bytes(32)  # no digest that is here already
+    system = b"You add numbers."
+    ranges = []
+
+    def do_GET(self):
+        if self.path == "/models/v2/library/mirrored/manifests/latest":
+            layers = [{"mediaType": f"application/vnd.ollama.image.{kind}", "digest": digest_of(data),
+                       "size": len(data)} for kind, data in (("model", self.weights),
+                                                             ("system", self.system))]
+            return self.answer(200, json.dumps({"schemaVersion": 2, "layers": layers}).encode())
+        for data in (self.weights, self.system):
+            if self.path == f"/models/v2/library/mirrored/blobs/{digest_of(data)}":
+                begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
+                self.ranges.append(begin)
+                return self.answer(206 if begin else 200, data[begin:], begin, len(data))
+        return self.answer(404, b"")
+
+    def answer(self, status, body, begin=0, size=0):
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:4 << 20])
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture(scope="module")
 def registry(request):
-    """A mesh whose worker can pull from a folder that has one model."""
+    """A mesh whose worker can pull from a folder that has one model, and from a mirror."""
     source = pathlib.Path(tempfile.mkdtemp(prefix="cvepull", dir="/tmp"))
     (source / "tiny.gguf").write_bytes(GGUF.read_bytes())
-    mesh = Mesh(request.config.getoption("--build-dir"), f"--pull-from {source}")
+    mirror = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=mirror.serve_forever, daemon=True).start()
+    mesh = Mesh(request.config.getoption("--build-dir"),
+                f"--pull-from {source},http://127.0.0.1:{mirror.server_port}/models")
     try:
         mesh.up()
         yield mesh
     finally:
         mesh.destroy()
+        mirror.shutdown()
+        mirror.server_close()
         (source / "tiny.gguf").unlink()
         source.rmdir()
 
@@ -171,6 +215,19 @@ def test_a_model_is_pulled_with_progress(client):
     with pytest.raises(ollama.ResponseError) as failure:
         client.push("tiny")
     assert failure.value.status_code == 501
+
+
+def test_a_model_is_pulled_from_a_mirror_over_breaks(client):
+    steps = list(client.pull("mirrored", stream=True))
+    assert steps[-1].status == "success"
+    digest, size = digest_of(Mirror.weights), len(Mirror.weights)
+    told = [step for step in steps if step.digest == digest]
+    assert {step.total for step in told} == {size}
+    completed = [step.completed or 0 for step in told]
+    assert completed == sorted(completed) and completed[-1] == size
+    assert Mirror.ranges[:3] == [0, 4 << 20, 8 << 20]
+    assert "You add numbers." in client.show("mirrored").modelfile
+    assert "34" in client.chat(model="mirrored", messages=SUM, options=GREEDY).message.content
 
 
 def test_without_a_source_a_pull_says_so(ollama_client):

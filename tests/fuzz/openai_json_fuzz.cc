@@ -13,6 +13,7 @@
 #include "gateway/dialects/openai/chat_request.h"
 #include "gateway/dialects/openai/embeddings_codec.h"
 #include "gateway/dialects/openai/kt_legacy.h"
+#include "gateway/dialects/utility/infill_request.h"
 
 using namespace conclave::gateway;
 
@@ -41,7 +42,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     (void)llama_stack::DecodeCompletion(*wire, body);
     (void)llama_stack::DecodeEmbeddings(*wire, body);
+    const auto chats = llama_stack::DecodeChatBatch(*wire, body, "be kind");
+    if (chats.ok() && (chats->empty() || chats->size() > 128)) std::abort();
+    const auto texts = llama_stack::DecodeCompletionBatch(*wire, body);
+    if (texts.ok() && (texts->empty() || texts->size() > 128)) std::abort();
   }
+  (void)llama_stack::DecodeRanking(body);
+  const auto infill = utility::DecodeInfillRequest(body);
+  if (infill.ok() && infill->generate.infill().files_size() > 256) std::abort();
   (void)ai_backend::ParseQuery(body);
   (void)llm_serving::BarePrompt(body);
   (void)llm_serving::WithEmbedDefaults(body);

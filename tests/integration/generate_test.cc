@@ -73,10 +73,11 @@ class Recorder final : public GenerateObserver {
     const std::lock_guard lock(mutex_);
     return events_.size();
   }
-  std::vector<int32_t> Tokens() {
+  std::vector<int32_t> Tokens(int index = 0) {
     const std::lock_guard lock(mutex_);
     std::vector<int32_t> tokens;
     for (const pb::GenerateEvent& event : events_) {
+      if (event.delta().index() != index) continue;
       tokens.insert(tokens.end(), event.delta().token_ids().begin(),
                     event.delta().token_ids().end());
     }
@@ -141,9 +142,9 @@ struct Mesh {
   std::unique_ptr<InferenceClient> client;
 };
 
-std::vector<int32_t> Expected(int tokens, uint64_t seed = 5) {
+std::vector<int32_t> Expected(int tokens, uint64_t seed = 5, int index = 0) {
   std::vector<int32_t> ids;
-  for (int i = 0; i < tokens; ++i) ids.push_back(FakeWorker::Token(seed, i));
+  for (int i = 0; i < tokens; ++i) ids.push_back(FakeWorker::Token(seed, i, index));
   return ids;
 }
 
@@ -355,13 +356,31 @@ TEST_CASE("a stream that is lost too often ends with the loss") {
   CHECK(mesh.Migrations("failed") == 1);
 }
 
-TEST_CASE("several choices are not resumed") {
-  Mesh mesh(1);
-  mesh.SetScripts({.die_at = 5});
-  auto recorder = std::make_shared<Recorder>();
-  mesh.Start(recorder, seconds(20), 5, 2);
-  CHECK(absl::IsUnavailable(recorder->WaitDone()));
-  CHECK(mesh.workers[0]->generates == 1);
+TEST_CASE("several answers whose worker dies go on elsewhere, each token for token") {
+  Mesh mesh(3);
+  std::mt19937 random(11);
+  for (int i = 0; i < 40; ++i) {
+    const int tokens = 1 + static_cast<int>(random() % 20);
+    const int n = 2 + static_cast<int>(random() % 4);
+    const uint64_t seed = random();
+    // Somewhere: before anything, in the middle, or when some answers have finished.
+    const auto somewhere = [&] {
+      return static_cast<int>(random() % static_cast<uint64_t>(n * tokens + 1));
+    };
+    mesh.workers[0]->SetScript({.tokens = tokens, .die_at = somewhere()});
+    mesh.workers[1]->SetScript({.tokens = tokens, .die_at = somewhere()});
+    mesh.workers[2]->SetScript({.tokens = tokens});
+    auto recorder = std::make_shared<Recorder>();
+    mesh.Start(recorder, seconds(20), seed, n);
+    CHECK(recorder->WaitDone().ok());
+    for (int index = 0; index < n; ++index) {
+      CHECK(recorder->Tokens(index) == Expected(tokens, seed, index));
+    }
+    CHECK(recorder->Count(pb::GenerateEvent::kAccepted) == 1);
+    CHECK(recorder->Count(pb::GenerateEvent::kFinished) == n);
+  }
+  CHECK(mesh.Migrations("ok") > 0);
+  CHECK(mesh.Migrations("failed") == 0);
 }
 
 TEST_CASE("a stream does not go on with other weights") {

@@ -55,7 +55,14 @@ class GenerateReactor final : public grpc::ServerWriteReactor<pb::GenerateEvent>
     seed_ = request->has_resume()            ? request->resume().seed()
             : request->sampling().has_seed() ? request->sampling().seed()
                                              : 1;
-    next_ = request->resume().next_seq();
+    const pb::ResumeState& resume = request->resume();
+    next_ = resume.next_seq();
+    for (int i = 0; i < std::max(request->n(), 1); ++i) {
+      const bool several = i < resume.answers_size();
+      if (several && resume.answers(i).finished()) continue;
+      left_.push_back({i, several ? resume.answers(i).emitted_token_ids_size() : next_});
+    }
+    turn_ = std::hash<std::string>()(shared_->worker_id) % left_.size();
     pb::Accepted& accepted = *event_.mutable_accepted();
     accepted.set_worker_id(shared_->worker_id);
     accepted.set_epoch(shared_->epoch);
@@ -67,7 +74,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<pb::GenerateEvent>
   void OnWriteDone(bool ok) override {
     if (!ok) return End(grpc::Status::CANCELLED);
     if (event_.has_delta()) ++shared_->worker->writes;
-    if (event_.has_finished() || event_.has_failed()) return End(grpc::Status::OK);
+    if (event_.has_failed()) return End(grpc::Status::OK);
     Next();
   }
   void OnCancel() override {
@@ -81,33 +88,50 @@ class GenerateReactor final : public grpc::ServerWriteReactor<pb::GenerateEvent>
 
   void Next() {
     event_.Clear();
+    if (left_.empty()) return End(grpc::Status::OK);
     if (next_ == script_.silent_at) return;
     if (next_ == script_.die_at) {
       return End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "scripted death"));
     }
     if (next_ == script_.fail_at) {
       *event_.mutable_failed()->mutable_error() = mesh::ToDetail(script_.failure);
-    } else if (next_ >= script_.tokens) {
-      event_.mutable_finished()->set_reason(pb::Finished::REASON_STOP);
     } else {
-      pb::Delta& delta = *event_.mutable_delta();
-      delta.set_seq(next_);
-      const int32_t token = FakeWorker::Token(seed_, next_);
-      delta.add_token_ids(token);
-      delta.set_text(" t" + std::to_string(token));
-      ++next_;
+      Say();
     }
     StartWrite(&event_);
+  }
+  // The answers take turns; who begins is the worker's own affair.
+  void Say() {
+    const auto answer = left_.begin() + static_cast<ptrdiff_t>(turn_++ % left_.size());
+    if (answer->position >= script_.tokens) {
+      event_.mutable_finished()->set_index(answer->index);
+      event_.mutable_finished()->set_reason(pb::Finished::REASON_STOP);
+      left_.erase(answer);
+      return;
+    }
+    pb::Delta& delta = *event_.mutable_delta();
+    delta.set_index(answer->index);
+    delta.set_seq(next_++);
+    const int32_t token = FakeWorker::Token(seed_, answer->position++, answer->index);
+    delta.add_token_ids(token);
+    delta.set_text(" t" + std::to_string(token));
   }
   void End(const grpc::Status& status) {
     if (!ended_.exchange(true)) Finish(status);
   }
+
+  struct Answer {
+    int index = 0;
+    int64_t position = 0;
+  };
 
   Shared* const shared_;
   const std::optional<base::Gate::Pass> pass_;
   Script script_;
   uint64_t seed_ = 0;
   int64_t next_ = 0;
+  std::vector<Answer> left_;  // that have not finished
+  size_t turn_ = 0;
   pb::GenerateEvent event_;
   std::atomic<bool> ended_{false};
 };
@@ -402,8 +426,9 @@ void FakeWorker::SetEmbedMissing(int count) {
   impl_->shared.embed_missing = count;
 }
 
-int32_t FakeWorker::Token(uint64_t seed, int64_t position) {
-  const uint64_t mixed = (seed + 1) * 0x9E3779B97F4A7C15ull + static_cast<uint64_t>(position) * 31;
+int32_t FakeWorker::Token(uint64_t seed, int64_t position, int index) {
+  const uint64_t own = seed + static_cast<uint64_t>(index) * 1'000'003;
+  const uint64_t mixed = (own + 1) * 0x9E3779B97F4A7C15ull + static_cast<uint64_t>(position) * 31;
   return static_cast<int32_t>((mixed >> 16) % 30'000);
 }
 

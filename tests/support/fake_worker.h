@@ -15,9 +15,9 @@
 
 namespace conclave::support {
 
-// What the next Generate calls do. Positions count Deltas from the start of the whole answer.
+// What the next Generate calls do. Positions count Deltas from the start of the whole stream.
 struct Script {
-  int tokens = 20;
+  int tokens = 20;       // of each answer
   int die_at = -1;       // the stream ends with UNAVAILABLE instead of this Delta
   int silent_at = -1;    // nothing is written from this Delta on
   int fail_at = -1;      // a Failed event with `failure` instead of this Delta
@@ -42,8 +42,8 @@ class FakeWorker final {
   // How many vectors Embed leaves out.
   void SetEmbedMissing(int count);
 
-  // The token at a position.
-  static int32_t Token(uint64_t seed, int64_t position);
+  // The token at a position of an answer.
+  static int32_t Token(uint64_t seed, int64_t position, int index = 0);
 
   // Begins draining and waits until no call is inside, as a worker's shutdown does.
   bool Drain(std::chrono::milliseconds timeout);

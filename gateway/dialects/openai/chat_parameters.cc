@@ -67,7 +67,7 @@ constexpr auto kSampling = std::to_array<Parameter>({
     {"return_tokens", kIgnored, kBool, "true"},
     {"return_token_ids", kIgnored, kBool, "true"},
     {"return_progress", kHonoured, kBool, "true",
-     "prompt_progress in chunks of their own, about one a second", kStreamed},
+     "prompt_progress in chunks of their own while the prompt is read", kStreamed},
     {"return_speed", kHonoured, kBool, "true", "prefill_time and decode_time in usage, in seconds"},
     {"timings_per_token", kHonoured, kBool, "true",
      "timings in the last chunk or the whole answer"},

@@ -12,7 +12,7 @@ constexpr size_t kStatesMax = 20'000;
 absl::StatusOr<Automaton> Stackless(const Rules& rules) {
   ASSIGN_OR_RETURN(Automaton automaton, CompileRules(rules, kSmallWorkMax));
   if (!automaton.calls.empty())
-    return base::Unimplemented("counts above 128 are too large for that");
+    return base::Unimplemented("counts above 256 are too large for that");
   return automaton;
 }
 

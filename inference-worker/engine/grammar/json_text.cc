@@ -72,12 +72,15 @@ ExprId JsonText::Char() {
                                       {'n', 'n'},
                                       {'r', 'r'},
                                       {'t', 't'}});
-    char_ = rules_.Choice(
-        {rules_.Set(Plain()),
-         rules_.Sequence(
-             {rules_.Text("\\"),
-              rules_.Choice(
-                  {letter, rules_.Sequence({rules_.Text("u"), rules_.Choice({unit, pair})})})})});
+    ExprId escape =
+        rules_.Choice({letter, rules_.Sequence({rules_.Text("u"), rules_.Choice({unit, pair})})});
+    if (escapes_ == Escapes::kShared) {
+      // Strings of bounded length have it at each of their characters.
+      const RuleId rule = rules_.AddRule("escape");
+      rules_.Define(rule, escape);
+      escape = rules_.Call(rule);
+    }
+    char_ = rules_.Choice({rules_.Set(Plain()), rules_.Sequence({rules_.Text("\\"), escape})});
   }
   return *char_;
 }

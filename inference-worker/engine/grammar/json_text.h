@@ -15,7 +15,10 @@ namespace conclave::engine::grammar {
 
 class JsonText final : public TextStyle {
  public:
-  explicit JsonText(Rules* rules) : rules_(*rules) {}
+  enum class Escapes { kShared, kWrittenOut };
+  // What is to be intersected (intersection.h) must not call rules: its escapes are written out.
+  explicit JsonText(Rules* rules, Escapes escapes = Escapes::kShared)
+      : rules_(*rules), escapes_(escapes) {}
 
   Rules& rules() { return rules_; }
 
@@ -40,6 +43,7 @@ class JsonText final : public TextStyle {
   ExprId KeyFrom(const std::vector<std::u32string>& names, size_t at);
 
   Rules& rules_;
+  const Escapes escapes_;
   std::optional<ExprId> space_, comma_, string_, char_, anything_, key_tail_, value_, object_,
       array_;
 };

@@ -8,6 +8,17 @@ namespace {
 
 constexpr size_t kRecentMax = 8;
 
+// The characters that are read for sure where an item returns to, of a long stretch; null: none.
+const Characters* BeyondOf(const Items& returns, const RunTable& runs) {
+  const Characters* most = nullptr;
+  for (const Item& item : returns) {
+    const Run& run = runs.of(item.state);
+    if (run.length < TokenWalk::kBeyond) continue;
+    if (most == nullptr || most->all_in(run.characters)) most = &run.characters;
+  }
+  return most;
+}
+
 }  // namespace
 
 Matcher::Matcher(std::shared_ptr<const TokenGrammar> grammar)
@@ -33,15 +44,18 @@ TokenMask Matcher::Compute() {
   const TokenTrie& trie = grammar_->trie();
   TokenMask mask(trie.vocab_size());
   stacks_.Refresh();
+  TokenWalk walk(grammar_->parts(), stacks_, mask);
   for (const Item& item : items_) {
     if (item.state < Automaton::kFirstState) continue;
-    const std::shared_ptr<const StateMask> known = grammar_->MaskOf(item.state);
+    const Items returns = stacks_.Returns(item);
+    const std::shared_ptr<const StateMask> known =
+        grammar_->MaskOf(item.state, BeyondOf(returns, grammar_->parts().runs));
     failed_ = failed_ || known->failed;
+    if (known->texts.tokens != nullptr) {
+      known->texts.tokens->AddTo(&mask, known->texts.scalars_max);
+    }
     if (known->many != nullptr) mask.AllowAll(*known->many);
     for (const TokenId token : known->few) mask.Allow(token);
-    if (known->ends.empty()) continue;
-    const Items returns = stacks_.Returns(item);
-    TokenWalk walk(grammar_->automaton(), trie, stacks_, mask, nullptr);
     for (const int32_t node : known->ends) walk.Below(node, returns);
   }
   return status().ok() ? mask : TokenMask(trie.vocab_size());

@@ -13,7 +13,9 @@ constexpr uint32_t kScalarMax = 0x10FFFF;
 constexpr CodeRange kSurrogates = {0xD800, 0xDFFF};
 // How many copies make a block: 2 √n of the largest count that is still written out.
 constexpr int32_t kBlock = 64;
-constexpr int32_t kWrittenOutMax = 2 * kBlock;
+// Of characters: longer than nearly every token, so that none reaches past the next block
+// (TokenWalk::kBeyond).
+constexpr int32_t kCharacterBlock = 128;
 
 // Who reads bytes and has read `state` of the marker's; the last state, the whole marker, has no
 // way on (Knuth, Morris and Pratt).
@@ -189,26 +191,39 @@ ExprId Rules::List(ExprId separator, const std::vector<ListItem>& items) {
 ExprId Rules::Repeat(ExprId part, int32_t min, int32_t max) {
   CHECK(min >= 0 && min <= kCountMax);
   CHECK(max == kUnbounded || (max >= min && max <= kCountMax));
-  if (max != kUnbounded ? max <= kWrittenOutMax : min <= kWrittenOutMax) {
+  if ((max != kUnbounded ? max : min) <= 2 * BlockSizeOf(part)) {
     return Add({.kind = Expr::Kind::kRepeat, .parts = {part}, .min = min, .max = max});
   }
   const ExprId rest = max == kUnbounded ? Repeat(part, 0, kUnbounded) : UpTo(part, max - min);
   return Sequence({Exactly(part, min), rest});
 }
 
-ExprId Rules::Exactly(ExprId part, int32_t count) {
-  if (count <= kWrittenOutMax) return Repeat(part, count, count);
-  return Sequence(
-      {Exactly(Block(part), count / kBlock), Repeat(part, count % kBlock, count % kBlock)});
+int32_t Rules::BlockSizeOf(ExprId part) const {
+  // One of a set, or something else in its place, as an escape is.
+  const Expr* expr = &this->expr(part);
+  if (expr->kind == Expr::Kind::kChoice && !expr->parts.empty()) {
+    expr = &this->expr(expr->parts[0]);
+  }
+  return expr->kind == Expr::Kind::kSet ? kCharacterBlock : kBlock;
 }
 
-// Up to count = some blocks, fewer than all of them, and a part of one; or all and the remainder.
+// What is written out behind the blocks is no shorter than one, here and below: see
+// kCharacterBlock.
+ExprId Rules::Exactly(ExprId part, int32_t count) {
+  const int32_t block = BlockSizeOf(part);
+  if (count <= 2 * block) return Repeat(part, count, count);
+  const int32_t blocks = count / block - 1, rest = count - blocks * block;
+  return Sequence({Exactly(Block(part), blocks), Repeat(part, rest, rest)});
+}
+
+// Up to count = some blocks, but not the last two, and a part of one; or all but one and the rest.
 ExprId Rules::UpTo(ExprId part, int32_t count) {
-  if (count <= kWrittenOutMax) return Repeat(part, 0, count);
-  const ExprId block = Block(part);
-  const int32_t blocks = count / kBlock;
-  return Choice({Sequence({UpTo(block, blocks - 1), Repeat(part, 0, kBlock - 1)}),
-                 Sequence({Exactly(block, blocks), Repeat(part, 0, count % kBlock)})});
+  const int32_t block = BlockSizeOf(part);
+  if (count <= 2 * block) return Repeat(part, 0, count);
+  const ExprId call = Block(part);
+  const int32_t blocks = count / block - 1;
+  return Choice({Sequence({UpTo(call, blocks - 1), Repeat(part, 0, block - 1)}),
+                 Sequence({Exactly(call, blocks), Repeat(part, 0, count - blocks * block)})});
 }
 
 ExprId Rules::Block(ExprId part) {
@@ -216,7 +231,8 @@ ExprId Rules::Block(ExprId part) {
     if (of == part) return call;
   }
   const RuleId rule = AddRule("block");
-  Define(rule, Repeat(part, kBlock, kBlock));
+  const int32_t size = BlockSizeOf(part);
+  Define(rule, Repeat(part, size, size));
   blocks_.emplace_back(part, Call(rule));
   return blocks_.back().second;
 }

@@ -123,6 +123,7 @@ class Rules final {
   ExprId Exactly(ExprId part, int32_t count);
   ExprId UpTo(ExprId part, int32_t count);
   ExprId Block(ExprId part);
+  int32_t BlockSizeOf(ExprId part) const;
 
   std::vector<Expr> exprs_;
   std::vector<Graph> graphs_;

@@ -80,14 +80,14 @@ absl::StatusOr<ExprId> SchemaCompiler::String(const Parts& parts) {
   std::optional<Rules> all;  // of the patterns so far, and the length
   if (!any_length) {
     all.emplace();
-    JsonText json(&*all);
+    JsonText json(&*all, JsonText::Escapes::kWrittenOut);
     all->root = all->AddRule("root");
     all->Define(all->root, json.String(min, max));
   }
   for (const auto& [place, pattern] : patterns) {
     Rules rules;
     rules.root = rules.AddRule("root");
-    JsonText json(&rules);
+    JsonText json(&rules, JsonText::Escapes::kWrittenOut);
     const auto text = AddPattern(pattern, /*anywhere=*/true, json, &rules);
     if (!text.ok()) {
       RETURN_IF_ERROR(RefuseAs(place, text.status()));

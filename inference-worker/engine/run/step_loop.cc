@@ -40,6 +40,20 @@ absl::Status CheckTokens(const char* field, const std::vector<TokenId>& tokens,
   return absl::OkStatus();
 }
 
+absl::Status CheckResumed(const GenerateRequest& request) {
+  const std::vector<ResumedAnswer>& answers = request.answers;
+  if (request.n > 1 && !request.resumed.empty()) {
+    return base::InvalidArgument("resumed: is of a single answer");
+  }
+  if (answers.empty()) return absl::OkStatus();
+  if (answers.size() != static_cast<size_t>(request.n)) {
+    return base::InvalidArgument("answers: must be as many as n");
+  }
+  const bool all_ended = std::all_of(answers.begin(), answers.end(),
+                                     [](const ResumedAnswer& answer) { return answer.ended; });
+  return all_ended ? base::InvalidArgument("answers: all have ended") : absl::OkStatus();
+}
+
 // On the caller's thread: a resumed output is followed again from its beginning.
 absl::Status StartGrammar(Sequence& sequence) {
   if (sequence.request.grammar == nullptr) return absl::OkStatus();
@@ -86,7 +100,12 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
         absl::StrCat("id: ", request.id.size(), " bytes, must have between 1 and ", kIdBytesMax));
   }
   if (request.prompt.empty()) return base::InvalidArgument("prompt: is empty");
-  const size_t given = request.prompt.size() + request.resumed.size();
+  size_t resumed = request.resumed.size();
+  for (const ResumedAnswer& answer : request.answers) {
+    resumed = std::max(resumed, answer.output.size());
+    RETURN_IF_ERROR(CheckTokens("resumed", answer.output, vocab_size));
+  }
+  const size_t given = request.prompt.size() + resumed;
   if (given > static_cast<size_t>(config_.context_length)) {
     return absl::OutOfRangeError(
         absl::StrCat("prompt: ", given, " tokens, the context is ", config_.context_length));
@@ -112,9 +131,7 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
     return base::InvalidArgument(
         absl::StrCat("n: ", request.n, " is outside [1, ", kAnswersMax, "]"));
   }
-  if (request.n > 1 && !request.resumed.empty()) {
-    return base::InvalidArgument("resumed: several answers cannot be taken up again");
-  }
+  RETURN_IF_ERROR(CheckResumed(request));
   if (request.sampling.logit_bias.size() > kLogitBiasMax) {
     return base::InvalidArgument(absl::StrCat("logit_bias: ", request.sampling.logit_bias.size(),
                                               " entries, at most ", kLogitBiasMax));
@@ -125,9 +142,9 @@ absl::Status StepLoop::CheckRequest(const GenerateRequest& request) const {
 absl::Status StepLoop::Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) {
   RETURN_IF_ERROR(CheckRequest(request));
   const std::string id = request.id;
-  const int32_t n = request.n;
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Sequence>> sequences,
                    MakeSequences(std::move(request), sink));
+  const auto n = static_cast<int32_t>(sequences.size());
   {
     const std::lock_guard lock(mutex_);
     if (!failure_.ok()) return failure_;
@@ -153,11 +170,16 @@ absl::StatusOr<std::vector<std::unique_ptr<Sequence>>> StepLoop::MakeSequences(
       MakeStoppingCriteria(request, config_.model_stop_ids, config_.context_length);
   std::vector<std::unique_ptr<Sequence>> sequences;
   const int32_t n = request.n;
+  std::vector<ResumedAnswer> resumed = std::move(request.answers);
+  request.answers.clear();
   for (int32_t index = 0; index < n; ++index) {
+    ResumedAnswer* const before = resumed.empty() ? nullptr : &resumed[static_cast<size_t>(index)];
+    if (before != nullptr && before->ended) continue;
     // A prompt may be long: one answer alone makes no copy of it.
     GenerateRequest own = index + 1 < n ? request : std::move(request);
     own.sampling.stream = static_cast<uint32_t>(index);
     if (index > 0) own.num_prompt_logprobs = -1;  // one of them tells
+    if (before != nullptr) own.resumed = std::move(before->output);
     auto sequence = std::make_unique<Sequence>(std::move(own), stopping);
     sequence->index = index;
     RETURN_IF_ERROR(StartGrammar(*sequence));

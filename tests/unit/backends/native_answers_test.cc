@@ -97,6 +97,89 @@ TEST_CASE("cancelling ends all answers, and a second sink may have the name") {
   CHECK(backend->load().kv_blocks_used == 0);
 }
 
+namespace {
+
+// What is said of an answer, however it interleaves with the others.
+std::string SaidOf(int32_t index, std::span<const Delta> deltas) {
+  std::string all;
+  for (const Delta& delta : deltas) {
+    if (delta.index != index) continue;
+    for (const TokenId id : delta.token_ids) all += std::to_string(id) + ",";
+    all += "t=" + delta.text;
+    for (const TokenLogprob& token : delta.logprobs) all += std::to_string(token.logprob);
+    all += "\n";
+  }
+  return all;
+}
+
+// What an attempt saw that heard the first `cut` deltas. An answer of which it had heard all may
+// have been finished for it, or not.
+Resume SeenBefore(size_t cut, const std::vector<Delta>& all, int32_t n, uint64_t seed) {
+  Resume resume{.answers = std::vector<SeenAnswer>(static_cast<size_t>(n)),
+                .seed = seed,
+                .next_seq = static_cast<int64_t>(cut)};
+  for (size_t i = 0; i < cut; ++i) {
+    SeenAnswer& answer = resume.answers[static_cast<size_t>(all[i].index)];
+    ++answer.num_deltas;
+    answer.emitted.insert(answer.emitted.end(), all[i].token_ids.begin(), all[i].token_ids.end());
+  }
+  for (int32_t index = 0; index < n; ++index) {
+    const bool whole = std::none_of(all.begin() + static_cast<ptrdiff_t>(cut), all.end(),
+                                    [index](const Delta& delta) { return delta.index == index; });
+    const bool others = cut < all.size();
+    resume.answers[static_cast<size_t>(index)].finished =
+        whole && others && (cut + static_cast<size_t>(index)) % 2 == 0;
+  }
+  return resume;
+}
+
+void CheckEveryCut(Backend& backend, const GenerateRequest& request) {
+  const auto whole = Run(backend, request);
+  const auto all = whole->deltas();
+  for (size_t cut = 0; cut <= all.size(); cut += std::max<size_t>(1, all.size() / 20)) {
+    INFO("cut at " << cut << " of " << all.size());
+    GenerateRequest again = request;
+    again.id += "r" + std::to_string(cut);
+    again.resume = SeenBefore(cut, all, request.n, *request.sampling.seed);
+    const auto sink = std::make_shared<RecordingSink>(0, again.num_unfinished());
+    const auto accepted = backend.Generate(again, sink);
+    REQUIRE(accepted.ok());
+    CHECK(accepted->seed == *request.sampling.seed);
+    REQUIRE(sink->WaitForEnd());
+    REQUIRE(sink->failure().ok());
+    REQUIRE(sink->ends() == again.num_unfinished());
+    const auto rest = sink->deltas();
+    for (size_t i = 0; i < rest.size(); ++i) CHECK(rest[i].seq == static_cast<int64_t>(cut + i));
+    for (int32_t index = 0; index < request.n; ++index) {
+      CHECK(SaidOf(index, std::span(all).first(cut)) + SaidOf(index, rest) == SaidOf(index, all));
+    }
+    for (const Finished& finished : sink->all_finished()) {
+      CHECK_FALSE(again.resume->answers[static_cast<size_t>(finished.index)].finished);
+      for (const Finished& before : whole->all_finished()) {
+        if (before.index != finished.index) continue;
+        CHECK(finished.reason == before.reason);
+        CHECK(finished.matched_stop == before.matched_stop);
+        CHECK(finished.usage.completion_tokens == before.usage.completion_tokens);
+        CHECK(finished.usage.prompt_tokens == before.usage.prompt_tokens);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("several interrupted answers each continue exactly, whatever had been heard of them") {
+  const auto backend = File().Open();
+  CheckEveryCut(*backend, Continue("once upon", 24, 3));
+  GenerateRequest request = Continue("abc", 40, 4);
+  const std::string text = Run(*backend, request)->text(2);
+  REQUIRE(text.size() > 12);
+  request.id += "s";
+  request.stop.strings = {text.substr(6, 6)};  // ends one of them early
+  request.top_logprobs = 1;
+  CheckEveryCut(*backend, request);
+}
+
 TEST_CASE("a prompt tells its tokens before the answer, with logprobs or without") {
   const auto backend = File().Open();
   const std::string text = "the owl \xF0\x9F\xA6\x89 " + std::string(150, 'u');
@@ -206,6 +289,14 @@ TEST_CASE("what stands before and after a gap is marked as the vocabulary says")
   repository.insert(repository.end(), expected.begin(), expected.end());
   CHECK(EncodeFim(**tokenizer, whole, "a", shown) == repository);
   CHECK(EncodeFim(**tokenizer, whole, "a", {.suffix = "b"}) == expected);
+
+  // Editors have a prompt read in advance.
+  GenerateRequest warm = Continue("a", 0);
+  warm.infill = Infill{.suffix = "b"};
+  const auto warmed = Run(*backend, warm);
+  CHECK(warmed->deltas().empty());
+  CHECK(warmed->finished()->reason == Finished::Reason::kLength);
+  CHECK(warmed->finished()->usage.prompt_tokens == 5);
 
   request.infill->suffix = std::string(100'000, 'x');
   CHECK(absl::IsOutOfRange(backend->Generate(request, std::make_shared<RecordingSink>()).status()));

@@ -77,12 +77,12 @@ void CheckResumes(Backend& backend, const GenerateRequest& request) {
   for (size_t cut = 0; cut <= all.size(); cut += std::max<size_t>(1, all.size() / 12)) {
     GenerateRequest again = request;
     again.id = "resumed" + std::to_string(cut) + request.id;
-    Resume resume{
-        .emitted = {}, .seed = whole.accepted.seed, .next_seq = static_cast<int64_t>(cut)};
+    SeenAnswer seen{.num_deltas = static_cast<int64_t>(cut)};
     for (size_t i = 0; i < cut; ++i) {
-      resume.emitted.insert(resume.emitted.end(), all[i].token_ids.begin(), all[i].token_ids.end());
+      seen.emitted.insert(seen.emitted.end(), all[i].token_ids.begin(), all[i].token_ids.end());
     }
-    again.resume = std::move(resume);
+    again.resume = Resume{
+        .answers = {seen}, .seed = whole.accepted.seed, .next_seq = static_cast<int64_t>(cut)};
     const Outcome rest = Run(backend, std::move(again));
     INFO("cut at " << cut << " of " << all.size());
     CHECK(Script(rest.sink->deltas()) ==

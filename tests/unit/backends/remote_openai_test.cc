@@ -204,7 +204,7 @@ TEST_CASE("a stream that lost its worker is not taken up again, one that had not
   }));
   const Opened opened = OpenModel("remote::openai", Config(peer), "m");
   GenerateRequest request = AskChat("r");
-  request.resume = Resume{.emitted = {}, .seed = 5, .next_seq = 3};
+  request.resume = Resume{.answers = {{}}, .seed = 5, .next_seq = 3};
   const absl::Status refused =
       opened.backend->Generate(request, std::make_shared<RecordingSink>()).status();
   CHECK(absl::IsInternal(refused));

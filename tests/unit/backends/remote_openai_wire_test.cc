@@ -90,11 +90,13 @@ TEST_CASE("every parameter of a request is passed on or refused") {
       {.name = "f", .description = "d", .parameters = R"({"type":"object"})", .strict = true});
   chat.tool_choice = {.mode = ToolChoice::Mode::kNamed, .name = "f"};
   chat.parallel_tool_calls = false;
+  chat.reasoning_budget = 50;
   chat.conversation.template_variables = {{"enable_thinking", "false"}};
   request.sampling = {.temperature = 0.5f,
                       .top_k = 3,
                       .top_p = 0.25f,
                       .min_p = 0.125f,
+                      .typical_p = 0.75f,
                       .repetition_penalty = 1.5f,
                       .frequency_penalty = -1.0f,
                       .presence_penalty = 1.0f,
@@ -117,6 +119,8 @@ TEST_CASE("every parameter of a request is passed on or refused") {
        R"("top_k":3)",
        R"("top_p":0.25)",
        R"("min_p":0.125)",
+       R"("typical_p":0.75)",
+       R"("thinking_budget":50)",
        R"("repetition_penalty":1.5)",
        R"("frequency_penalty":-1.0)",
        R"("presence_penalty":1.0)",
@@ -132,10 +136,23 @@ TEST_CASE("every parameter of a request is passed on or refused") {
     CAPTURE(part, body);
     CHECK(body.find(part) != std::string::npos);
   }
+  const auto refused = [](const GenerateRequest& asked) {
+    const absl::Status status = EncodeOpenAiCall(asked, "m", {}).status();
+    CHECK(absl::IsUnimplemented(status));
+    return base::ParamOf(status);
+  };
   request.sampling.penalty_last_n = 64;
-  const absl::Status refused = EncodeOpenAiCall(request, "m", {}).status();
-  CHECK(absl::IsUnimplemented(refused));
-  CHECK(base::ParamOf(refused) == "penalty_last_n");
+  CHECK(refused(request) == "penalty_last_n");
+  request = Ask();
+  request.n = 2;  // rather than to wait for an answer that never comes
+  CHECK(refused(request) == "n");
+  request = Ask();
+  request.prompt_report = PromptReport{};
+  CHECK(refused(request) == "echo");
+  request = Ask();
+  request.prompt = TextPrompt{"def f("};
+  request.suffix = "return x";
+  CHECK(Body(request).find(R"("suffix":"return x")") != std::string::npos);
 }
 
 TEST_CASE("a grammar goes only to a server that keeps it") {

@@ -50,9 +50,11 @@ TEST_CASE("a resumed answer continues after the ids already emitted, whatever th
   REQUIRE(ids.size() == all.size());
   for (size_t cut = 0; cut <= all.size(); ++cut) {
     GenerateRequest request = Ask("x", "resumed");
-    request.resume = Resume{.emitted = {ids.begin(), ids.begin() + static_cast<long>(cut)},
-                            .seed = accepted->seed,
-                            .next_seq = static_cast<int64_t>(cut)};
+    const auto seen = static_cast<int64_t>(cut);
+    request.resume =
+        Resume{.answers = {{.emitted = {ids.begin(), ids.begin() + seen}, .num_deltas = seen}},
+               .seed = accepted->seed,
+               .next_seq = seen};
     const auto rest = std::make_shared<RecordingSink>();
     REQUIRE(backend->Generate(std::move(request), rest).ok());
     REQUIRE(rest->WaitForEnd());

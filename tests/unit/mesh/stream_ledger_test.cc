@@ -85,15 +85,51 @@ TEST_CASE("what cannot be is refused rather than passed on") {
   CHECK(ledger.Enter(Finished(-1)) == Verdict::kBroken);
 }
 
-TEST_CASE("several choices complete when each has finished, and cannot be resumed") {
+TEST_CASE("several answers complete when each has finished") {
   StreamLedger ledger(Request(2));
-  CHECK_FALSE(ledger.resumable());
   ledger.Enter(Accepted());
   CHECK(ledger.Enter(Finished(1)) == Verdict::kDeliver);
   CHECK(ledger.Enter(Finished(1)) == Verdict::kDrop);
   CHECK_FALSE(ledger.complete());
   ledger.Enter(Finished(0));
   CHECK(ledger.complete());
+}
+
+TEST_CASE("of several answers each is resumed from what was delivered of it") {
+  const auto of = [](int index, pb::GenerateEvent event) {
+    event.mutable_delta()->set_index(index);
+    return event;
+  };
+  StreamLedger ledger(Request(3));
+  ledger.Enter(Accepted("r1", 7));
+  ledger.Enter(of(0, Delta(0, {5})));
+  ledger.Enter(of(2, Delta(1, {6, 7})));
+  ledger.Enter(of(0, Delta(2)));
+  ledger.Enter(Finished(2));
+  CHECK(ledger.Enter(of(3, Delta(3, {1}))) == Verdict::kBroken);
+  pb::GenerateRequest again = Request(3);
+  *again.mutable_resume() = ledger.Resume();
+  const pb::ResumeState& state = again.resume();
+  CHECK(state.seed() == 7);
+  CHECK(state.next_seq() == 3);
+  CHECK(state.emitted_token_ids().empty());
+  REQUIRE(state.answers_size() == 3);
+  CHECK(state.answers(0).emitted_token_ids_size() == 1);
+  CHECK(state.answers(0).num_deltas() == 2);
+  CHECK_FALSE(state.answers(0).finished());
+  CHECK(state.answers(1).num_deltas() == 0);
+  CHECK(state.answers(2).emitted_token_ids_size() == 2);
+  CHECK(state.answers(2).finished());
+  // A caller that goes on from there.
+  StreamLedger next(again);
+  next.Enter(Accepted("r1", 7));
+  CHECK(next.Enter(of(1, Delta(3, {8}))) == Verdict::kDeliver);
+  CHECK(next.Enter(Finished(2)) == Verdict::kDrop);
+  CHECK(next.Resume().answers(1).emitted_token_ids(0) == 8);
+  CHECK(next.Resume().answers(2).num_deltas() == 1);
+  next.Enter(Finished(0));
+  next.Enter(Finished(1));
+  CHECK(next.complete());
 }
 
 TEST_CASE("a caller that takes a stream up itself is continued from there") {

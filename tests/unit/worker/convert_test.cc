@@ -140,7 +140,23 @@ TEST_CASE("how many answers, and what is told of the prompt, has limits") {
   request = UserSays("x");
   request.set_n(2);
   request.mutable_resume()->set_seed(1);
-  CHECK(Refused(request, "resume"));
+  request.mutable_resume()->set_next_seq(5);
+  request.mutable_resume()->add_answers()->set_finished(true);
+  CHECK(Refused(request, "resume.answers"));  // one is missing
+  pb::ResumeState::Answer* const second = request.mutable_resume()->add_answers();
+  second->set_finished(true);
+  CHECK(Refused(request, "resume.answers"));  // nothing is left
+  second->set_finished(false);
+  second->set_num_deltas(-1);
+  CHECK(Refused(request, "resume.answers.num_deltas"));
+  second->set_num_deltas(3);
+  second->add_emitted_token_ids(4);
+  const auto resumed = FromProto(pb::GenerateRequest(request), "id");
+  REQUIRE(resumed.ok());
+  CHECK(resumed->num_unfinished() == 1);
+  CHECK(resumed->resume->next_seq == 5);
+  CHECK(resumed->resume->answers[1].emitted == std::vector<backends::TokenId>{4});
+  CHECK(resumed->resume->answers[1].num_deltas == 3);
   request = UserSays("x");
   request.set_suffix(std::string((1 << 20) + 1, 'a'));
   CHECK(Refused(request, "suffix"));

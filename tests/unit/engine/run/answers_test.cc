@@ -169,10 +169,51 @@ TEST_CASE("how many answers there may be is said") {
     CHECK(status.code() == absl::StatusCode::kInvalidArgument);
     CHECK(std::string(status.message()).substr(0, 2) == "n:");
   }
+  const auto refused = [&engine](const GenerateRequest& request) {
+    return absl::IsInvalidArgument(engine->Submit(request, std::make_shared<Collector>()));
+  };
   GenerateRequest resumed = ManyAnswers(1, 4, 4, 2);
   resumed.resumed = {1};
-  CHECK(engine->Submit(resumed, std::make_shared<Collector>()).code() ==
-        absl::StatusCode::kInvalidArgument);
+  CHECK(refused(resumed));
+  resumed.resumed.clear();
+  resumed.answers = {{.output = {1}}};
+  CHECK(refused(resumed));  // one is missing
+  resumed.answers = {{.ended = true}, {.ended = true}};
+  CHECK(refused(resumed));
+  resumed.answers = {{.ended = true}, {.output = {100'000}}};
+  CHECK(refused(resumed));
+}
+
+TEST_CASE("answers taken up again go on as if nothing had been, and those that ended stay ended") {
+  constexpr int32_t kPrompt = 37, kTokens = 20, kAnswers = 4;
+  const auto engine = OpenTiny();
+  const auto whole = Start(*engine, ManyAnswers(9, kPrompt, kTokens, kAnswers));
+  Finish(*whole);
+  for (const bool prefix_cache : {false, true}) {
+    const auto other = OpenTiny({.prefix_cache = prefix_cache});
+    GenerateRequest request = ManyAnswers(9, kPrompt, kTokens, kAnswers);
+    const std::vector<size_t> heard = {0, 7, 20, 13};
+    for (int32_t i = 0; i < kAnswers; ++i) {
+      const auto tokens = whole->tokens(i);
+      const auto count = static_cast<ptrdiff_t>(heard[static_cast<size_t>(i)]);
+      request.answers.push_back({.output = {tokens.begin(), tokens.begin() + count}});
+    }
+    for (const int32_t ended :
+         {2, 0}) {  // then the first, which computes the prompt, has ended too
+      request.answers[static_cast<size_t>(ended)].ended = true;
+      request.id += "again";
+      const auto rest = Start(*other, GenerateRequest(request));
+      Finish(*rest);
+      for (int32_t i = 0; i < kAnswers; ++i) {
+        const ResumedAnswer& answer = request.answers[static_cast<size_t>(i)];
+        std::vector<TokenId> all = answer.output;
+        for (const TokenId token : rest->tokens(i)) all.push_back(token);
+        CHECK(answer.ended == rest->tokens(i).empty());
+        if (!answer.ended) CHECK(all == whole->tokens(i));
+      }
+      CHECK(other->Stats().kv_blocks_used == 0);
+    }
+  }
 }
 
 }  // namespace conclave::engine

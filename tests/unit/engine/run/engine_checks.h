@@ -1,6 +1,7 @@
 // The engine on tiny random models, as the tests of its door use it.
 #pragma once
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <memory>
@@ -48,7 +49,10 @@ inline GenerateRequest SampledRequest(uint64_t which, int32_t prompt_tokens, int
 
 inline std::shared_ptr<Collector> Start(Engine& engine, GenerateRequest request,
                                         Collector::Reaction reaction = {}) {
-  auto collector = std::make_shared<Collector>(std::move(reaction), request.n);
+  const auto ended = std::count_if(request.answers.begin(), request.answers.end(),
+                                   [](const ResumedAnswer& answer) { return answer.ended; });
+  auto collector =
+      std::make_shared<Collector>(std::move(reaction), request.n - static_cast<int32_t>(ended));
   const absl::Status status = engine.Submit(std::move(request), collector);
   INFO(status);
   REQUIRE(status.ok());

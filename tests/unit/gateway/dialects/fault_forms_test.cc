@@ -58,8 +58,8 @@ const std::vector<Fault>& Faults() {
   return kFaults;
 }
 
-// Of AnswerEverything: accepted, a thought, a text, the end.
-constexpr size_t kEventsBeforeEnd = 3;
+// Of AnswerEverything: accepted, how far the prompt is read, a thought, a text, the end.
+constexpr size_t kEventsBeforeEnd = 4;
 constexpr const char* kThought = "hm";
 constexpr const char* kText = " two";
 
