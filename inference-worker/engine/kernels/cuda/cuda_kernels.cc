@@ -325,9 +325,8 @@ absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options) {
   char error[256] = "";
   ConclaveCudaContext* const context = api->open(kFirst, error, sizeof error);
   if (context == nullptr) return base::FailedPrecondition(std::string("CUDA: ") + error);
-  return OpenedCuda{
-      .memory = std::make_shared<CudaMemory>(*api, context, options.device_bytes_max),
-      .device_name = devices[kFirst].name};
+  return OpenedCuda{.memory = std::make_shared<CudaMemory>(*api, context, options.device_bytes_max),
+                    .device_name = devices[kFirst].name};
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> CreateCudaKernels(const KernelOptions& options) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/check.h"
 #include "engine/kernels/cuda/panels.h"
 
 namespace conclave::engine {
@@ -47,6 +48,7 @@ struct Layout {
 
 int64_t ExpertsOfPiece(const FfnWeights& w) {
   const int64_t one = Layout(w, 1).bytes;
+  CHECK(one > 0);
   return std::clamp<int64_t>(kPieceBytes / one, 1, w.up->num_matrices());
 }
 
