@@ -12,6 +12,7 @@
 #include "engine/run/executor.h"
 #include "engine/run/step_loop.h"
 #include "engine/run/warmup.h"
+#include "engine/run/weigh_model.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/source.h"
 
@@ -74,16 +75,6 @@ absl::StatusOr<std::vector<TokenId>> ModelStopIds(const ModelSource& source) {
   return ids;
 }
 
-// How many rows of a prompt a step may score: their logits take this much memory at most, but for
-// huge vocabularies, which would otherwise be scored a token at a time.
-int32_t ScoreRowsMax(int32_t vocab_size, int32_t step_token_budget) {
-  constexpr int64_t kLogitBytes = 64 << 20;
-  constexpr int64_t kRowsMin = 16;
-  const int64_t rows = kLogitBytes / (int64_t{vocab_size} * static_cast<int64_t>(sizeof(float)));
-  return static_cast<int32_t>(
-      std::clamp<int64_t>(rows, kRowsMin, std::max<int64_t>(step_token_budget, kRowsMin)));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const ModelSource> source,
@@ -119,17 +110,32 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   info.kv_bytes_per_token = KvStore::BytesPerToken(layout, hparams.num_layers);
   config.context_length = plan.context_length;
   config.num_blocks = plan.num_blocks;
-  config.score_rows_max = ScoreRowsMax(hparams.vocab_size, options.step_token_budget);
-
-  const int32_t max_rows =
-      std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
+  const StepSize step = StepSizeOf(hparams, options);
+  config.score_rows_max = step.score_rows;
+  info.memory_bytes =
+      model->packed_bytes() + plan.kv_bytes + model->ScratchBytes(step.rows) +
+      int64_t{step.logit_rows} * hparams.vocab_size * static_cast<int64_t>(sizeof(float));
+  if (!info.device.starts_with("cpu")) info.device_bytes = info.memory_bytes;
   ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor,
-                   Executor::Create(std::move(kernels), std::move(model), std::move(kv), max_rows,
-                                    options.max_sequences + config.score_rows_max));
+                   Executor::Create(std::move(kernels), std::move(model), std::move(kv), step.rows,
+                                    step.logit_rows));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*executor), "the first step"));
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
   return std::make_unique<LoopEngine>(std::move(info), std::move(config), std::move(executor),
                                       std::move(source));
+}
+
+absl::StatusOr<PlannedModel> PlanModel(std::shared_ptr<const ModelSource> source,
+                                       const EngineOptions& options, const MemoryRoom& room) {
+  ASSIGN_OR_RETURN(const WeighedModel weighed, WeighModel(source, options));
+  PlannedModel planned{.info = DescribeModel(*source, weighed.hparams),
+                       .plan = PlanMemory(weighed.needs, options, room)};
+  planned.info.device = weighed.needs.device;
+  planned.info.context_length = planned.plan.context_length;
+  planned.info.kv_bytes_per_token = planned.plan.kv_bytes_per_token;
+  planned.info.memory_bytes = planned.plan.total_bytes;
+  if (weighed.needs.device != "cpu") planned.info.device_bytes = planned.info.memory_bytes;
+  return planned;
 }
 
 }  // namespace conclave::engine
