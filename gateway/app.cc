@@ -102,6 +102,10 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   set.Add("keep-alive", &o->times.keep_alive, "longest silence of a stream", milliseconds(10));
   set.Add("stream-idle-timeout", &o->times.stream_idle,
           "longest wait for the next piece of a streamed answer; 0 = no limit");
+  set.Add(
+      "load-wait", &o->times.load_wait,
+      "for a model to be loaded before a request gets 503; 0 = not at all. Ollama's routes wait "
+      "as long as generate-timeout, unless it is 0");
   set.Add("generate-timeout", &o->times.generate, "for one whole answer", milliseconds(1));
   set.Add("store-timeout", &o->times.store, "for one call to the store", milliseconds(1));
   set.Add("default-system-prompt", &o->default_system_prompt,

@@ -107,6 +107,8 @@ bool IsLost(const absl::Status& status) {
 }
 
 bool MayRetry(const absl::Status& status, const Fleet& fleet) {
+  // It was waited for already, as long as the request allows.
+  if (base::ReasonOf(status) == "model_loading") return false;
   if (IsLost(status)) return true;
   return absl::IsResourceExhausted(status) && base::RetryAfterOf(status).count() > 0 &&
          fleet.num_usable() > 1;

@@ -12,8 +12,10 @@ namespace pb = conclave::v1;
 int Rank(const pb::ModelStatus& model) {
   switch (model.state()) {
     case pb::ModelStatus::STATE_READY:
-      return 3;
+      return 4;
     case pb::ModelStatus::STATE_LOADING:
+      return 3;
+    case pb::ModelStatus::STATE_UNLOADED:
       return 2;
     case pb::ModelStatus::STATE_UNLOADING:
       return 1;

@@ -54,7 +54,8 @@ struct Fleet {
   // Sorted by address; one entry per worker even when two addresses lead to it.
   std::vector<std::shared_ptr<const WorkerInfo>> workers;
 
-  // Every model some usable worker has (ready first, then loading), one entry per name, sorted.
+  // Every model some usable worker has (ready first, then loading, then unloaded), one entry per
+  // name, sorted.
   std::vector<conclave::v1::ModelStatus> Models() const;
   // The last that was heard of a model whose workers are all suspect, dead or draining: it exists,
   // and whoever calls it should wait or come back. Null when no such worker had it.

@@ -131,6 +131,8 @@ ModelsClient::~ModelsClient() = default;
   }
 CONCLAVE_MODELS_CALL(ListModels)
 CONCLAVE_MODELS_CALL(UnloadModel)
+CONCLAVE_MODELS_CALL(KeepModel)
+CONCLAVE_MODELS_CALL(PlanModel)
 CONCLAVE_MODELS_CALL(ListProviders)
 CONCLAVE_MODELS_CALL(GetModelLogs)
 CONCLAVE_MODELS_CALL(ClearModelLogs)

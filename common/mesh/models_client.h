@@ -1,5 +1,5 @@
-// The models of one worker: details, load, unload. What exists where is discovery's; these go to a
-// worker chosen by the caller (by worker_id, as the snapshot names it).
+// The models of one worker: details, load, unload, plan. What exists where is discovery's; these go
+// to a worker chosen by the caller (by worker_id, as the snapshot names it).
 #pragma once
 
 #include <memory>
@@ -39,6 +39,14 @@ class ModelsClient final {
                                           conclave::v1::UnloadModelRequest request,
                                           const CallOptions& options,
                                           ReplyCallback<conclave::v1::UnloadModelReply> done);
+  std::shared_ptr<CallHandle> KeepModel(const Target& target,
+                                        conclave::v1::KeepModelRequest request,
+                                        const CallOptions& options,
+                                        ReplyCallback<conclave::v1::KeepModelReply> done);
+  std::shared_ptr<CallHandle> PlanModel(const Target& target,
+                                        conclave::v1::PlanModelRequest request,
+                                        const CallOptions& options,
+                                        ReplyCallback<conclave::v1::PlanModelReply> done);
   std::shared_ptr<CallHandle> ListProviders(const Target& target,
                                             conclave::v1::ListProvidersRequest request,
                                             const CallOptions& options,

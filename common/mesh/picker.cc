@@ -1,6 +1,9 @@
 #include "mesh/picker.h"
 
 #include <algorithm>
+#include <optional>
+#include <tuple>
+#include <utility>
 
 namespace conclave::mesh {
 namespace {
@@ -30,10 +33,24 @@ absl::Status WithHint(absl::Status status, std::string_view reason) {
   return base::WithRetryAfter(base::WithReason(std::move(status), reason), kRetryAfter);
 }
 
+// How near the model is to serving there, 0 = nearest; nothing when it cannot.
+std::optional<int> Distance(const pb::ModelStatus& model) {
+  switch (model.state()) {
+    case pb::ModelStatus::STATE_READY:
+      return 0;
+    case pb::ModelStatus::STATE_LOADING:
+      return 1;
+    case pb::ModelStatus::STATE_UNLOADED:
+      return 2;
+    default:
+      return std::nullopt;
+  }
+}
+
 // Why nobody can serve the request: the best-known state of the model anywhere.
 absl::Status NobodyServes(const Fleet& fleet, const PickRequest& request) {
   const std::string name(request.model);
-  bool heard = false, known = false, loading = false, failed = false;
+  bool heard = false, known = false, failed = false;
   std::string error;
   for (const auto& worker : fleet.workers) {
     heard |= worker->health == WorkerHealth::kFresh && !worker->worker_id.empty();
@@ -45,10 +62,6 @@ absl::Status NobodyServes(const Fleet& fleet, const PickRequest& request) {
       continue;
     }
     known = true;
-    loading |= worker->usable() && model->state() == pb::ModelStatus::STATE_LOADING;
-  }
-  if (loading) {
-    return WithHint(base::Unavailable("the model " + name + " is being loaded"), "model_loading");
   }
   if (!known && failed) {
     return base::WithReason(
@@ -106,22 +119,26 @@ absl::StatusOr<std::shared_ptr<const WorkerInfo>> Pick(const Fleet& fleet,
   struct Candidate {
     const std::shared_ptr<const WorkerInfo>* worker;
     bool avoided;
+    int distance;
     double seconds;
+    auto rank() const { return std::pair(avoided, distance); }
   };
   std::vector<Candidate> candidates;
   for (const auto& worker : fleet.workers) {
     if (!worker->usable()) continue;
     const pb::ModelStatus* model = worker->FindModel(request.model);
-    if (model == nullptr || model->state() != pb::ModelStatus::STATE_READY) continue;
+    const std::optional<int> distance = model == nullptr ? std::nullopt : Distance(*model);
+    if (!distance) continue;
     if (!request.revision.empty() && model->revision() != request.revision) continue;
-    candidates.push_back({&worker, Avoided(*worker, request), PickScore(*worker, request)});
+    candidates.push_back(
+        {&worker, Avoided(*worker, request), *distance, PickScore(*worker, request)});
   }
   if (candidates.empty()) return NobodyServes(fleet, request);
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return a.avoided != b.avoided ? b.avoided : a.seconds < b.seconds;
+    return std::tuple(a.rank(), a.seconds) < std::tuple(b.rank(), b.seconds);
   });
   size_t ties = 1;
-  while (ties < candidates.size() && candidates[ties].avoided == candidates[0].avoided &&
+  while (ties < candidates.size() && candidates[ties].rank() == candidates[0].rank() &&
          candidates[ties].seconds - candidates[0].seconds < kTieSeconds) {
     ++ties;
   }

@@ -1,5 +1,7 @@
 // Which worker gets a request. A pure function of the snapshot: the estimated seconds until the
-// request would run, lowest wins, ties go to the caller's dice.
+// request would run, lowest wins, ties go to the caller's dice. A worker that has the model in
+// memory goes before one that is loading it, and that before one that would have to: there the
+// request waits (RequestMeta.load_wait_ms).
 #pragma once
 
 #include <cstdint>
@@ -33,7 +35,6 @@ double PickScore(const WorkerInfo& worker, const PickRequest& request);
 int64_t MissingTokens(std::string_view worker_id, const PickRequest& request);
 
 // NOT_FOUND (reason model_not_found): no worker that we hear from knows the model.
-// UNAVAILABLE (reason model_loading, with retry-after): known, being loaded.
 // FAILED_PRECONDITION (reason model_failed): known, and its loading failed everywhere.
 // UNAVAILABLE (reason no_worker, with retry-after): served only by workers that are draining,
 // suspect or dead, or nobody was heard of at all.

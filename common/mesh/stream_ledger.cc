@@ -37,7 +37,8 @@ StreamLedger::Verdict StreamLedger::Enter(const pb::GenerateEvent& event) {
     case pb::GenerateEvent::kAccepted:
       return EnterAccepted(event.accepted());
     case pb::GenerateEvent::kProgress:
-      begun_ = true;
+      // While the model is loaded nothing has been said that another worker could contradict.
+      begun_ |= event.progress().phase() != pb::Progress::PHASE_LOADING;
       return Verdict::kDeliver;
     case pb::GenerateEvent::kPromptLogprobs:
       return EnterPrompt(event.prompt_logprobs());

@@ -94,9 +94,10 @@ Task<absl::StatusOr<std::unique_ptr<Running>>> Open(const Services& services, Ex
   services.metrics->queue_seconds.Observe(queue_seconds);
 
   for (v1::GenerateRequest& request : requests) {
-    const int priority = request.meta().priority();
-    *request.mutable_meta() = MetaOf(exchange.request);
-    request.mutable_meta()->set_priority(priority);
+    // What the dialect has set stays.
+    v1::RequestMeta meta = MetaOf(services, exchange.request);
+    meta.MergeFrom(request.meta());
+    *request.mutable_meta() = std::move(meta);
     request.set_model(requests.front().model());
   }
   const SteadyTime deadline = steady_clock::now() + services.times.generate;
@@ -165,6 +166,10 @@ class StreamPump final {
     // Until the worker has accepted, an error is still an HTTP status. A long silence is not waited
     // out: the stream begins and keeps its connection alive.
     StreamGot got = co_await Next();
+    while (got == StreamGot::kEvents && OnlyLoading() && !SilentTooLong()) {
+      events_.clear();
+      got = co_await Next();
+    }
     if (got == StreamGot::kEnd) {
       absl::Status status = EndStatus(exchange_, running_.call->status());
       if (status.ok()) status = base::Internal("a generation without events");
@@ -200,6 +205,16 @@ class StreamPump final {
     if (limited && event.has_delta()) idle_at_ = steady_clock::now() + services_.times.stream_idle;
   }
 
+  // The model is being loaded, and nothing else has been said.
+  bool OnlyLoading() const {
+    return std::all_of(events_.begin(), events_.end(), [](const v1::GenerateEvent& event) {
+      return event.progress().phase() == v1::Progress::PHASE_LOADING;
+    });
+  }
+  bool SilentTooLong() const {
+    return steady_clock::now() >= last_write_ + services_.times.keep_alive;
+  }
+
   void Encode(StreamGot got, std::string* bytes) {
     for (const v1::GenerateEvent& event : events_) {
       failure_ = CheckFinish(event);
@@ -217,7 +232,10 @@ class StreamPump final {
           "stream_idle");
       return;
     }
-    if (got == StreamGot::kTimeout) encoder_.KeepAlive(bytes);
+    // Events that no dialect has words for are silence to the client.
+    if (got == StreamGot::kTimeout || (bytes->empty() && SilentTooLong())) {
+      encoder_.KeepAlive(bytes);
+    }
   }
 
   Task<bool> Send(std::string* bytes) {
@@ -331,14 +349,18 @@ bool HasObjectArguments(const v1::ToolCall& call) {
 
 std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability) {
   if (!services.default_model.empty()) {
-    absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(services.default_model);
+    absl::StatusOr<v1::ModelStatus> model =
+        services.models->FindReady(services.default_model, services.waits_for_loading());
     if (model.ok() && Can(*model, capability)) return *std::move(model);
   }
+  std::optional<v1::ModelStatus> unloaded;
   for (v1::ModelStatus& model : services.models->List()) {
-    const bool ready = model.state() == v1::ModelStatus::STATE_READY;
-    if (ready && Can(model, capability)) return std::move(model);
+    if (!Can(model, capability)) continue;
+    if (model.state() == v1::ModelStatus::STATE_READY) return std::move(model);
+    const bool known = model.state() == v1::ModelStatus::STATE_UNLOADED;
+    if (known && !unloaded) unloaded = std::move(model);
   }
-  return std::nullopt;
+  return unloaded;
 }
 
 bool ForgivesNames(CompatProfile profile) {
@@ -347,7 +369,8 @@ bool ForgivesNames(CompatProfile profile) {
 
 absl::StatusOr<v1::ModelStatus> FindForgiving(const Services& services, const Request& request,
                                               std::string_view capability, std::string* name) {
-  absl::StatusOr<v1::ModelStatus> model = services.models->FindReady(*name);
+  absl::StatusOr<v1::ModelStatus> model =
+      services.models->FindReady(*name, services.waits_for_loading());
   if (!ForgivesNames(request.profile) || !absl::IsNotFound(model.status())) return model;
   std::optional<v1::ModelStatus> other = DefaultModel(services, capability);
   if (!other) return model;

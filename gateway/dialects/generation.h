@@ -68,7 +68,8 @@ void AddUsage(const v1::Usage& one, v1::Usage* all);
 // Whether the call is whole: its arguments are one JSON object.
 bool HasObjectArguments(const v1::ToolCall& call);
 
-// The ready model that stands for unknown names: the configured default, or the first that can.
+// The model that stands for unknown names: the configured default, or the first that can, one in
+// memory before others.
 std::optional<v1::ModelStatus> DefaultModel(const Services& services, std::string_view capability);
 
 // Whether unknown names of models stand for the default one: kt-legacy, llm-serving.

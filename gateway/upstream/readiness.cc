@@ -16,7 +16,10 @@ Readiness ReadinessOf(const Services& services) {
   state.draining = services.draining();
   state.completion_wanted = services.completion_wanted;
   for (const v1::ModelStatus& model : services.models->List()) {
-    if (model.state() == v1::ModelStatus::STATE_READY) {
+    // What is not in memory is loaded when it is asked for.
+    const bool served = model.state() == v1::ModelStatus::STATE_READY ||
+                        model.state() == v1::ModelStatus::STATE_UNLOADED;
+    if (served) {
       ++state.models_ready;
       state.completion_ready |= Can(model, "completion");
     } else if (model.state() == v1::ModelStatus::STATE_LOADING) {

@@ -42,10 +42,26 @@ class InferenceUpstream {
   virtual Call<v1::PredictReply> Predict(v1::PredictRequest request, base::SteadyTime deadline) = 0;
 };
 
+// One entry for each worker that was asked, by its id.
+struct ModelPlans {
+  struct One {
+    std::string worker_id;
+    absl::StatusOr<v1::MemoryPlan> plan;
+  };
+  std::vector<One> workers;
+};
+
 // What the inference workers know of themselves, gathered from all of them and told as one.
 class WorkerAdmin {
  public:
   virtual ~WorkerAdmin() = default;
+  // keep_alive_ms 0: on all workers that have the model, in_use where one of them uses it still.
+  // Else on one, the same that a request for the model would go to. NOT_FOUND.
+  virtual Call<v1::KeepModelReply> KeepModel(v1::KeepModelRequest request,
+                                             base::SteadyTime deadline) = 0;
+  // Asked of all workers; of those that have the model, when it is by name. NOT_FOUND when nobody
+  // has; the workers' own refusals are in the reply.
+  virtual Call<ModelPlans> PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) = 0;
   // One entry per provider_id, sorted: the models of all workers, healthy where one is. Workers
   // that do not answer are left out while one does.
   virtual Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
@@ -163,11 +179,13 @@ class ModelDirectory {
   // they were last heard of (the call then waits for one, or says UNAVAILABLE). NOT_FOUND
   // "model_not_found".
   absl::StatusOr<v1::ModelStatus> Find(std::string_view name) const;
-  // The same, ready to serve. UNAVAILABLE "model_loading" with retry-after, FAILED_PRECONDITION
-  // "model_failed".
-  absl::StatusOr<v1::ModelStatus> FindReady(std::string_view name) const;
+  // The same, fit to be called: ready, or known to a worker that loads it when it is called, or,
+  // where the call may wait, that is loading it. UNAVAILABLE "model_loading" with retry-after and
+  // the progress, FAILED_PRECONDITION "model_failed".
+  absl::StatusOr<v1::ModelStatus> FindReady(std::string_view name, bool may_wait) const;
 
  private:
+  std::optional<v1::ModelStatus> FindListed(std::string_view name) const;
   virtual std::optional<v1::ModelStatus> FindLost(std::string_view) const { return std::nullopt; }
 };
 
@@ -186,6 +204,9 @@ struct ServiceTimes {
   // From one piece of a streamed answer to the next, the first one not counted: a long prompt or
   // queue is no silence of the model. 0 = as long as it takes.
   std::chrono::milliseconds stream_idle{0};
+  // For a model to be loaded before it answers; 0 = not at all. Ollama's routes wait as long as an
+  // answer may take, unless it is 0.
+  std::chrono::milliseconds load_wait{60'000};
 };
 
 // Borrowed by the routes; outlives the server.
@@ -208,10 +229,14 @@ struct Services {
   std::string commit = "unknown";     // of the source that was built
   std::function<std::string()> metrics_text;  // exposition for /metrics
   std::function<bool()> draining = [] { return false; };
+
+  bool waits_for_loading() const { return times.load_wait > std::chrono::milliseconds(0); }
 };
 
 // What every call carries, from the request's headers.
 v1::RequestMeta MetaOf(const Request& request);
+// Of a call to a model: besides, how long it may wait for the model to be loaded.
+v1::RequestMeta MetaOf(const Services& services, const Request& request);
 
 // The one reply of a unary call. The call is cancelled when the client goes.
 template <typename Reply>

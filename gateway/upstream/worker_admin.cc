@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "gateway/upstream/mesh_calls.h"
+#include "mesh/picker.h"
 
 namespace conclave::gateway {
 namespace {
@@ -57,9 +58,9 @@ class Gathering final : public mesh::CallHandle {
 };
 
 // ask(target, done) puts the question to one worker; join(answers) makes the one reply.
-template <typename Reply, typename Ask, typename Join>
-Call<Reply> Gather(absl::StatusOr<std::vector<std::string>> workers, Ask ask, Join join) {
-  return Unary<Reply>([&](auto done) -> std::shared_ptr<mesh::CallHandle> {
+template <typename Reply, typename Joined = Reply, typename Ask, typename Join>
+Call<Joined> Gather(absl::StatusOr<std::vector<std::string>> workers, Ask ask, Join join) {
+  return Unary<Joined>([&](auto done) -> std::shared_ptr<mesh::CallHandle> {
     auto gathering = std::make_shared<Gathering<Reply>>(
         workers.ok() ? *workers : std::vector<std::string>(),
         [done, join](auto answers) mutable { done(join(std::move(answers))); });
@@ -116,6 +117,47 @@ absl::StatusOr<std::vector<std::string>> FleetAdmin::Workers(std::string_view mo
       "model");
 }
 
+Call<v1::KeepModelReply> FleetAdmin::KeepModel(v1::KeepModelRequest request,
+                                               base::SteadyTime deadline) {
+  absl::StatusOr<std::vector<std::string>> workers = Workers(request.name());
+  const bool lets_go = request.has_keep_alive_ms() && request.keep_alive_ms() == 0;
+  if (!lets_go && workers.ok()) {
+    const auto one = mesh::Pick(*workers_->fleet(), {.model = request.name()});
+    if (one.ok()) {
+      workers = std::vector<std::string>{(*one)->worker_id};
+    } else {
+      workers = one.status();
+    }
+  }
+  return Gather<v1::KeepModelReply>(
+      std::move(workers),
+      [&](const auto& target, auto done) {
+        return client_.KeepModel(target, request, {.deadline = deadline}, std::move(done));
+      },
+      JoinKept);
+}
+
+Call<ModelPlans> FleetAdmin::PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) {
+  return Gather<v1::PlanModelReply, ModelPlans>(
+      Workers(request.model()),
+      [&](const auto& target, auto done) {
+        return client_.PlanModel(target, request, {.deadline = deadline}, std::move(done));
+      },
+      [](auto answers) -> absl::StatusOr<ModelPlans> {
+        ModelPlans plans;
+        for (auto& answer : answers) {
+          ModelPlans::One& one = plans.workers.emplace_back();
+          one.worker_id = std::move(answer.worker_id);
+          if (answer.reply.ok()) {
+            one.plan = std::move(*answer.reply->mutable_plan());
+          } else {
+            one.plan = answer.reply.status();
+          }
+        }
+        return plans;
+      });
+}
+
 Call<v1::ListProvidersReply> FleetAdmin::ListProviders(v1::ListProvidersRequest request,
                                                        base::SteadyTime deadline) {
   return Gather<v1::ListProvidersReply>(
@@ -144,6 +186,16 @@ Call<v1::ClearModelLogsReply> FleetAdmin::ClearModelLogs(v1::ClearModelLogsReque
         return client_.ClearModelLogs(target, request, {.deadline = deadline}, std::move(done));
       },
       JoinCleared);
+}
+
+absl::StatusOr<v1::KeepModelReply> JoinKept(std::vector<WorkerAnswer<v1::KeepModelReply>> answers) {
+  v1::KeepModelReply joined;
+  for (auto& answer : answers) {
+    RETURN_IF_ERROR(answer.reply.status());
+    joined.set_in_use(joined.in_use() || answer.reply->in_use());
+    *joined.mutable_model() = std::move(*answer.reply->mutable_model());
+  }
+  return joined;
 }
 
 absl::StatusOr<v1::ListProvidersReply> JoinProviders(

@@ -14,6 +14,9 @@ class FleetAdmin final : public WorkerAdmin {
  public:
   explicit FleetAdmin(mesh::Discovery* workers);  // must outlive it
 
+  Call<v1::KeepModelReply> KeepModel(v1::KeepModelRequest request,
+                                     base::SteadyTime deadline) override;
+  Call<ModelPlans> PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) override;
   Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
                                              base::SteadyTime deadline) override;
   Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -37,6 +40,7 @@ struct WorkerAnswer {
 };
 
 // The joined answers; an error when none is there to be joined.
+absl::StatusOr<v1::KeepModelReply> JoinKept(std::vector<WorkerAnswer<v1::KeepModelReply>> answers);
 absl::StatusOr<v1::ListProvidersReply> JoinProviders(
     std::vector<WorkerAnswer<v1::ListProvidersReply>> answers);
 // `limit` newest, 0 = all.

@@ -10,8 +10,8 @@ namespace conclave::backends {
 namespace {
 
 constexpr std::array<BackendKind, 2> kAll = {{
-    {"native", OpenNative},
-    {"scripted", OpenScripted},
+    {"native", OpenNative, OutlineNative},
+    {"scripted", OpenScripted, OutlineScripted},
 }};
 
 constexpr std::array<ProviderType, 3> kProviderTypes = {{
@@ -20,19 +20,29 @@ constexpr std::array<ProviderType, 3> kProviderTypes = {{
     {"subprocess", OpenSubprocess},
 }};
 
+absl::StatusOr<const BackendKind*> FindKind(std::string_view kind) {
+  std::string names;
+  for (const BackendKind& row : kAll) {
+    if (row.name == kind) return &row;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(row.name));
+  }
+  return base::NotFound(
+      absl::StrCat("backend: there is no \"", std::string(kind), "\"; there are ", names));
+}
+
 }  // namespace
 
 std::span<const BackendKind> AllBackends() { return kAll; }
 
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(std::string_view kind,
                                                      const BackendSpec& spec) {
-  std::string names;
-  for (const BackendKind& row : kAll) {
-    if (row.name == kind) return row.open(spec);
-    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(row.name));
-  }
-  return base::NotFound(
-      absl::StrCat("backend: there is no \"", std::string(kind), "\"; there are ", names));
+  ASSIGN_OR_RETURN(const BackendKind* const row, FindKind(kind));
+  return row->open(spec);
+}
+
+absl::StatusOr<Outline> OutlineModel(std::string_view kind, const BackendSpec& spec) {
+  ASSIGN_OR_RETURN(const BackendKind* const row, FindKind(kind));
+  return row->outline(spec);
 }
 
 std::span<const ProviderType> AllProviderTypes() { return kProviderTypes; }

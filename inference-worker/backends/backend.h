@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -289,9 +290,10 @@ struct ModelDetails {
   TokenizerInfo tokenizer;
   std::string license;
   std::vector<std::pair<std::string, std::string>> metadata;  // key → JSON text, scalars only
-  int64_t memory_bytes = 0;                                   // weights and KV as loaded
-  int64_t kv_bytes_per_token = 0;                             // of all layers
-  std::vector<std::string> capabilities;                      // "completion", "tools", "thinking"
+  int64_t memory_bytes = 0;               // weights, KV and scratch: as loaded, or as planned
+  int64_t device_bytes = 0;               // of memory_bytes, on an accelerator
+  int64_t kv_bytes_per_token = 0;         // of all layers
+  std::vector<std::string> capabilities;  // "completion", "tools", "thinking"
   // Fingerprint of what decides the output: weights, tokenizer, template. Streams resume only on
   // equal revisions.
   std::string revision;
@@ -380,15 +382,23 @@ class Backend {
 
 // What a backend is opened from.
 struct BackendSpec {
-  std::string name;                         // of the model; for log lines
-  std::string path;                         // a regular file, already checked
-  engine::EngineOptions engine;             // for those that run our engine
-  std::function<void(double)> on_progress;  // 0..1 while loading; may be empty
+  std::string name;                                             // of the model; for log lines
+  std::string path;                                             // a regular file, already checked
+  engine::EngineOptions engine;                                 // for those that run our engine
+  int64_t memory_budget = std::numeric_limits<int64_t>::max();  // to plan for
+  std::function<void(double)> on_progress;                      // 0..1 while loading; may be empty
+};
+
+// What a model would be, from the header of its file: none of its weights is read.
+struct Outline {
+  ModelDetails details;          // memory_bytes as planned
+  engine::EngineOptions engine;  // to open it with, so that it takes what was planned
 };
 
 struct BackendKind {
   std::string_view name;
   absl::StatusOr<std::unique_ptr<Backend>> (*open)(const BackendSpec& spec);
+  absl::StatusOr<Outline> (*outline)(const BackendSpec& spec);
 };
 
 // All of them, in all.cc.
@@ -396,9 +406,13 @@ std::span<const BackendKind> AllBackends();
 // The row of that name; NOT_FOUND listing the names otherwise.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(std::string_view kind,
                                                      const BackendSpec& spec);
+// Likewise.
+absl::StatusOr<Outline> OutlineModel(std::string_view kind, const BackendSpec& spec);
 
-// One opener per file.
+// One pair per file.
 absl::StatusOr<std::unique_ptr<Backend>> OpenScripted(const BackendSpec& spec);
+absl::StatusOr<Outline> OutlineScripted(const BackendSpec& spec);
 absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec);
+absl::StatusOr<Outline> OutlineNative(const BackendSpec& spec);
 
 }  // namespace conclave::backends

@@ -16,7 +16,9 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/grammar/token_grammar.h"
+#include "engine/placement/plan.h"
 #include "engine/tokenizer/load.h"
+#include "engine/weights/forwarding_source.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/source.h"
 
@@ -608,44 +610,70 @@ TokenizerInfo DescribeTokenizer(const engine::ModelSource& source, const engine:
           .adds_bos = of.adds_bos()};
 }
 
-ModelDetails Describe(const engine::ModelSource& source, const engine::Engine& engine,
-                      const TextModel& text) {
-  const engine::ModelInfo& info = engine.info();
-  const engine::EngineStats stats = engine.Stats();
+// What the file alone says.
+ModelDetails DescribeFile(const engine::ModelSource& source, const TextModel& text) {
   ModelDetails details;
   details.format = source.Has("tokenizer.huggingface.json") ? "safetensors" : "gguf";
-  details.family = info.architecture;
-  details.quantization = info.quantization;
-  details.parameters = info.parameters;
-  details.size_bytes = info.weight_bytes;
-  details.context_length = info.context_length;
-  details.embedding_length = info.embedding_length;
-  details.vocab_size = info.vocab_size;
   if (text.chat_template != nullptr) details.chat_template = text.chat_template->source();
   if (const auto license = source.GetString("general.license", std::string_view()); license.ok()) {
     details.license = std::string(*license);
   }
   details.tokenizer = DescribeTokenizer(source, *text.tokenizer);
   details.metadata = ScalarMetadata(source);
-  details.kv_bytes_per_token = info.kv_bytes_per_token;
-  details.memory_bytes =
-      info.weight_bytes + stats.kv_blocks_total * stats.block_tokens * info.kv_bytes_per_token;
   details.capabilities = Capabilities(text);
   return details;
 }
 
+void DescribeModel(const engine::ModelInfo& info, ModelDetails* details) {
+  details->family = info.architecture;
+  details->quantization = info.quantization;
+  details->parameters = info.parameters;
+  details->size_bytes = info.weight_bytes;
+  details->context_length = info.context_length;
+  details->embedding_length = info.embedding_length;
+  details->vocab_size = info.vocab_size;
+  details->kv_bytes_per_token = info.kv_bytes_per_token;
+  details->memory_bytes = info.memory_bytes;
+  details->device_bytes = info.device_bytes;
+}
+
+// Tells how much of the weights has been taken in.
+class WatchedSource final : public engine::ForwardingSource {
+ public:
+  WatchedSource(std::shared_ptr<const engine::ModelSource> source,
+                std::function<void(double)> on_progress)
+      : ForwardingSource(std::move(source)), on_progress_(std::move(on_progress)) {
+    for (const engine::TensorEntry& tensor : tensors()) whole_ += tensor.view.bytes();
+  }
+  void DoneWith(const engine::TensorView& tensor) const override {
+    ForwardingSource::DoneWith(tensor);
+    done_ += tensor.bytes();
+    if (done_ - told_ < whole_ / 100) return;
+    told_ = done_;
+    on_progress_(std::min(1.0, static_cast<double>(done_) / static_cast<double>(whole_)));
+  }
+
+ private:
+  const std::function<void(double)> on_progress_;
+  int64_t whole_ = 0;
+  // By the thread that opens the model.
+  mutable int64_t done_ = 0;
+  mutable int64_t told_ = 0;
+};
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const engine::ModelSource> source,
+  ASSIGN_OR_RETURN(std::shared_ptr<const engine::ModelSource> source,
                    engine::OpenModelFile(spec.path));
-  if (spec.on_progress) spec.on_progress(0.1);
+  if (spec.on_progress) {
+    source = std::make_shared<WatchedSource>(std::move(source), spec.on_progress);
+  }
   ASSIGN_OR_RETURN(TextModel text, OpenText(*source));
   if (!text.template_error.ok()) {
     base::LogWarning("chat template cannot be used",
                      {{"model", spec.name}, {"error", text.template_error.ToString()}});
   }
-  if (spec.on_progress) spec.on_progress(0.3);
   ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
                    engine::Engine::Open(source, spec.engine));
   if (!engine->info().placement.empty()) {
@@ -654,9 +682,28 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenNative(const BackendSpec& spec) {
                              {"plan", engine->info().placement}});
   }
   text.context_length = engine->info().context_length;
-  ModelDetails details = Describe(*source, *engine, text);
+  ModelDetails details = DescribeFile(*source, text);
+  DescribeModel(engine->info(), &details);
   return std::make_unique<Native>(std::move(text), DefaultSampling(*source), std::move(details),
                                   source, std::move(engine));
+}
+
+absl::StatusOr<Outline> OutlineNative(const BackendSpec& spec) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const engine::ModelSource> source,
+                   engine::OpenModelFile(spec.path));
+  ASSIGN_OR_RETURN(const TextModel text, OpenText(*source));
+  const bool bounded = spec.memory_budget < std::numeric_limits<int64_t>::max();
+  const engine::MemoryRoom room{.budget =
+                                    bounded ? spec.memory_budget : engine::AvailableMemoryBytes()};
+  ASSIGN_OR_RETURN(const engine::PlannedModel planned,
+                   engine::PlanModel(source, spec.engine, room));
+  Outline outline{.details = DescribeFile(*source, text), .engine = spec.engine};
+  DescribeModel(planned.info, &outline.details);
+  // On a device the engine asks the device.
+  if (planned.plan.fits && planned.plan.needs.device == "cpu") {
+    outline.engine.kv_bytes = planned.plan.kv_bytes;
+  }
+  return outline;
 }
 
 }  // namespace conclave::backends

@@ -552,4 +552,10 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenScripted(const BackendSpec& spec) {
   return backend;
 }
 
+// A script is its own header.
+absl::StatusOr<Outline> OutlineScripted(const BackendSpec& spec) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, OpenScripted(spec));
+  return Outline{.details = backend->details(), .engine = spec.engine};
+}
+
 }  // namespace conclave::backends

@@ -8,6 +8,7 @@
 #include "engine/open_model.h"
 #include "engine/run/executor.h"
 #include "engine/run/step_loop.h"
+#include "engine/run/weigh_model.h"
 #include "engine/tokenizer/load.h"
 #include "engine/weights/source.h"
 
@@ -86,10 +87,25 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   info.kv_bytes_per_token = opened.kv_bytes_per_token;
   config.context_length = opened.kv.context_length;
   config.num_blocks = opened.kv.num_blocks;
-  config.score_rows_max = opened.score_rows_max;
+  config.score_rows_max = opened.step.score_rows;
+  info.memory_bytes = opened.memory_bytes;
+  info.device_bytes = opened.device_bytes;
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held
   return std::make_unique<LoopEngine>(std::move(info), std::move(config),
                                       std::move(opened.executor), std::move(source));
+}
+
+absl::StatusOr<PlannedModel> PlanModel(std::shared_ptr<const ModelSource> source,
+                                       const EngineOptions& options, const MemoryRoom& room) {
+  ASSIGN_OR_RETURN(const WeighedModel weighed, WeighModel(source, options));
+  PlannedModel planned{.info = DescribeModel(*source, weighed.hparams),
+                       .plan = PlanMemory(weighed.needs, options, room)};
+  planned.info.device = weighed.needs.device;
+  planned.info.context_length = planned.plan.context_length;
+  planned.info.kv_bytes_per_token = planned.plan.kv_bytes_per_token;
+  planned.info.memory_bytes = planned.plan.total_bytes;
+  if (weighed.needs.device != "cpu") planned.info.device_bytes = planned.info.memory_bytes;
+  return planned;
 }
 
 }  // namespace conclave::engine

@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "engine/options.h"
+#include "engine/placement/memory_plan.h"
 #include "engine/request.h"
 
 namespace conclave::engine {
@@ -45,7 +46,9 @@ struct EngineStats {
 struct ModelInfo {
   std::string architecture;
   int64_t parameters = 0;
-  int64_t weight_bytes = 0;
+  int64_t weight_bytes = 0;    // in the file
+  int64_t memory_bytes = 0;    // weights as packed, KV, and what a step works in
+  int64_t device_bytes = 0;    // of memory_bytes, on an accelerator
   int32_t context_length = 0;  // the smaller of the model's and the option's
   int32_t vocab_size = 0;
   int32_t embedding_length = 0;
@@ -58,6 +61,16 @@ struct ModelInfo {
   std::string device;                  // "cpu/avx512", "cuda/NVIDIA H100"
   std::string placement;               // what lies where; empty: all on the one device
 };
+
+// A model as it would be.
+struct PlannedModel {
+  ModelInfo info;
+  MemoryPlan plan;
+};
+// From the header of its file, none of the weights read. What does not fit is planned, too: the
+// plan says so. Errors as Engine::Open.
+absl::StatusOr<PlannedModel> PlanModel(std::shared_ptr<const ModelSource> source,
+                                       const EngineOptions& options, const MemoryRoom& room);
 
 // Thread-safe. One thread, owned by the engine, runs the step loop and owns all mutable model
 // state.

@@ -15,7 +15,6 @@
 #include "engine/models/blocks/decoder.h"
 #include "engine/placement/expert_placement.h"
 #include "engine/run/warmup.h"
-#include "engine/schedule/scheduler.h"
 
 namespace conclave::engine {
 namespace {
@@ -27,27 +26,12 @@ KvType KvTypeOf(const EngineOptions& options) {
   return options.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
 }
 
-// How many rows of a prompt a step may score: their logits take this much memory at most, but for
-// huge vocabularies, which would otherwise be scored a token at a time.
-int32_t ScoreRowsMax(int32_t vocab_size, int32_t step_token_budget) {
-  constexpr int64_t kLogitBytes = 64 << 20;
-  constexpr int64_t kRowsMin = 16;
-  const int64_t rows = kLogitBytes / (int64_t{vocab_size} * kFloatBytes);
-  return static_cast<int32_t>(
-      std::clamp<int64_t>(rows, kRowsMin, std::max<int64_t>(step_token_budget, kRowsMin)));
-}
-
-int32_t RowsMax(const EngineOptions& options) {
-  return std::max(options.step_token_budget, options.max_sequences + Scheduler::kMinPrefillRows);
-}
-
 // What the device needs for a step: the forward pass's own, logits, and what its operations keep
 // between two launches, grown by half when it grows (kernels/cuda/module.cu).
 int64_t ScratchBytes(const HParams& h, const EngineOptions& options, int64_t device_bytes) {
-  const int64_t rows = RowsMax(options);
-  const int64_t logits =
-      (options.max_sequences + ScoreRowsMax(h.vocab_size, options.step_token_budget)) *
-      int64_t{h.vocab_size} * kFloatBytes;
+  const StepSize step = StepSizeOf(h, options);
+  const int64_t rows = step.rows;
+  const int64_t logits = int64_t{step.logit_rows} * h.vocab_size * kFloatBytes;
   const int64_t slots = rows * std::max(h.num_experts_used, 1);
   const int64_t middle = std::max(h.num_experts > 0 ? slots * h.expert_ffn : 0, rows * h.ffn);
   const int64_t operations =
@@ -116,14 +100,17 @@ absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions option
                                         AvailableMemoryBytes())}));
   ASSIGN_OR_RETURN(KvStore kv,
                    KvStore::Create(layout, h.num_layers, opened.kv.num_blocks, kernels->memory()));
-  opened.score_rows_max = ScoreRowsMax(h.vocab_size, options.step_token_budget);
+  opened.step = StepSizeOf(h, options);
   opened.device = std::string(kernels->name());
   opened.active_bytes_per_token = model->active_bytes_per_token();
   opened.kv_bytes_per_token = KvStore::BytesPerToken(layout, h.num_layers);
-  ASSIGN_OR_RETURN(
-      opened.executor,
-      Executor::Create(std::move(kernels), std::move(model), std::move(kv), RowsMax(options),
-                       options.max_sequences + opened.score_rows_max));
+  opened.memory_bytes = model->packed_bytes() + opened.kv.kv_bytes +
+                        model->ScratchBytes(opened.step.rows) +
+                        int64_t{opened.step.logit_rows} * h.vocab_size * kFloatBytes;
+  if (kernels->memory().available_bytes().has_value()) opened.device_bytes = opened.memory_bytes;
+  ASSIGN_OR_RETURN(opened.executor,
+                   Executor::Create(std::move(kernels), std::move(model), std::move(kv),
+                                    opened.step.rows, opened.step.logit_rows));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*opened.executor), "the first step"));
   return opened;
 }
@@ -160,7 +147,10 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
       ASSIGN_OR_RETURN(kernels, CreateKernels(wanted));
     }
     absl::StatusOr<OpenedModel> opened = Load(source, planned, std::move(kernels));
-    if (opened.ok() && plan.has_value()) opened->placement = plan->ToString();
+    if (opened.ok() && plan.has_value()) {
+      opened->placement = plan->ToString();
+      opened->device_bytes = plan->used_bytes();
+    }
     const bool smaller = !opened.ok() && absl::IsResourceExhausted(opened.status()) &&
                          plan.has_value() && plan->device_expert_bytes > 0 &&
                          options.gpu_experts < 0 && attempt < kAttempts;

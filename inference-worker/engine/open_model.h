@@ -8,6 +8,7 @@
 #include "engine/options.h"
 #include "engine/placement/plan.h"
 #include "engine/run/executor.h"
+#include "engine/run/weigh_model.h"
 #include "engine/weights/source.h"
 
 namespace conclave::engine {
@@ -15,11 +16,13 @@ namespace conclave::engine {
 struct OpenedModel {
   std::unique_ptr<Executor> executor;  // has computed its first step
   KvPlan kv;
-  int32_t score_rows_max = 0;
+  StepSize step;
   std::string device;
   std::string placement;  // ExpertPlan::ToString(), where a plan was made
   int64_t active_bytes_per_token = 0;
   int64_t kv_bytes_per_token = 0;
+  int64_t memory_bytes = 0;  // weights, cache and what a step needs
+  int64_t device_bytes = 0;  // of them in a device's own memory
 };
 
 // Errors as Engine::Open.

@@ -435,6 +435,7 @@ void ToProto(const backends::ModelDetails& from, bool with_texts, pb::ModelDetai
   to->set_embedding_length(from.embedding_length);
   to->set_vocab_size(from.vocab_size);
   to->set_memory_bytes(from.memory_bytes);
+  to->set_device_bytes(from.device_bytes);
   if (!with_texts) return;
   to->set_chat_template(from.chat_template);
   to->set_license(from.license);

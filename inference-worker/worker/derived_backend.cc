@@ -122,16 +122,20 @@ absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Open(
   const std::string hex = DigestOf(base_revision, said);
   derived->digest_ = "sha256:" + hex;
   details.revision = hex.substr(0, 16);
-  details.aliases.clear();
   if (said.chat_template) {
     ASSIGN_OR_RETURN(derived->template_, base_backend.ParseTemplate(*said.chat_template));
-    details.chat_template = *said.chat_template;
   }
-  if (!said.license.empty()) details.license = said.license;
-  if (said.context_length) {
-    details.context_length = std::min(details.context_length, *said.context_length);
-  }
+  Describe(said, &details);
   return derived;
+}
+
+void DerivedBackend::Describe(const DerivedSpec& spec, backends::ModelDetails* details) {
+  details->aliases.clear();
+  if (spec.chat_template) details->chat_template = *spec.chat_template;
+  if (!spec.license.empty()) details->license = spec.license;
+  if (spec.context_length) {
+    details->context_length = std::min(details->context_length, *spec.context_length);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Over(

@@ -39,6 +39,8 @@ class DerivedBackend final : public backends::Backend {
   static absl::StatusOr<std::unique_ptr<DerivedBackend>> Over(
       std::unique_ptr<backends::Backend> base_backend, const std::string& base_revision,
       DerivedSpec spec);
+  // What a model made from one of `details` is, as far as words alone say it.
+  static void Describe(const DerivedSpec& spec, backends::ModelDetails* details);
   ~DerivedBackend() override;
 
   absl::StatusOr<backends::Accepted> Generate(backends::GenerateRequest request,

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "mesh/grpc_status.h"
 #include "worker/convert.h"
+#include "worker/use_options.h"
 
 namespace conclave::worker {
 namespace {
@@ -52,7 +53,49 @@ GenerateStream::GenerateStream(StreamContext* shared, grpc::CallbackServerContex
       last_write_(arrived_) {}
 
 void GenerateStream::Prepare() {
-  const absl::Status status = Admit();
+  {
+    const std::lock_guard lock(mutex_);
+    loading_ = asking_ = true;
+  }
+  const uint64_t use =
+      shared_->host->Use(request_->model(), UseOptionsOf(request_->meta(), *context_),
+                         [self = shared_from_this()](absl::StatusOr<ModelLease> lease) {
+                           self->TakeLease(std::move(lease));
+                         });
+  bool got = false, cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    asking_ = false;
+    use_ = use;
+    got = got_.has_value();
+    cancelled = cancelled_;
+  }
+  if (got) return Submit();
+  if (cancelled) shared_->host->CancelUse(use);
+}
+
+// On any thread: what follows is for one that may be held up.
+void GenerateStream::TakeLease(absl::StatusOr<ModelLease> lease) {
+  {
+    const std::lock_guard lock(mutex_);
+    got_ = std::move(lease);
+    if (asking_) return;
+    load_ms_ = MillisBetween(arrived_, Clock::System().Now());
+  }
+  if (shared_->pool->Post([self = shared_from_this()] { self->Submit(); })) return;
+  Refuse(base::WithRetryAfter(base::ResourceExhausted("too many requests are being prepared"),
+                              std::chrono::seconds(1)));
+}
+
+void GenerateStream::Submit() {
+  std::optional<absl::StatusOr<ModelLease>> lease;
+  {
+    const std::lock_guard lock(mutex_);
+    lease = std::exchange(got_, std::nullopt);
+    loading_ = false;
+    outbox_.clear();  // progress that nobody has read
+  }
+  const absl::Status status = Admit(*std::move(lease));
   bool cancel = false;
   {
     const std::lock_guard lock(mutex_);
@@ -69,12 +112,11 @@ void GenerateStream::Prepare() {
   Pump();
 }
 
-absl::Status GenerateStream::Admit() {
+absl::Status GenerateStream::Admit(absl::StatusOr<ModelLease> lease) {
   {
     const std::lock_guard lock(mutex_);
     if (cancelled_) return absl::CancelledError("the caller has gone");
   }
-  auto lease = shared_->host->Acquire(request_->model());
   RETURN_IF_ERROR(lease.status());
   pb::GenerateRequest copy = *request_;
   ASSIGN_OR_RETURN(backends::GenerateRequest request, FromProto(std::move(copy), id_));
@@ -119,6 +161,7 @@ absl::Status GenerateStream::Explain(absl::Status status) const {
 void GenerateStream::Refuse(const absl::Status& status) {
   {
     const std::lock_guard lock(mutex_);
+    loading_ = false;
     prepared_ = true;
     ended_ = true;
     end_ = status;
@@ -141,8 +184,8 @@ backends::Flow GenerateStream::OnEvent(backends::Event event) {
       const bool progress = std::holds_alternative<backends::Progress>(event);
       // Of several unread progress reports only the newest counts.
       if (progress && !outbox_.empty() && outbox_.back().has_progress()) outbox_.pop_back();
-      outbox_.push_back(
-          ToProto(std::move(event), {.load_ms = 0, .total_ms = MillisBetween(arrived_, now)}));
+      outbox_.push_back(ToProto(std::move(event),
+                                {.load_ms = load_ms_, .total_ms = MillisBetween(arrived_, now)}));
       if (!last && outbox_.size() >= buffer_limit_) {
         paused_ = true;
         flow = backends::Flow::kPause;
@@ -222,7 +265,7 @@ void GenerateStream::LogEndLocked(const backends::Event& last, double ms) {
 
 void GenerateStream::Pump() {
   std::unique_lock lock(mutex_);
-  if (!prepared_ || writing_ || killing_ || finish_called_) return;
+  if ((!prepared_ && !loading_) || writing_ || killing_ || finish_called_) return;
   if (!outbox_.empty() && !cancelled_) {
     current_ = std::move(outbox_.front());
     outbox_.pop_front();
@@ -232,7 +275,7 @@ void GenerateStream::Pump() {
     StartWrite(&current_);
     return;
   }
-  if (!ended_ && !cancelled_) return;
+  if (!prepared_ || (!ended_ && !cancelled_)) return;
   finish_called_ = true;
   const absl::Status end = cancelled_ ? absl::CancelledError("the caller has gone") : end_;
   lock.unlock();
@@ -256,13 +299,16 @@ void GenerateStream::OnWriteDone(bool ok) {
 
 void GenerateStream::OnCancel() {
   bool cancel = false;
+  uint64_t use = 0;
   {
     const std::lock_guard lock(mutex_);
     cancelled_ = true;
     cancelled_at_ = Clock::System().Now();
     outbox_.clear();
     cancel = submitted_ && !ended_;
+    use = use_;
   }
+  if (use != 0) shared_->host->CancelUse(use);
   if (cancel) CancelBackend();
   Pump();
 }
@@ -279,12 +325,23 @@ void GenerateStream::OnDone() {
   self = std::move(self_);
 }
 
+// How far the model is.
+pb::GenerateEvent GenerateStream::LoadingEvent() const {
+  pb::GenerateEvent event;
+  pb::Progress* progress = event.mutable_progress();
+  progress->set_phase(pb::Progress::PHASE_LOADING);
+  progress->set_total(100);
+  const auto model = shared_->host->Find(request_->model());
+  if (model.ok()) progress->set_done(static_cast<int32_t>((*model)->status().progress * 100));
+  return event;
+}
+
 void GenerateStream::Beat(SteadyTime now) {
   bool resume = false;
   bool kill = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!prepared_ || finish_called_ || cancelled_) return;
+    if ((!prepared_ && !loading_) || finish_called_ || cancelled_) return;
     const auto silence = now - last_write_;
     kill = writing_ && silence > shared_->options.write_stall_max;
     killing_ = kill;
@@ -292,7 +349,7 @@ void GenerateStream::Beat(SteadyTime now) {
     // The pause asked for in OnEvent may take effect after the resume that followed it.
     resume = idle && submitted_ && silence > shared_->options.heartbeat / 2;
     if (idle && silence >= shared_->options.heartbeat) {
-      outbox_.push_back(ToProto(progress_, {}));
+      outbox_.push_back(loading_ ? LoadingEvent() : ToProto(progress_, {}));
     }
   }
   if (resume) lease_->backend().Resume(id_);

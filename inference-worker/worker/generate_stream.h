@@ -16,6 +16,7 @@
 #include "backends/backend.h"
 #include "base/clock.h"
 #include "base/gate.h"
+#include "base/task_pool.h"
 #include "conclave/v1/inference.pb.h"
 #include "worker/drain_rate.h"
 #include "worker/model_host.h"
@@ -38,6 +39,7 @@ struct StreamOptions {
 struct StreamContext {
   ModelHost* host = nullptr;
   WorkerMetrics* metrics = nullptr;
+  base::TaskPool* pool = nullptr;  // for what must not be done on the host's threads
   DrainRate drain_rate;
   WorkerIdentity identity;
   StreamOptions options;
@@ -55,8 +57,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
 
   // Keeps itself alive until OnDone.
   void Start() { self_ = shared_from_this(); }
-  // Finds the model and hands the request to its backend. Blocks for as long as template and
-  // tokenizer take; not for a gRPC thread.
+  // Finds the model and hands the request to its backend, once it is loaded. Blocks for as long as
+  // template and tokenizer take; not for a gRPC thread.
   void Prepare();
   // Ends the call before anything was written.
   void Refuse(const absl::Status& status);
@@ -70,9 +72,12 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   void OnCancel() override;
   void OnDone() override;
 
-  absl::Status Admit();
+  void TakeLease(absl::StatusOr<ModelLease> lease);
+  void Submit();
+  absl::Status Admit(absl::StatusOr<ModelLease> lease);
   void SetAccepted(const backends::Accepted& accepted);
   absl::Status Explain(absl::Status status) const;
+  conclave::v1::GenerateEvent LoadingEvent() const;
   // Notes what the event says about the request; under the lock.
   void ObserveLocked(const backends::Event& event, base::SteadyTime now);
   void ObserveFinishedLocked(const backends::Finished& finished);
@@ -96,6 +101,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   std::mutex mutex_;
   std::shared_ptr<GenerateStream> self_;
   std::optional<base::Gate::Pass> pass_;
+  std::optional<absl::StatusOr<ModelLease>> got_;  // until it is taken up
   std::optional<ModelLease> lease_;
   ModelMetrics metrics_;
   std::deque<conclave::v1::GenerateEvent> outbox_;
@@ -104,6 +110,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   int32_t prompt_tokens_ = 0;            // of the answers that have finished
   int64_t completion_tokens_ = 0;
   absl::Status end_;        // of the call, once ended_
+  uint64_t use_ = 0;        // of the host, while waiting for the model
+  bool asking_ = false;     // Prepare is inside of Use
+  bool loading_ = false;    // waits for the model: nothing but progress is written
+  double load_ms_ = 0;      // it has waited
   bool prepared_ = false;   // Prepare or Refuse is over: writing may begin
   bool submitted_ = false;  // the backend knows the request
   bool writing_ = false;

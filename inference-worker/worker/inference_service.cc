@@ -7,6 +7,7 @@
 #include "mesh/server.h"
 #include "worker/convert.h"
 #include "worker/predict_call.h"
+#include "worker/use_options.h"
 
 namespace conclave::worker {
 namespace {
@@ -22,6 +23,34 @@ absl::Status Busy() {
                               std::chrono::seconds(1));
 }
 
+absl::Status DoTokenize(const pb::TokenizeRequest& request, const backends::Backend& backend,
+                        pb::TokenizeReply* reply) {
+  std::variant<backends::ChatPrompt, backends::TextPrompt> input;
+  if (request.has_chat()) {
+    pb::ChatPrompt copy = request.chat();
+    ASSIGN_OR_RETURN(backends::ChatPrompt chat, FromProto(std::move(copy)));
+    input = std::move(chat);
+  } else {
+    input = backends::TextPrompt{request.text()};
+  }
+  ASSIGN_OR_RETURN(backends::Tokenized tokenized,
+                   backend.Tokenize(input, {.add_special = request.add_special(),
+                                            .parse_special = request.parse_special()}));
+  reply->mutable_token_ids()->Add(tokenized.ids.begin(), tokenized.ids.end());
+  for (std::string& piece : tokenized.pieces) reply->add_pieces(std::move(piece));
+  reply->set_prompt(std::move(tokenized.prompt));
+  reply->set_context_length(backend.details().context_length);
+  return absl::OkStatus();
+}
+
+absl::Status DoDetokenize(const pb::DetokenizeRequest& request, const backends::Backend& backend,
+                          pb::DetokenizeReply* reply) {
+  const std::vector<backends::TokenId> ids(request.token_ids().begin(), request.token_ids().end());
+  ASSIGN_OR_RETURN(std::string text, backend.Detokenize(ids));
+  reply->set_text(std::move(text));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 InferenceService::InferenceService(ModelHost* host, WorkerMetrics* metrics, base::Gate* gate,
@@ -29,6 +58,7 @@ InferenceService::InferenceService(ModelHost* host, WorkerMetrics* metrics, base
     : host_(host), gate_(gate), pool_(kPrepareThreads, kPrepareQueueMax) {
   shared_.host = host;
   shared_.metrics = metrics;
+  shared_.pool = &pool_;
   shared_.identity = std::move(identity);
   shared_.options = options;
   beater_ = std::jthread([this](const std::stop_token& stop) { BeatLoop(stop); });
@@ -69,61 +99,44 @@ grpc::ServerUnaryReactor* InferenceService::Predict(grpc::CallbackServerContext*
   return call.get();
 }
 
-grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext* context,
-                                                     std::function<absl::Status()> work) {
+grpc::ServerUnaryReactor* InferenceService::RunUnary(
+    grpc::CallbackServerContext* context, const pb::RequestMeta& meta, const std::string& model,
+    std::function<absl::Status(backends::Backend&)> work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   auto pass = std::make_shared<std::optional<base::Gate::Pass>>(gate_->Enter());
   if (!pass->has_value()) {
     reactor->Finish(mesh::ToGrpc(mesh::DrainingError(), context));
     return reactor;
   }
-  const bool posted = pool_.Post([context, reactor, pass, work = std::move(work)] {
-    reactor->Finish(mesh::ToGrpc(work(), context));
-  });
-  if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
+  host_->Use(model, UseOptionsOf(meta, *context),
+             [this, context, reactor, pass, work = std::move(work)](auto got) {
+               const auto lease = std::make_shared<absl::StatusOr<ModelLease>>(std::move(got));
+               const bool posted = pool_.Post([context, reactor, pass, lease, work] {
+                 const absl::Status status =
+                     lease->ok() ? work((*lease)->backend()) : lease->status();
+                 reactor->Finish(mesh::ToGrpc(status, context));
+               });
+               if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
+             });
   return reactor;
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const pb::TokenizeRequest* request,
                                                      pb::TokenizeReply* reply) {
-  return RunUnary(context, [this, request, reply] { return DoTokenize(*request, reply); });
-}
-
-absl::Status InferenceService::DoTokenize(const pb::TokenizeRequest& request,
-                                          pb::TokenizeReply* reply) {
-  ASSIGN_OR_RETURN(const ModelLease lease, host_->Acquire(request.model()));
-  std::variant<backends::ChatPrompt, backends::TextPrompt> input;
-  if (request.has_chat()) {
-    pb::ChatPrompt copy = request.chat();
-    ASSIGN_OR_RETURN(backends::ChatPrompt chat, FromProto(std::move(copy)));
-    input = std::move(chat);
-  } else {
-    input = backends::TextPrompt{request.text()};
-  }
-  ASSIGN_OR_RETURN(backends::Tokenized tokenized,
-                   lease.backend().Tokenize(input, {.add_special = request.add_special(),
-                                                    .parse_special = request.parse_special()}));
-  reply->mutable_token_ids()->Add(tokenized.ids.begin(), tokenized.ids.end());
-  for (std::string& piece : tokenized.pieces) reply->add_pieces(std::move(piece));
-  reply->set_prompt(std::move(tokenized.prompt));
-  reply->set_context_length(lease.backend().details().context_length);
-  return absl::OkStatus();
+  return RunUnary(context, request->meta(), request->model(),
+                  [request, reply](backends::Backend& backend) {
+                    return DoTokenize(*request, backend, reply);
+                  });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const pb::DetokenizeRequest* request,
                                                        pb::DetokenizeReply* reply) {
-  return RunUnary(context, [this, request, reply] { return DoDetokenize(*request, reply); });
-}
-
-absl::Status InferenceService::DoDetokenize(const pb::DetokenizeRequest& request,
-                                            pb::DetokenizeReply* reply) {
-  ASSIGN_OR_RETURN(const ModelLease lease, host_->Acquire(request.model()));
-  const std::vector<backends::TokenId> ids(request.token_ids().begin(), request.token_ids().end());
-  ASSIGN_OR_RETURN(std::string text, lease.backend().Detokenize(ids));
-  reply->set_text(std::move(text));
-  return absl::OkStatus();
+  return RunUnary(context, request->meta(), request->model(),
+                  [request, reply](backends::Backend& backend) {
+                    return DoDetokenize(*request, backend, reply);
+                  });
 }
 
 void InferenceService::BeatLoop(const std::stop_token& stop) {

@@ -34,12 +34,11 @@ class InferenceService final : public conclave::v1::Inference::CallbackService {
                                     conclave::v1::PredictReply* reply) override;
 
  private:
+  // `work` runs on the pool, with the model in memory.
   grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,
-                                     std::function<absl::Status()> work);
-  absl::Status DoTokenize(const conclave::v1::TokenizeRequest& request,
-                          conclave::v1::TokenizeReply* reply);
-  absl::Status DoDetokenize(const conclave::v1::DetokenizeRequest& request,
-                            conclave::v1::DetokenizeReply* reply);
+                                     const conclave::v1::RequestMeta& meta,
+                                     const std::string& model,
+                                     std::function<absl::Status(backends::Backend&)> work);
   void BeatLoop(const std::stop_token& stop);
 
   StreamContext shared_;

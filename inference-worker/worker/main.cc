@@ -13,12 +13,23 @@ namespace conclave::worker {
 namespace {
 
 struct Settings {
+  Settings() { worker.host.memory_budget = 0; }
   WorkerOptions worker;
   mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9051"};
   std::vector<std::string> models;   // [name=]path
   std::vector<std::string> scripts;  // [name=]path
   std::string providers;             // a YAML file
+  std::string keep_alive = "forever";
 };
+
+absl::Status ReadKeepAlive(const std::string& text, std::chrono::milliseconds* keep_alive) {
+  *keep_alive = kForever;
+  if (text == "forever" || text == "-1") return absl::OkStatus();
+  absl::StatusOr<std::chrono::milliseconds> time = base::ParseDuration(text);
+  if (!time.ok()) return base::Annotate(time.status(), "keep-alive");
+  *keep_alive = *time;
+  return absl::OkStatus();
+}
 
 void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("model", &s->models, "a model file to serve, [name=]path; several with commas");
@@ -33,7 +44,18 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("pull-from", &s->worker.pull_from,
               "where models may be pulled from: folders of GGUF files or of an Ollama's models, or "
               "http and https URLs of such folders or of a registry like Ollama's");
-  options.Add("models-max", &s->worker.host.models_max, "models held at once", 1, 256);
+  options.Add("models-max", &s->worker.host.models_max, "models known at once", 1, 256);
+  options.AddBytes(
+      "memory-budget", &s->worker.host.memory_budget,
+      "what the models in memory may take together; the least recently used make room; "
+      "0 = most of what the machine or its cgroup has free now");
+  options.Add("preload", &s->worker.host.preload,
+              "load models at once, as far as they fit; false: when they are asked for");
+  options.Add("keep-alive", &s->keep_alive,
+              "how long a model stays in memory after its last request, where that does not say; "
+              "forever, or a duration");
+  options.Add("pin", &s->worker.host.pinned,
+              "models that stay in memory, whatever requests say and others need");
   options.Add("digests", &s->worker.host.digests, "compute each file's sha256 in the background");
   options.Add("worker-id", &s->worker.worker_id, "this worker's name; empty = host name and port");
   mesh::AddServerOptions(options, &s->worker.server);
@@ -61,6 +83,7 @@ void AddOptions(base::OptionSet& options, Settings* s) {
               "what the streams of a model being unloaded may still take");
   options.Add("write-stall-max", &s->worker.stream.write_stall_max,
               "cut off a caller that has not read for this long", std::chrono::milliseconds(100));
+  options.AddCheck([s] { return ReadKeepAlive(s->keep_alive, &s->worker.host.keep_alive); });
   options.AddCheck([s] { return s->worker.server.Validate(); });
   options.AddCheck([s] { return s->worker.host.engine.Validate(); });
 }

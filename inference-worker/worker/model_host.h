@@ -1,101 +1,58 @@
-// The models of one worker: opened by name, found by name or alias, taken away again once their
-// streams have ended. Loading, unloading and digests run on threads of the host's own.
+// The models of one worker: known by name or alias, loaded when they are asked for or from the
+// start, and out of memory again when their time is over or another one needs the room.
 //
 //   ModelHost host(options);
 //   RETURN_IF_ERROR(host.Load({.name = "teacher", .path = path, .trusted = true}));
 //   ASSIGN_OR_RETURN(ModelLease lease, host.Acquire("teacher"));
 //   lease.backend().Generate(…);          // the model stays while the lease lives
+//
+// Threads of the host's own: one for each model that loads, one that watches the time (keep-alives,
+// waiting requests), one for digests. model_loading.cc has what the first do, model_keeper.cc the
+// second.
 #pragma once
 
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <map>
+#include <functional>
+#include <limits>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
 #include "base/clock.h"
-#include "base/gate.h"
-#include "worker/derived_backend.h"
-#include "worker/model_file.h"
+#include "worker/hosted_model.h"
 #include "worker/providers.h"
 
 namespace conclave::worker {
 
-// One model and its backend. Thread-safe; the fields below the mutex change while it loads.
-class HostedModel final {
- public:
-  // kFailed: it could not be loaded, or its backend is not healthy any more.
-  enum class State { kLoading, kReady, kFailed, kUnloading };
-
-  std::string name;
-  std::vector<std::string> aliases;
-  std::string backend_kind;
-  std::string registration;            // digest of what it was loaded for; empty = our own
-  std::optional<DerivedSpec> derived;  // made from another model, or more than its file says
-  // The other model's name; empty = it has weights of its own.
-  const std::string& base() const;
-  std::string provider_id;  // empty = a file of this worker's own
-  std::string provider_model_id;
-  std::string config_json;
-  ModelFile file;
-  std::shared_ptr<backends::ModelLog> log = std::make_shared<backends::ModelLog>();
-
-  struct Status {
-    State state = State::kLoading;
-    absl::Status error;
-    double progress = 0;
-    std::string revision;
-    std::string digest;  // empty until it is known
-  };
-  Status status() const;
-  // nullptr until the state is kReady and after the model is gone. For looking at it; to use it,
-  // take a lease.
-  std::shared_ptr<const backends::Backend> backend() const;
-
- private:
-  friend class ModelHost;
-  friend class ModelLease;
-  base::Gate gate_;
-  mutable std::mutex mutex_;
-  Status status_;
-  std::shared_ptr<backends::Backend> backend_;
-};
-
-// Keeps a model from being unloaded. Movable.
-class ModelLease final {
- public:
-  const HostedModel& model() const { return *model_; }
-  backends::Backend& backend() const { return *backend_; }
-
- private:
-  friend class ModelHost;
-  ModelLease(std::shared_ptr<HostedModel> model, backends::Backend* backend, base::Gate::Pass pass)
-      : model_(std::move(model)), backend_(backend), pass_(std::move(pass)) {}
-  std::shared_ptr<HostedModel> model_;
-  // Not shared: a lease may end on a thread of the backend, which must not destroy itself. The host
-  // destroys it, once the gate is empty.
-  backends::Backend* backend_;
-  base::Gate::Pass pass_;  // left before the model is let go
-};
-
 struct HostOptions {
   std::vector<std::string> folders;  // what LoadModel may open; empty = nothing
   engine::EngineOptions engine;
-  int models_max = 16;
+  int models_max = 16;  // known, each with weights of its own
   std::chrono::milliseconds unload_drain{30'000};
   bool digests = true;  // read every model file once, in the background
-  const base::Clock* clock = &base::Clock::System();  // dates models that have no file
+  // Of the models in memory together, as planned (engine/placement/memory_plan.h).
+  int64_t memory_budget = std::numeric_limits<int64_t>::max();
+  std::chrono::milliseconds keep_alive = kForever;  // where no request says otherwise
+  std::vector<std::string> pinned;                  // names
+  bool preload = true;         // false: models are known first, and loaded when asked for
+  size_t waiting_max = 1'024;  // requests that wait for models, all together
+  const base::Clock* clock = &base::Clock::System();
+  std::chrono::milliseconds keeper_period{1'000};  // how often a held clock is looked at
   std::shared_ptr<const ProviderSet> providers = std::make_shared<ProviderSet>();
+  // Where backends come from; tests bring their own.
+  std::function<absl::StatusOr<std::unique_ptr<backends::Backend>>(std::string_view kind,
+                                                                   const backends::BackendSpec&)>
+      open = backends::OpenBackend;
 };
 
 struct LoadSpec {
@@ -111,6 +68,13 @@ struct LoadSpec {
   bool trusted = false;                // from the command line: any regular file
 };
 
+struct UseOptions {
+  // Until when the model may still be loading; what is past means not at all.
+  base::SteadyTime wait_until{};
+  std::optional<std::chrono::milliseconds> keep_alive;  // nothing = as it is
+};
+using LeaseCallback = absl::AnyInvocable<void(absl::StatusOr<ModelLease>)>;
+
 // Thread-safe.
 class ModelHost final {
  public:
@@ -119,22 +83,34 @@ class ModelHost final {
   ModelHost(const ModelHost&) = delete;
   ModelHost& operator=(const ModelHost&) = delete;
 
-  // Begins to load; the model is listed at once and becomes ready or failed later. A name whose
-  // model failed may be loaded again; a model that is here for the same registration is given as it
-  // is. A derived model waits for its base. INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: the
-  // spec or the path; ALREADY_EXISTS: the name or alias is taken; RESOURCE_EXHAUSTED: too many
-  // models.
+  // Begins to load; the model is listed at once and becomes ready or failed later, or unloaded when
+  // the memory budget has no room beside the others. A name whose model failed may be loaded again;
+  // a model that is here for the same registration is given as it is. A derived model waits for its
+  // base. INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: the spec or the path; ALREADY_EXISTS: the
+  // name or alias is taken; RESOURCE_EXHAUSTED: too many models.
   absl::StatusOr<std::shared_ptr<const HostedModel>> StartLoading(const LoadSpec& spec);
   // The same, and waits for the outcome.
   absl::Status Load(const LoadSpec& spec);
-  // A backend that is open already.
+  // A backend that is open already, which can be opened once only: it stays until it is unloaded.
   absl::Status Add(std::string name, std::unique_ptr<backends::Backend> backend);
 
-  // NOT_FOUND (model_not_found); UNAVAILABLE with retry-after (model_loading) while it loads or
-  // goes; (model_unreachable) while the server or process behind it is away; FAILED_PRECONDITION
-  // with the reason it failed.
+  // The model for as long as the lease lives. One that is not in memory is loaded, once for all who
+  // wait; `done` hears of it exactly once: on this thread when nothing is to be waited for, else on
+  // one of the host's, where it must not block. Errors: NOT_FOUND (model_not_found). UNAVAILABLE
+  // with retry-after: (model_loading) when the wait is over, the loading goes on; (memory_in_use)
+  // see MakeRoom; (model_unreachable) while the server or process behind it is away.
+  // RESOURCE_EXHAUSTED: too many wait. FAILED_PRECONDITION (model_failed, model_too_large).
+  // CANCELLED by CancelUse. Returns what CancelUse takes; 0 when `done` has been called.
+  uint64_t Use(std::string_view name, const UseOptions& options, LeaseCallback done);
+  // Ignored when it is over.
+  void CancelUse(uint64_t id);
+  // Use without waiting: has it loaded for the next caller.
   absl::StatusOr<ModelLease> Acquire(std::string_view name);
-  // Streams end first, up to the drain time; what is left is cancelled. Blocks.
+  // The model goes as soon as nobody uses it; true when somebody does. Waits for a moment, so that
+  // an idle model has gone afterwards. NOT_FOUND; FAILED_PRECONDITION (model_pinned).
+  absl::StatusOr<bool> LetGo(std::string_view name, std::chrono::milliseconds timeout);
+
+  // Forgets the model. Streams end first, up to the drain time; what is left is cancelled. Blocks.
   // FAILED_PRECONDITION: it loads or goes just now; others derive from it; it is our own and only a
   // registered one may go.
   absl::Status Unload(std::string_view name, bool registered_only = false);
@@ -142,8 +118,16 @@ class ModelHost final {
   // By name or alias, in whatever state. NOT_FOUND (model_not_found).
   absl::StatusOr<std::shared_ptr<const HostedModel>> Find(std::string_view name) const;
   const ProviderSet& providers() const { return *options_.providers; }
-  // In the order they were loaded.
+  const HostOptions& options() const { return options_; }
+  // In the order they became known.
   std::vector<std::shared_ptr<const HostedModel>> List() const;
+
+  struct Memory {
+    int64_t budget = 0;
+    int64_t used = 0;       // by what is in memory or being loaded
+    int64_t evictable = 0;  // of `used`: would go for another model
+  };
+  Memory memory() const;
 
   // Counts changes of the list and of the states; WaitForChange returns the newest version once it
   // is not `seen`, or after the timeout.
@@ -154,33 +138,71 @@ class ModelHost final {
   void Close(std::chrono::milliseconds drain);
 
  private:
-  absl::StatusOr<std::shared_ptr<HostedModel>> Register(const LoadSpec& spec, ModelFile file);
-  std::shared_ptr<HostedModel> FindLocked(std::string_view name) const;
+  using Model = std::shared_ptr<HostedModel>;
+  using OpenedBackend = absl::StatusOr<std::unique_ptr<backends::Backend>>;
+  struct Waiter {
+    uint64_t id = 0;
+    Model model;
+    UseOptions options;
+    LeaseCallback done;
+  };
+  // What is to be told once the lock is gone.
+  using Told = std::vector<std::pair<LeaseCallback, absl::StatusOr<ModelLease>>>;
+  static void Tell(Told told);
+
+  // model_host.cc
+  absl::StatusOr<Model> Register(const LoadSpec& spec, ModelFile file);
+  absl::Status RegisterLocked(const Model& model, std::vector<Model>* gone);
+  Model FindLocked(std::string_view name) const;
   absl::Status CheckUnloadLocked(const HostedModel& model, bool registered_only) const;
-  void Open(const std::shared_ptr<HostedModel>& model);
-  void OpenProvided(const std::shared_ptr<HostedModel>& model);
-  void Derive(const std::shared_ptr<HostedModel>& model);
-  absl::StatusOr<ModelLease> AcquireBase(const std::string& name);
-  void Settle(HostedModel& model, absl::StatusOr<std::unique_ptr<backends::Backend>> opened);
+  void Retire(const Model& model, std::chrono::milliseconds drain);
   void RunDigests(const std::stop_token& stop);
-  void Retire(const std::shared_ptr<HostedModel>& model, std::chrono::milliseconds drain);
-  void Changed();
+
+  // model_loading.cc
+  void StartThreadLocked(absl::AnyInvocable<void()> work);
+  void Begin(const Model& model);
+  void WaitForEarlierLocked(const HostedModel& model, std::unique_lock<std::mutex>& lock);
+  absl::Status Outline(const Model& model);
+  backends::BackendSpec SpecOf(const Model& model);
+  OpenedBackend Open(const Model& model);
+  OpenedBackend OpenProvided(const HostedModel& model);
+  void OpenAndSettle(const Model& model);
+  void Derive(const Model& model);
+  void SettleDerived(const Model& model, const Model& base, backends::Backend& base_backend);
+  void Settle(const Model& model, OpenedBackend opened);
+  absl::Status StartLoadLocked(const Model& root);
+  absl::StatusOr<std::vector<Model>> MakeRoomLocked(const HostedModel& root, bool evict);
+  void WaitForUnloads();
+
+  // model_keeper.cc
+  std::optional<absl::Status> RefusalLocked(const HostedModel& model) const;
+  void TellWaitersLocked(const HostedModel& root, Told* told);
+  void GiveUpLateLocked(base::SteadyTime now, Told* told);
+  std::vector<Model> OverLocked(base::SteadyTime now) const;
+  void MarkUnloadingLocked(const Model& root);
+  void FinishUnload(const Model& root);
+  void RunKeeper(const std::stop_token& stop);
+  std::chrono::milliseconds UntilNextLocked() const;
 
   const HostOptions options_;
-  mutable std::mutex mutex_;
-  mutable std::condition_variable_any changed_;
-  uint64_t version_ = 1;
+  const std::shared_ptr<HostCore> core_ = std::make_shared<HostCore>();
+
+  // Under the core's mutex.
   bool closed_ = false;
-  std::vector<std::shared_ptr<HostedModel>> models_;
+  std::vector<Model> models_;
   // Failed and replaced, while their last streams end: a stream must not destroy its own backend.
-  std::vector<std::shared_ptr<HostedModel>> replaced_;
-  std::deque<std::shared_ptr<HostedModel>> digest_queue_;
+  std::vector<Model> replaced_;
+  std::deque<Model> digest_queue_;
+  std::vector<Waiter> waiters_;
+  uint64_t last_use_ = 0;
   struct Loader {
-    std::shared_ptr<HostedModel> model;
+    std::shared_ptr<std::atomic<bool>> done;
     std::jthread thread;
   };
   std::vector<Loader> loaders_;
+
   std::jthread digester_;
+  std::jthread keeper_;
 };
 
 }  // namespace conclave::worker

@@ -8,6 +8,8 @@
 #include "worker/blocking_writer.h"
 #include "worker/convert.h"
 #include "worker/derived_convert.h"
+#include "worker/plan_request.h"
+#include "worker/use_options.h"
 
 namespace conclave::worker {
 namespace {
@@ -18,9 +20,12 @@ using std::chrono::milliseconds;
 constexpr int kSlowThreads = 4;
 constexpr size_t kSlowQueueMax = 16;
 constexpr milliseconds kLoadReport{500};
+constexpr milliseconds kLetGoWait{10'000};
 
 pb::ModelStatus::State StateOf(HostedModel::State state) {
   switch (state) {
+    case HostedModel::State::kUnloaded:
+      return pb::ModelStatus::STATE_UNLOADED;
     case HostedModel::State::kLoading:
       return pb::ModelStatus::STATE_LOADING;
     case HostedModel::State::kReady:
@@ -43,9 +48,17 @@ void Describe(const HostedModel& model, bool with_details, pb::ModelStatus* to) 
   to->set_progress(status.progress);
   to->set_created_unix(model.file.modified_unix);
   to->set_registration(model.registration);
-  const auto backend = model.backend();
-  if (backend == nullptr) return;
-  const backends::ModelDetails& details = backend->details();
+  const ModelLife life = model.life();
+  to->set_pinned(life.pinned);
+  const bool ready = status.state == HostedModel::State::kReady;
+  if (ready && life.expires_unix_ms > 0) to->set_expires_unix_ms(life.expires_unix_ms);
+  const auto known = model.details();
+  if (known == nullptr) return;
+  const backends::ModelDetails& details = *known;
+  if (status.state == HostedModel::State::kLoading) {
+    to->set_loaded_bytes(
+        static_cast<int64_t>(status.progress * static_cast<double>(details.size_bytes)));
+  }
   to->set_context_length(details.context_length);
   for (const std::string& capability : details.capabilities) to->add_capabilities(capability);
   ToProto(details, with_details, to->mutable_details());
@@ -136,6 +149,9 @@ void ModelsService::FillState(pb::WorkerState* state) const {
   state->set_epoch(identity_.epoch);
   state->set_serving(serving_);
   state->set_draining(draining_);
+  const ModelHost::Memory memory = host_->memory();
+  state->set_memory_budget_bytes(memory.budget);
+  state->set_memory_used_bytes(memory.used);
   for (const auto& model : host_->List()) {
     Describe(*model, false, state->add_models());
     if (const auto backend = model->backend()) ToProto(backend->load(), state->mutable_load());
@@ -194,6 +210,51 @@ grpc::ServerUnaryReactor* ModelsService::UnloadModel(grpc::CallbackServerContext
   const bool posted = slow_.Post([this, context, reactor, name = request->name(),
                                   registered_only = request->registered_only()] {
     reactor->Finish(mesh::ToGrpc(host_->Unload(name, registered_only), context));
+  });
+  if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ModelsService::KeepModel(grpc::CallbackServerContext* context,
+                                                   const pb::KeepModelRequest* request,
+                                                   pb::KeepModelReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const std::string name = request->name();
+  if (request->has_keep_alive_ms() && request->keep_alive_ms() == 0) {
+    const bool posted = slow_.Post([this, context, reactor, name, reply] {
+      const absl::StatusOr<bool> in_use = host_->LetGo(name, kLetGoWait);
+      if (in_use.ok()) reply->set_in_use(*in_use);
+      reactor->Finish(mesh::ToGrpc(Redescribe(in_use.status(), name, reply), context));
+    });
+    if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
+    return reactor;
+  }
+  const UseOptions options = UseOptionsFor(
+      request->has_load_wait_ms() ? std::optional(request->load_wait_ms()) : std::nullopt,
+      request->has_keep_alive_ms() ? std::optional(request->keep_alive_ms()) : std::nullopt,
+      *context);
+  host_->Use(name, options,
+             [this, context, reactor, name, reply](absl::StatusOr<ModelLease> lease) {
+               reactor->Finish(mesh::ToGrpc(Redescribe(lease.status(), name, reply), context));
+             });
+  return reactor;
+}
+
+absl::Status ModelsService::Redescribe(const absl::Status& status, const std::string& name,
+                                       pb::KeepModelReply* reply) const {
+  RETURN_IF_ERROR(status);
+  ASSIGN_OR_RETURN(const std::shared_ptr<const HostedModel> model, host_->Find(name));
+  Describe(*model, false, reply->mutable_model());
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* ModelsService::PlanModel(grpc::CallbackServerContext* context,
+                                                   const pb::PlanModelRequest* request,
+                                                   pb::PlanModelReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool posted = slow_.Post([this, context, reactor, request, reply] {
+    reply->set_worker_id(identity_.worker_id);
+    reactor->Finish(mesh::ToGrpc(PlanFor(*host_, *request, reply->mutable_plan()), context));
   });
   if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
   return reactor;

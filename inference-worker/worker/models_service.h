@@ -31,6 +31,12 @@ class ModelsService final : public conclave::v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
                                         const conclave::v1::UnloadModelRequest* request,
                                         conclave::v1::UnloadModelReply* reply) override;
+  grpc::ServerUnaryReactor* KeepModel(grpc::CallbackServerContext* context,
+                                      const conclave::v1::KeepModelRequest* request,
+                                      conclave::v1::KeepModelReply* reply) override;
+  grpc::ServerUnaryReactor* PlanModel(grpc::CallbackServerContext* context,
+                                      const conclave::v1::PlanModelRequest* request,
+                                      conclave::v1::PlanModelReply* reply) override;
   grpc::ServerUnaryReactor* ListProviders(grpc::CallbackServerContext* context,
                                           const conclave::v1::ListProvidersRequest* request,
                                           conclave::v1::ListProvidersReply* reply) override;
@@ -43,6 +49,9 @@ class ModelsService final : public conclave::v1::Worker::CallbackService {
 
  private:
   void FillState(conclave::v1::WorkerState* state) const;
+  // How the model is now, when `status` is OK.
+  absl::Status Redescribe(const absl::Status& status, const std::string& name,
+                          conclave::v1::KeepModelReply* reply) const;
 
   ModelHost* const host_;
   const WorkerIdentity identity_;

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "mesh/grpc_status.h"
+#include "worker/use_options.h"
 
 namespace conclave::worker {
 namespace {
@@ -31,12 +32,23 @@ PredictCall::PredictCall(ModelHost* host, grpc::CallbackServerContext* context,
       pass_(std::move(pass)) {}
 
 void PredictCall::Run() {
-  const absl::Status status = Submit();
-  if (!status.ok()) Refuse(status);
+  const uint64_t use = host_->Use(request_->model(), UseOptionsOf(request_->meta(), *context_),
+                                  [self = shared_from_this()](absl::StatusOr<ModelLease> lease) {
+                                    const absl::Status status = self->Submit(std::move(lease));
+                                    if (!status.ok()) self->Refuse(status);
+                                  });
+  if (use == 0) return;
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    use_ = use;
+    cancelled = cancelled_;
+  }
+  if (cancelled) host_->CancelUse(use);
 }
 
-absl::Status PredictCall::Submit() {
-  ASSIGN_OR_RETURN(ModelLease lease, host_->Acquire(request_->model()));
+absl::Status PredictCall::Submit(absl::StatusOr<ModelLease> got) {
+  ASSIGN_OR_RETURN(ModelLease lease, std::move(got));
   RETURN_IF_ERROR(
       base::Annotate(base::JsonDocument::Parse(request_->body_json()).status(), "body"));
   backends::Backend& backend = lease.backend();
@@ -78,11 +90,14 @@ void PredictCall::Refuse(const absl::Status& status) { Finish(mesh::ToGrpc(statu
 // answered; it ignores ids it does not know.
 void PredictCall::OnCancel() {
   bool cancel = false;
+  uint64_t use = 0;
   {
     const std::lock_guard lock(mutex_);
     cancelled_ = true;
     cancel = submitted_;
+    use = use_;
   }
+  if (use != 0) host_->CancelUse(use);
   if (cancel) lease_->backend().Cancel(id_);
 }
 

@@ -27,12 +27,12 @@ class PredictCall final : public grpc::ServerUnaryReactor,
 
   // Keeps itself alive until OnDone.
   void Start() { self_ = shared_from_this(); }
-  // Checks the body and hands it over; not for a gRPC thread.
+  // Checks the body and hands it over once the model is loaded; not for a gRPC thread.
   void Run();
   void Refuse(const absl::Status& status);
 
  private:
-  absl::Status Submit();
+  absl::Status Submit(absl::StatusOr<ModelLease> got);
   void End(absl::StatusOr<std::string> body);
   void OnCancel() override;
   void OnDone() override;
@@ -48,6 +48,7 @@ class PredictCall final : public grpc::ServerUnaryReactor,
   std::shared_ptr<PredictCall> self_;
   std::optional<base::Gate::Pass> pass_;
   std::optional<ModelLease> lease_;
+  uint64_t use_ = 0;  // of the host, while waiting for the model
   bool submitted_ = false;
   bool cancelled_ = false;
 };

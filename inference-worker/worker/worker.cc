@@ -7,13 +7,20 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "engine/placement/plan.h"
 #include "worker/http_pull_source.h"
 
 namespace conclave::worker {
 namespace {
 
+// The rest is for prompts, tokenizers and answers, and for whoever else is on the machine.
+constexpr int64_t kMemoryBudgetPercent = 90;
+
 // What is uploaded or pulled can be loaded.
-WorkerOptions WithBlobFolder(WorkerOptions options) {
+WorkerOptions Complete(WorkerOptions options) {
+  if (options.host.memory_budget == 0) {
+    options.host.memory_budget = engine::AvailableMemoryBytes() / 100 * kMemoryBudgetPercent;
+  }
   if (!options.blob_dir.empty()) options.host.folders.push_back(options.blob_dir);
   return options;
 }
@@ -31,7 +38,7 @@ WorkerIdentity MakeIdentity(const WorkerOptions& options) {
 }  // namespace
 
 Worker::Worker(WorkerOptions options)
-    : options_(WithBlobFolder(std::move(options))),
+    : options_(Complete(std::move(options))),
       identity_(MakeIdentity(options_)),
       host_(options_.host),
       worker_metrics_(&metrics_, &host_),
@@ -76,10 +83,11 @@ std::string Worker::WhyNotReady() const {
   bool any_ready = false;
   for (const auto& model : host_.List()) {
     const HostedModel::Status status = model->status();
-    if (status.state == HostedModel::State::kLoading) {
+    // What loads for a request does not make the others wait.
+    if (status.state == HostedModel::State::kLoading && !status.on_demand) {
       return absl::StrCat("model ", model->name, " is loading");
     }
-    if (status.state == HostedModel::State::kReady) any_ready = true;
+    any_ready |= status.state != HostedModel::State::kFailed;
     if (status.state == HostedModel::State::kFailed) {
       failure = absl::StrCat("model ", model->name, ": ", status.error.ToString());
     }

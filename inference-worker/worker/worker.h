@@ -26,7 +26,7 @@ namespace conclave::worker {
 struct WorkerOptions {
   std::string worker_id;  // empty = host name and port
   mesh::ServerOptions server;
-  HostOptions host;
+  HostOptions host;  // memory_budget 0: most of what the machine has free now
   StreamOptions stream;
   std::string blob_dir;  // of uploaded and pulled files; a model folder too. Empty = takes none
   int64_t blob_bytes_max = int64_t{256} << 30;
@@ -48,8 +48,8 @@ class Worker final {
   ModelHost& host() { return host_; }
   base::Metrics& metrics() { return metrics_; }
 
-  // Ready once the listener is up and no model is loading, unless all there are have failed. Empty,
-  // or why not.
+  // Ready once the listener is up and no model is loading for the first time, unless all there are
+  // have failed. Empty, or why not.
   std::string WhyNotReady() const;
 
   void NotReady();

@@ -5,7 +5,12 @@
 namespace conclave::worker {
 
 WorkerMetrics::WorkerMetrics(base::Metrics* metrics, const ModelHost* host)
-    : metrics_(metrics), host_(host) {
+    : metrics_(metrics),
+      host_(host),
+      memory_budget_(metrics->AddGauge("conclave_model_memory_budget_bytes",
+                                       "What models may take together.", {})),
+      memory_used_(metrics->AddGauge("conclave_model_memory_used_bytes",
+                                     "What models take that are loaded or being loaded.", {})) {
   metrics_->OnCollect([this] { Collect(); });
 }
 
@@ -73,6 +78,7 @@ WorkerMetrics::Gauges& WorkerMetrics::GaugesOf(const std::string& model_name,
 
 void WorkerMetrics::Collect() {
   const std::lock_guard lock(mutex_);
+  CollectMemory();
   for (const auto& model : host_->List()) {
     const auto backend = model->backend();
     if (backend == nullptr) continue;
@@ -88,6 +94,26 @@ void WorkerMetrics::Collect() {
     g.decode_tps.Set(load.decode_tps);
     g.step_ms.Set(load.step_ms_p50);
     g.preempted.Set(static_cast<double>(load.preempted_total));
+  }
+}
+
+// Models that are not in memory count 0; so do those that share another's.
+void WorkerMetrics::CollectMemory() {
+  const ModelHost::Memory memory = host_->memory();
+  memory_budget_.Set(static_cast<double>(memory.budget));
+  memory_used_.Set(static_cast<double>(memory.used));
+  for (auto& [name, gauge] : model_bytes_) gauge.Set(0);
+  for (const auto& model : host_->List()) {
+    if (!model->base().empty()) continue;
+    auto found = model_bytes_.find(model->name);
+    if (found == model_bytes_.end()) {
+      found = model_bytes_
+                  .emplace(model->name, metrics_->AddGauge("conclave_model_memory_bytes",
+                                                           "What the model takes in memory now.",
+                                                           {{"model_name", model->name}}))
+                  .first;
+    }
+    found->second.Set(static_cast<double>(model->life().bytes));
   }
 }
 

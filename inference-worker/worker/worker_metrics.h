@@ -48,14 +48,18 @@ class WorkerMetrics final {
     base::Gauge step_ms;
     base::Gauge preempted;
   };
+  void CollectMemory();
   void Collect();
   Gauges& GaugesOf(const std::string& model_name, const backends::Load& load);
 
   base::Metrics* const metrics_;
   const ModelHost* const host_;
+  const base::Gauge memory_budget_;
+  const base::Gauge memory_used_;
   std::mutex mutex_;
   std::unordered_map<std::string, ModelMetrics> by_model_;
   std::unordered_map<std::string, Gauges> gauges_;
+  std::unordered_map<std::string, base::Gauge> model_bytes_;
 };
 
 }  // namespace conclave::worker

@@ -246,6 +246,7 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   services.store = with_store ? &store : nullptr;
   services.models = models.get();
   services.files = &files;
+  services.times.load_wait = std::chrono::milliseconds(0);  // what loads is said to load at once
   services.times.directory = std::chrono::milliseconds(0);  // nobody's workers change here
   services.workers = &admin;
   services.admission = &admission;

@@ -173,6 +173,8 @@ Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::str
   for (const auto& call : harness.inference.detokenized) outcome.all += call.ShortDebugString();
   for (const auto& call : harness.embedding.reranked) outcome.all += call.ShortDebugString();
   for (const auto& call : harness.embedding.requests) outcome.all += call.ShortDebugString();
+  for (const auto& call : harness.admin.keep_requests) outcome.all += call.ShortDebugString();
+  for (const auto& call : harness.admin.plan_requests) outcome.all += call.ShortDebugString();
   for (const auto& [method, call] : harness.store.requests) outcome.all += method + call;
   outcome.model_calls = harness.inference.requests.size() + harness.inference.tokenized.size() +
                         harness.inference.detokenized.size() + harness.embedding.requests.size() +

@@ -55,6 +55,17 @@ Call<v1::GetModelLogsReply> FakeAdmin::GetModelLogs(v1::GetModelLogsRequest requ
   return Played(std::vector<v1::GetModelLogsReply>{std::move(reply)}, absl::OkStatus());
 }
 
+Call<v1::KeepModelReply> FakeAdmin::KeepModel(v1::KeepModelRequest request, base::SteadyTime) {
+  keep_requests.push_back(std::move(request));
+  if (!kept.ok()) return Played(std::vector<v1::KeepModelReply>(), kept.status());
+  return Played(std::vector<v1::KeepModelReply>{*kept}, absl::OkStatus());
+}
+
+Call<ModelPlans> FakeAdmin::PlanModel(v1::PlanModelRequest request, base::SteadyTime) {
+  plan_requests.push_back(std::move(request));
+  return Played(std::vector<ModelPlans>{plans}, absl::OkStatus());
+}
+
 Call<v1::ClearModelLogsReply> FakeAdmin::ClearModelLogs(v1::ClearModelLogsRequest request,
                                                         base::SteadyTime) {
   const auto found = logs.find(request.name());
@@ -275,6 +286,7 @@ Harness::Harness() {
   services.models = &models;
   services.workers = &admin;
   services.files = &files;
+  services.times.load_wait = std::chrono::milliseconds(0);  // what loads is said to load at once
   services.times.directory = std::chrono::milliseconds(0);  // nobody's workers change here
   services.admission = &admission;
   services.metrics = &metrics;

@@ -47,6 +47,11 @@ class FakeModels final : public ModelDirectory {
 
 class FakeAdmin final : public WorkerAdmin {
  public:
+  // Says what `kept` says.
+  ::conclave::gateway::Call<v1::KeepModelReply> KeepModel(v1::KeepModelRequest request,
+                                                          base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<ModelPlans> PlanModel(v1::PlanModelRequest request,
+                                                  base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::ListProvidersReply> ListProviders(
       v1::ListProvidersRequest request, base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -55,6 +60,10 @@ class FakeAdmin final : public WorkerAdmin {
       v1::ClearModelLogsRequest request, base::SteadyTime deadline) override;
 
   v1::ListProvidersReply providers;
+  absl::StatusOr<v1::KeepModelReply> kept = v1::KeepModelReply();
+  ModelPlans plans = {{{.worker_id = "w", .plan = v1::MemoryPlan()}}};
+  std::vector<v1::KeepModelRequest> keep_requests;
+  std::vector<v1::PlanModelRequest> plan_requests;
   std::map<std::string, v1::GetModelLogsReply> logs;  // by model
 };
 

@@ -33,11 +33,35 @@ constexpr auto kLogs = std::to_array<Parameter>({
      "the newest; all when not given"},
 });
 
+constexpr auto kLoad = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
+    {"keep_alive", kHonoured, kAny, R"("5m")",
+     "as Ollama's, but for 0; the worker's when not given"},
+});
+constexpr auto kUnload = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", {}, {}, true},
+});
+constexpr auto kPlan = std::to_array<Parameter>({
+    {"model", kHonoured, kString, R"("pupil")", "it or path is required"},
+    {"path", kHonoured, kString, R"("other.gguf")", "below a --model-dir of the workers",
+     R"("model":"","path":"fresh.gguf")"},
+    {"context_length", kHonoured, R"({"type":"integer","minimum":1,"maximum":16777216})", "4096",
+     "as the worker is configured when not given; so are the others"},
+    {"max_sequences", kHonoured, R"({"type":"integer","minimum":1,"maximum":4096})", "8"},
+    {"kv_bytes", kHonoured, kCount, "1048576"},
+    {"kv_type", kHonoured, R"({"enum":["f16","f32"]})", R"("f32")"},
+});
+
 constexpr auto kEndpoints = std::to_array<Endpoint>({
     {"GET", "/admin/models", "What is registered, and the state of every served model"},
     {"POST", "/admin/models", "Register a model", R"({"name":"fresh","path":"fresh.gguf"})",
      kRegister},
     {"DELETE", "/admin/models/{model...}", "Remove what was registered"},
+    {"POST", "/admin/models/load", "Load a model that is known", R"({"model":"teacher"})", kLoad},
+    {"POST", "/admin/models/unload", "Let a model go once nobody uses it", R"({"model":"teacher"})",
+     kUnload},
+    {"POST", "/admin/plan", "What a model would take, before it is loaded",
+     R"({"model":"teacher"})", kPlan},
     {.method = "GET",
      .path = "/admin/models/{model}/logs",
      .summary = "A model's own log",

@@ -43,19 +43,6 @@ absl::Status ReadMetadata(JsonValue metadata, v1::ModelRegistration* to) {
   return status;
 }
 
-std::string_view StateWord(v1::ModelStatus::State state) {
-  switch (state) {
-    case v1::ModelStatus::STATE_READY:
-      return "ready";
-    case v1::ModelStatus::STATE_FAILED:
-      return "failed";
-    case v1::ModelStatus::STATE_UNLOADING:
-      return "unloading";
-    default:
-      return "loading";
-  }
-}
-
 void WriteIfGiven(JsonWriter& json, std::string_view name, const std::string& text) {
   if (!text.empty()) json.Field(name, text);
 }
@@ -109,6 +96,21 @@ void WriteServed(JsonWriter& json, const v1::ModelStatus& model) {
 }
 
 }  // namespace
+
+std::string_view StateWord(v1::ModelStatus::State state) {
+  switch (state) {
+    case v1::ModelStatus::STATE_READY:
+      return "ready";
+    case v1::ModelStatus::STATE_FAILED:
+      return "failed";
+    case v1::ModelStatus::STATE_UNLOADING:
+      return "unloading";
+    case v1::ModelStatus::STATE_UNLOADED:
+      return "unloaded";
+    default:
+      return "loading";
+  }
+}
 
 absl::StatusOr<v1::RegisterModelRequest> DecodeRegistration(std::string_view body) {
   base::JsonLimits limits;

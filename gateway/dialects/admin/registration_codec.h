@@ -11,6 +11,9 @@
 
 namespace conclave::gateway::admin {
 
+// "ready", "loading", "unloaded", …
+std::string_view StateWord(v1::ModelStatus::State state);
+
 absl::StatusOr<v1::RegisterModelRequest> DecodeRegistration(std::string_view body);
 
 std::string EncodeRegistration(const v1::ModelRegistration& registration);

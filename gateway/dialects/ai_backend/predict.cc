@@ -23,7 +23,7 @@ Task<absl::StatusOr<std::string>> AskModel(const Services& services, Exchange& e
       co_await services.admission->Enter(model, exchange.out);
   if (!permit.ok()) co_return permit.status();
   v1::PredictRequest request;
-  *request.mutable_meta() = MetaOf(exchange.request);
+  *request.mutable_meta() = MetaOf(services, exchange.request);
   request.set_model(model);
   request.set_body_json(body);
   Call<v1::PredictReply> call = services.inference->Predict(
@@ -79,7 +79,7 @@ std::string BodyFor(JsonValue root, const std::string& model, bool input_is_mess
 absl::StatusOr<v1::ModelStatus> FindNamed(const Services& services,
                                           const absl::StatusOr<std::string>& name) {
   if (!name.ok()) return name.status();
-  return services.models->FindReady(*name);
+  return services.models->FindReady(*name, services.waits_for_loading());
 }
 
 absl::StatusOr<OpenAiCall> Translate(std::string_view body, const std::string& name,

@@ -20,7 +20,7 @@ Task<absl::StatusOr<int64_t>> CountTokens(const Services& services, Exchange& ex
       CheckModel(services, exchange.request, request->chat(), request->mutable_model());
   if (!able.ok()) co_return able;
   exchange.record.model = request->model();
-  *request->mutable_meta() = MetaOf(exchange.request);
+  *request->mutable_meta() = MetaOf(services, exchange.request);
   Call<v1::TokenizeReply> call = services.inference->Tokenize(
       *std::move(request), std::chrono::steady_clock::now() + services.times.store);
   const absl::StatusOr<v1::TokenizeReply> reply =

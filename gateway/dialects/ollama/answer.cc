@@ -25,8 +25,8 @@ absl::Status SetModel(const Services& services, const Request& http, const std::
   }
   if (!own_name.ok()) return own_name.status();
   ASSIGN_OR_RETURN(const v1::ModelStatus model, services.models->Find(*own_name));
-  // What is still loading has not said what it can.
-  if (model.state() == v1::ModelStatus::STATE_READY) {
+  // What has just come to a worker has not said what it can.
+  if (!model.capabilities().empty()) {
     if (!Can(model, "completion")) return Unsupported(name, verb);
     if (request->has_infill() && !Can(model, "insert")) return Unsupported(name, "insert");
     const std::string_view missing = MissingCapability(model, request->chat());
@@ -37,14 +37,31 @@ absl::Status SetModel(const Services& services, const Request& http, const std::
   return absl::OkStatus();
 }
 
-Task<void> ReplyLoaded(Exchange& exchange, const ReplyShape& shape, bool unload) {
-  Ending loaded;
-  loaded.done_reason = unload ? "unload" : "load";
-  return ReplyJson(exchange, EncodeLast(shape, Piece(), loaded));
+Task<void> Keep(const Services& services, Exchange& exchange, const v1::GenerateRequest& request,
+                const ReplyShape& shape) {
+  const v1::RequestMeta& meta = request.meta();
+  v1::KeepModelRequest keep;
+  keep.set_name(request.model());
+  if (meta.has_keep_alive_ms()) keep.set_keep_alive_ms(meta.keep_alive_ms());
+  keep.set_load_wait_ms(LoadWaitOf(services).count());
+  const bool unload = meta.has_keep_alive_ms() && meta.keep_alive_ms() == 0;
+  exchange.record.model = request.model();
+  Call<v1::KeepModelReply> call = services.workers->KeepModel(
+      std::move(keep), std::chrono::steady_clock::now() + services.times.generate);
+  const absl::StatusOr<v1::KeepModelReply> reply =
+      co_await AwaitReply(std::move(call), exchange.out);
+  if (!reply.ok()) {
+    co_await ReplyError(exchange, reply.status(), ErrorJson);
+    co_return;
+  }
+  Ending done;
+  done.done_reason = unload ? "unload" : "load";
+  co_await ReplyJson(exchange, EncodeLast(shape, Piece(), done));
 }
 
 Task<void> Answer(const Services& services, Exchange& exchange, v1::GenerateRequest request,
                   ReplyShape shape, bool stream, std::vector<int32_t> prompt_ids) {
+  request.mutable_meta()->set_load_wait_ms(LoadWaitOf(services).count());
   if (stream) {
     StreamEncoder encoder(std::move(shape));
     encoder.set_prompt_ids(std::move(prompt_ids));

@@ -15,8 +15,9 @@ namespace conclave::gateway::ollama {
 absl::Status SetModel(const Services& services, const Request& http, const std::string& name,
                       std::string_view verb, v1::GenerateRequest* request);
 
-// The answer to a request that asks for nothing but the model.
-Task<void> ReplyLoaded(Exchange& exchange, const ReplyShape& shape, bool unload);
+// A request that asks for nothing but the model: has it loaded, or let go of, and says so.
+Task<void> Keep(const Services& services, Exchange& exchange, const v1::GenerateRequest& request,
+                const ReplyShape& shape);
 
 // A generation, streamed or in one piece.
 //   prompt_ids: the tokens in front of the generated ones; with them the answer has a context.

@@ -23,7 +23,7 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
   const CommonFields& common = request->common;
   ReplyShape shape{ReplyShape::Kind::kChat, common.model, services.clock};
   if (request->generate.chat().messages().empty()) {
-    co_await ReplyLoaded(exchange, shape, common.unload);
+    co_await Keep(services, exchange, request->generate, shape);
     co_return;
   }
   std::vector<int32_t> no_context;

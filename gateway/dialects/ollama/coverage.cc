@@ -54,7 +54,9 @@ constexpr auto kCommon = std::to_array<Parameter>({
 });
 // An empty conversation or prompt only asks for the model to be there.
 constexpr auto kKeepAlive = std::to_array<Parameter>({
-    {"keep_alive", kIgnored, kAny, R"("5m")", "a loaded model stays"},
+    {"keep_alive", kHonoured, kAny, R"("5m")",
+     "a duration, or seconds; 0: the model goes once nobody uses it, negative: it stays; "
+     "a worker's pinned models stay whatever it says"},
 });
 
 constexpr auto kChat = Join(
@@ -95,13 +97,13 @@ constexpr auto kEmbed = std::to_array<Parameter>({
     {"truncate", kHonoured, kBool, "false", "false: 400 when a text is too long"},
     {"dimensions", kHonoured, kCount, "2", "0: the model's own"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
-    {"keep_alive", kIgnored, kAny, R"("5m")", "a loaded model stays"},
+    {"keep_alive", kIgnored, kAny, R"("5m")", "embedding models stay loaded"},
 });
 constexpr auto kOldEmbed = std::to_array<Parameter>({
     {"model", kHonoured, kString, R"("minilm2")", {}, {}, true},
     {"prompt", kHonoured, kString, R"("Other")"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
-    {"keep_alive", kIgnored, kAny, R"("5m")", "a loaded model stays"},
+    {"keep_alive", kIgnored, kAny, R"("5m")", "embedding models stay loaded"},
 });
 constexpr std::string_view kOldName = "the older spelling, read when model is not given";
 constexpr auto kShow = std::to_array<Parameter>({

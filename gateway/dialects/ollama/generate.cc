@@ -15,6 +15,7 @@ Task<absl::StatusOr<std::vector<int32_t>>> PromptIds(const Services& services, E
                                                      const GenerateRequest& request) {
   v1::TokenizeRequest tokenize;
   *tokenize.mutable_meta() = MetaOf(exchange.request);
+  tokenize.mutable_meta()->set_load_wait_ms(LoadWaitOf(services).count());
   tokenize.set_model(request.generate.model());
   if (request.raw) {
     tokenize.set_text(request.generate.text());
@@ -24,7 +25,8 @@ Task<absl::StatusOr<std::vector<int32_t>>> PromptIds(const Services& services, E
     *tokenize.mutable_chat() = request.generate.chat();
   }
   Call<v1::TokenizeReply> call = services.inference->Tokenize(
-      std::move(tokenize), std::chrono::steady_clock::now() + services.times.store);
+      std::move(tokenize),
+      std::chrono::steady_clock::now() + services.times.store + LoadWaitOf(services));
   const absl::StatusOr<v1::TokenizeReply> reply =
       co_await AwaitReply(std::move(call), exchange.out);
   if (!reply.ok()) co_return reply.status();
@@ -68,7 +70,7 @@ Task<void> Generate(const Services& services, Exchange& exchange) {
   }
   ReplyShape shape{ReplyShape::Kind::kGenerate, request->common.model, services.clock};
   if (request->load_only) {
-    co_await ReplyLoaded(exchange, shape, request->common.unload);
+    co_await Keep(services, exchange, request->generate, shape);
     co_return;
   }
   co_await Continue(services, exchange, *std::move(request), std::move(shape));

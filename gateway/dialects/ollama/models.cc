@@ -17,7 +17,7 @@ namespace {
 
 using base::JsonWriter;
 
-// A loaded model stays: there is no keep-alive that would end.
+// What Ollama says of a model that stays.
 constexpr std::string_view kNeverExpires = "2318-01-01T00:00:00.000000000Z";
 
 void WriteDetails(JsonWriter& json, const v1::ModelStatus& model) {
@@ -89,8 +89,9 @@ std::string EncodePs(const std::vector<v1::ModelStatus>& models) {
     json.Field("size", model.details().memory_bytes());
     json.Field("digest", DigestOf(model));
     WriteDetails(json, model);
-    json.Field("expires_at", kNeverExpires);
-    json.Field("size_vram", 0);
+    json.Field("expires_at", model.has_expires_unix_ms() ? Rfc3339(model.expires_unix_ms())
+                                                         : std::string(kNeverExpires));
+    json.Field("size_vram", model.details().device_bytes());
     json.Field("context_length", model.context_length());
     json.EndObject();
   }

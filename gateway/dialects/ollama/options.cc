@@ -62,14 +62,6 @@ absl::Status ReadStop(JsonValue stop, v1::StopConditions* out) {
   return absl::OkStatus();
 }
 
-// "5m", 0, −1, seconds. Zero asks to unload; loading is the operator's here, so it only shows in
-// done_reason.
-bool AsksToUnload(JsonValue keep_alive) {
-  if (keep_alive.is_number()) return keep_alive.AsNumber().value_or(1) == 0;
-  const auto text = keep_alive.OptionalString();
-  return keep_alive.is_string() && text.ok() && (*text == "0" || *text == "0s" || *text == "0m");
-}
-
 absl::Status ReadLogprobs(JsonValue root, v1::GenerateRequest* request) {
   ASSIGN_OR_RETURN(const std::optional<bool> wanted, root.Get("logprobs").OptionalBool());
   ASSIGN_OR_RETURN(const std::optional<int64_t> top, root.Get("top_logprobs").OptionalInt(0, 20));
@@ -155,6 +147,10 @@ absl::Status ReadThink(JsonValue think, v1::ChatPrompt* chat) {
   return absl::OkStatus();
 }
 
+std::chrono::milliseconds LoadWaitOf(const Services& services) {
+  return services.waits_for_loading() ? services.times.generate : std::chrono::milliseconds(0);
+}
+
 absl::StatusOr<CommonFields> ReadCommon(JsonValue root, v1::GenerateRequest* request) {
   CommonFields fields;
   const absl::StatusOr<std::string> model = root.Get("model").AsString();
@@ -162,7 +158,8 @@ absl::StatusOr<CommonFields> ReadCommon(JsonValue root, v1::GenerateRequest* req
   fields.model = *model;
   ASSIGN_OR_RETURN(const std::optional<bool> stream, root.Get("stream").OptionalBool());
   fields.stream = stream.value_or(true);
-  fields.unload = AsksToUnload(root.Get("keep_alive"));
+  ASSIGN_OR_RETURN(fields.keep_alive_ms, ReadKeepAlive(root.Get("keep_alive")));
+  if (fields.keep_alive_ms) request->mutable_meta()->set_keep_alive_ms(*fields.keep_alive_ms);
   RETURN_IF_ERROR(ReadFormat(root.Get("format"), request));
   RETURN_IF_ERROR(ReadOptions(root.Get("options"), request));
   RETURN_IF_ERROR(ReadLogprobs(root, request));

@@ -146,7 +146,7 @@ Task<absl::StatusOr<v1::DetokenizeReply>> Detokenize(const Services& services, E
   absl::StatusOr<v1::DetokenizeRequest> request = DecodeDetokenize(services, exchange.request);
   if (!request.ok()) co_return request.status();
   exchange.record.model = request->model();
-  *request->mutable_meta() = MetaOf(exchange.request);
+  *request->mutable_meta() = MetaOf(services, exchange.request);
   Call<v1::DetokenizeReply> call = services.inference->Detokenize(
       *std::move(request), std::chrono::steady_clock::now() + services.times.store);
   co_return co_await AwaitReply(std::move(call), exchange.out);
@@ -203,7 +203,8 @@ absl::StatusOr<std::string> ChooseModel(const Services& services, const Request&
     ASSIGN_OR_RETURN(const v1::ModelStatus model, FindGenerator(services, request, &name));
     return model.name();
   }
-  ASSIGN_OR_RETURN(const v1::ModelStatus model, services.models->FindReady(name));
+  ASSIGN_OR_RETURN(const v1::ModelStatus model,
+                   services.models->FindReady(name, services.waits_for_loading()));
   if (Can(model, capability)) return model.name();
   return base::WithParam(
       base::InvalidArgument("model: `" + model.name() + "` does not have the capability " +
@@ -214,7 +215,7 @@ absl::StatusOr<std::string> ChooseModel(const Services& services, const Request&
 Task<absl::StatusOr<v1::TokenizeReply>> Tokenize(const Services& services, Exchange& exchange,
                                                  v1::TokenizeRequest request) {
   exchange.record.model = request.model();
-  *request.mutable_meta() = MetaOf(exchange.request);
+  *request.mutable_meta() = MetaOf(services, exchange.request);
   Call<v1::TokenizeReply> call = services.inference->Tokenize(
       std::move(request), std::chrono::steady_clock::now() + services.times.store);
   co_return co_await AwaitReply(std::move(call), exchange.out);

@@ -90,6 +90,20 @@ TEST_CASE("suspect, dead, draining and not serving workers get no work") {
   CHECK(Picked(fleet, {.model = "m"}) == "w2");
 }
 
+TEST_CASE("a worker that has the model in memory goes before one that would have to load it") {
+  const auto a = Worker(1), b = Worker(2), c = Worker(3);
+  const Fleet fleet = Of({a, b, c});
+  a->models[0].set_state(pb::ModelStatus::STATE_UNLOADED);
+  b->models[0].set_state(pb::ModelStatus::STATE_LOADING);
+  c->load.set_running(60);
+  CHECK(Picked(fleet, {.model = "m"}) == "w3");
+  CHECK(Picked(fleet, {.model = "m", .avoid = {"w3"}}) == "w2");
+  c->health = WorkerHealth::kDead;
+  CHECK(Picked(fleet, {.model = "m"}) == "w2");
+  b->models[0].set_state(pb::ModelStatus::STATE_FAILED);
+  CHECK(Picked(fleet, {.model = "m"}) == "w1");
+}
+
 TEST_CASE("a worker tried before is taken only when no other is left") {
   const auto a = Worker(1), b = Worker(2);
   b->load.set_running(4);
@@ -122,11 +136,10 @@ TEST_CASE("when nobody serves the model the error says why") {
     CHECK(base::ReasonOf(picked.status()) == "model_not_found");
     CHECK(base::ParamOf(picked.status()) == "model");
   }
-  SECTION("loading") {
-    a->models[0].set_state(pb::ModelStatus::STATE_LOADING);
+  SECTION("on its way out") {
+    a->models[0].set_state(pb::ModelStatus::STATE_UNLOADING);
     const auto picked = Pick(Of({a}), {.model = "m"});
-    CHECK(picked.status().code() == absl::StatusCode::kUnavailable);
-    CHECK(base::ReasonOf(picked.status()) == "model_loading");
+    CHECK(base::ReasonOf(picked.status()) == "no_worker");
     CHECK(base::RetryAfterOf(picked.status()).count() > 0);
   }
   SECTION("failed") {

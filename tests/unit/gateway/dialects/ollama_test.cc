@@ -126,8 +126,60 @@ TEST_CASE("an empty request loads or unloads") {
   CHECK(h.Call("POST", "/api/chat", R"({"model":"teacher","messages":[]})").response.body ==
         R"({"model":"teacher",)" + kAt +
             R"("message":{"role":"assistant","content":""},"done":true,"done_reason":"load"})");
+  CHECK_FALSE(h.admin.keep_requests.at(0).has_keep_alive_ms());
   CHECK(h.Call("POST", "/api/generate", R"({"model":"teacher","keep_alive":0})").response.body ==
         R"({"model":"teacher",)" + kAt + R"("response":"","done":true,"done_reason":"unload"})");
+  CHECK(h.admin.keep_requests.at(1).name() == "teacher");
+  CHECK(h.admin.keep_requests.at(1).has_keep_alive_ms());
+  CHECK(h.admin.keep_requests.at(1).keep_alive_ms() == 0);
+  h.admin.kept =
+      base::WithReason(base::FailedPrecondition("the model \"teacher\" is pinned"), "model_pinned");
+  const RecordingWriter pinned =
+      h.Call("POST", "/api/generate", R"({"model":"teacher","keep_alive":0})");
+  CHECK(pinned.response.status == 400);
+  CHECK(pinned.response.body == R"({"error":"the model \"teacher\" is pinned"})");
+}
+
+TEST_CASE("keep-alives as Ollama's clients write them") {
+  const auto sent = [](const std::string& keep_alive) -> std::string {
+    Harness h;
+    h.inference.events = TextScript({"a"});
+    const RecordingWriter answer =
+        h.Call("POST", "/api/chat",
+               R"({"model":"teacher","messages":[{"role":"user","content":"hi"}],"keep_alive":)" +
+                   keep_alive + "}");
+    if (answer.response.status != 200) return std::to_string(answer.response.status);
+    const v1::RequestMeta& meta = h.inference.requests.at(0).meta();
+    return meta.has_keep_alive_ms() ? std::to_string(meta.keep_alive_ms()) + "ms" : "none";
+  };
+  CHECK(sent("null") == "none");
+  CHECK(sent("0") == "0ms");
+  CHECK(sent("300") == "300000ms");
+  CHECK(sent("0.5") == "500ms");
+  CHECK(sent("-1") == "-1ms");
+  CHECK(sent("1e300") == "-1ms");
+  CHECK(sent(R"("5m")") == "300000ms");
+  CHECK(sent(R"("1h30m")") == "5400000ms");
+  CHECK(sent(R"("1.5h")") == "5400000ms");
+  CHECK(sent(R"("250ms")") == "250ms");
+  CHECK(sent(R"("0")") == "0ms");
+  CHECK(sent(R"("60")") == "60000ms");
+  CHECK(sent(R"("-1")") == "-1ms");
+  CHECK(sent(R"("-5m")") == "-1ms");
+  for (const char* const bad :
+       {R"("")", R"("soon")", R"("5x")", R"("m")", R"("1h-5m")", "[1]", "true", R"("1.2.3s")"}) {
+    INFO(bad);
+    CHECK(sent(bad) == "400");
+  }
+}
+
+TEST_CASE("ollama waits for a model that is loading, for as long as an answer may take") {
+  Harness h;
+  h.inference.events = TextScript({"a"});
+  h.models.models[0].set_state(v1::ModelStatus::STATE_LOADING);
+  h.services.times.load_wait = std::chrono::milliseconds(7);
+  CHECK(h.Call("POST", "/api/chat", Chat()).response.status == 200);
+  CHECK(h.inference.requests.at(0).meta().load_wait_ms() == h.services.times.generate.count());
 }
 
 TEST_CASE("generate gives a context and takes it back") {
@@ -213,6 +265,16 @@ TEST_CASE("ollama lists and shows models") {
   CHECK(h.Call("POST", "/api/show", R"({"name":"no"})").response.status == 404);
   h.models.Add("cold").set_state(v1::ModelStatus::STATE_LOADING);
   CHECK(h.Call("GET", "/api/ps").response.body.find("cold") == std::string::npos);
+  h.models.models.back().set_state(v1::ModelStatus::STATE_UNLOADED);
+  CHECK(h.Call("GET", "/api/ps").response.body.find("cold") == std::string::npos);
+  CHECK(h.Call("GET", "/api/tags").response.body.find("cold") != std::string::npos);
+  const auto of_ps = [&](std::string_view text) {
+    return h.Call("GET", "/api/ps").response.body.find(text) != std::string::npos;
+  };
+  CHECK(of_ps(R"("expires_at":"2318-01-01T00:00:00.000000000Z","size_vram":0)"));
+  h.models.models.front().set_expires_unix_ms(1'767'323'345'678);
+  h.models.models.front().mutable_details()->set_device_bytes(77);
+  CHECK(of_ps(R"("expires_at":"2026-01-02T03:09:05.678000000Z","size_vram":77)"));
   CHECK(h.Call("GET", "/").response.body == "Ollama is running");
   CHECK(h.Call("GET", "/api/version").response.body == R"({"version":"0.13.0"})");
 }

@@ -11,6 +11,15 @@ std::string TraceparentOf(const std::string& header) {
   return MetaOf(request).traceparent();
 }
 
+class OneModel final : public ModelDirectory {
+ public:
+  std::vector<v1::ModelStatus> List() const override { return {model}; }
+  Call<v1::ListModelsReply> Describe(const std::string&, base::SteadyTime) override {
+    return nullptr;
+  }
+  v1::ModelStatus model;
+};
+
 }  // namespace
 
 TEST_CASE("a well-formed traceparent is passed on, anything else is not") {
@@ -28,26 +37,35 @@ TEST_CASE("a well-formed traceparent is passed on, anything else is not") {
 
 TEST_CASE(
     "a model that was loaded and is away may come back, one that could not be loaded may not") {
-  class OneModel final : public ModelDirectory {
-   public:
-    std::vector<v1::ModelStatus> List() const override { return {model}; }
-    Call<v1::ListModelsReply> Describe(const std::string&, base::SteadyTime) override {
-      return nullptr;
-    }
-    v1::ModelStatus model;
-  };
   OneModel models;
   models.model.set_name("m");
   models.model.set_state(v1::ModelStatus::STATE_FAILED);
   models.model.set_error("UNAVAILABLE: the remote server cannot be reached");
-  CHECK(absl::IsFailedPrecondition(models.FindReady("m").status()));
+  CHECK(absl::IsFailedPrecondition(models.FindReady("m", true).status()));
   models.model.mutable_details()->set_backend("remote::openai");
-  const absl::Status away = models.FindReady("m").status();
+  const absl::Status away = models.FindReady("m", true).status();
   CHECK(absl::IsUnavailable(away));
   CHECK(base::ReasonOf(away) == "model_unreachable");
   CHECK(base::RetryAfterOf(away).count() > 0);
   models.model.set_error("INTERNAL: the device failed");
-  CHECK(absl::IsFailedPrecondition(models.FindReady("m").status()));
+  CHECK(absl::IsFailedPrecondition(models.FindReady("m", true).status()));
+}
+
+TEST_CASE("a model that is not in memory can be called, one that is loading by who may wait") {
+  OneModel models;
+  models.model.set_name("m");
+  models.model.add_capabilities("completion");
+  models.model.set_state(v1::ModelStatus::STATE_UNLOADED);
+  CHECK(models.FindReady("m", false).ok());
+  models.model.set_state(v1::ModelStatus::STATE_LOADING);
+  models.model.set_progress(0.25);
+  CHECK(models.FindReady("m", true).ok());
+  const absl::Status loading = models.FindReady("m", false).status();
+  CHECK(base::ReasonOf(loading) == "model_loading");
+  CHECK(loading.message() == "the model `m` is loading (25 %)");
+  // Nobody has looked into its file yet.
+  models.model.clear_capabilities();
+  CHECK(base::ReasonOf(models.FindReady("m", true).status()) == "model_loading");
 }
 
 }  // namespace conclave::gateway
