@@ -103,7 +103,6 @@ TEST_CASE("every parameter of a request is passed on or refused") {
                       .penalty_last_n = std::nullopt,
                       .seed = 18446744073709551615ULL,
                       .logit_bias = {{5, -100.0f}}};
-  request.sampling.typical_p = 0.75f;
   request.stop = {
       .max_tokens = 9, .strings = {"\n"}, .token_ids = {7}, .min_tokens = 2, .ignore_eos = true};
   request.top_logprobs = 2;
