@@ -245,6 +245,6 @@ def test_a_remote_killed_midway_is_an_error_and_comes_back(outer, mesh):
 
 def test_no_key_and_no_prompt_is_in_the_log(outer):
     log = outer.text_of_log()
-    assert "model opened" in log
+    assert "model loaded" in log
     assert "sk-inner-secret" not in log
     assert "count-slowly" not in log and "three four" not in log
