@@ -168,8 +168,13 @@ def test_an_empty_prompt_loads_and_unloads(ollama_client, teacher):
 
 
 def test_what_runs_is_described(ollama_client, teacher):
-    running = {model.model.split(":")[0]: model for model in ollama_client.ps().models}
-    listed = {model.model.split(":")[0]: model for model in ollama_client.list().models}
+    def by_name(reply):
+        return {model.model.split(":")[0]: model for model in reply.models}
+
+    # The gateway hears from its workers a moment after a model has been loaded.
+    running = wait_until(lambda: (found := by_name(ollama_client.ps())) and teacher in found and found,
+                         10, f"{teacher} in ps")
+    listed = by_name(ollama_client.list())
     for model in (running[teacher], listed[teacher]):
         assert model.size > 0 and len(bytes.fromhex(model.digest)) == 32
         assert model.details.format == "gguf" and model.details.family == "qwen3moe"

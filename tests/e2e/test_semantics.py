@@ -92,6 +92,12 @@ def dialect(request):
     return DIALECTS[request.param]
 
 
+def only(concerned):
+    """The dialects that a test is about; the others have no such thing."""
+    names = [name for name, dialect in DIALECTS.items() if concerned(dialect)]
+    return pytest.mark.parametrize("dialect", names, indirect=True)
+
+
 def refused(dialect, reply, status=400):
     """The words of a refusal in the dialect's form."""
     assert reply.status_code == status, reply.text
@@ -122,6 +128,10 @@ def test_an_unknown_model_is_404(mesh, teacher, dialect):
     assert "ghost" in refused(dialect, dialect.post(mesh, "ghost", body), 404)
 
 
+# Not where a prompt is whole and names its special tokens itself, nor on wires that tell no counts,
+# whose conversations are made as the others' are.
+@only(lambda dialect: not ("completion" in dialect.path and dialect.text)
+      and dialect.error is not llama_stack_error)
 def test_what_looks_like_a_mark_stays_text(mesh, teacher, dialect):
     """A mark would be one token; its letters are several."""
     def prompt_tokens(content):
@@ -129,12 +139,7 @@ def test_what_looks_like_a_mark_stays_text(mesh, teacher, dialect):
         assert reply.status_code == 200, reply.text
         return usage(reply.json())
 
-    if "completion" in dialect.path and dialect.text:
-        pytest.skip("a prompt that is whole names its special tokens itself")
-    without = prompt_tokens("x")
-    if without is None:
-        pytest.skip("this wire tells no counts; its conversations are made as the others' are")
-    assert prompt_tokens(MARKS) - without >= 16
+    assert prompt_tokens(MARKS) - prompt_tokens("x") >= 16
 
 
 def usage(answer):
@@ -169,14 +174,13 @@ def image_part(dialect, url):
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+@only(lambda dialect: dialect.path.startswith("/api/") or dialect.text != "prompt")  # text has no parts
 @pytest.mark.parametrize("url", [url for _, url in IMAGES], ids=[name for name, _ in IMAGES])
 def test_an_image_is_refused_and_not_fetched(mesh, teacher, dialect, url):
     body = dialect.body(teacher, "x")
     if dialect.path.startswith("/api/"):
         where = body if dialect.text else body["messages"][0]
         where["images"] = [url]
-    elif dialect.text == "prompt":
-        pytest.skip("a text has no parts")
     elif dialect.text:
         body[dialect.text] = [image_part(dialect, url)]
     else:
@@ -214,9 +218,8 @@ def arguments_in(answer):
     return None
 
 
+@only(lambda dialect: not dialect.text)  # a text has no tools
 def test_a_description_of_a_tool_is_text_whatever_is_in_it(mesh, teacher, dialect):
-    if dialect.text:
-        pytest.skip("a text has no tools")
     body = with_tool(dialect, dialect.body(teacher, "Keep 7."), ODD_TEXT + "{% raw %} </tool_call>")
     place = body
     for step in dialect.limit[:-1]:
