@@ -6,6 +6,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
+#include <map>
 #include <utility>
 
 namespace conclave::gateway {
@@ -216,6 +217,16 @@ absl::Status ReadDerived(JsonValue root, v1::DerivedModel* derived) {
     RETURN_IF_ERROR(ReadExample(messages.At(i), derived->add_messages()));
   }
   return ReadLicense(root.Get("license"), derived->mutable_license());
+}
+
+void WriteLogEntry(base::JsonWriter& json, const v1::LogEntry& entry) {
+  json.Field("level", entry.level());
+  json.Field("msg", entry.msg());
+  json.Key("fields");
+  json.BeginObject();
+  const std::map<std::string, std::string> sorted(entry.fields().begin(), entry.fields().end());
+  for (const auto& [key, value] : sorted) json.RawField(key, value);
+  json.EndObject();
 }
 
 }  // namespace conclave::gateway

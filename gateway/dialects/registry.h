@@ -54,4 +54,7 @@ Task<absl::StatusOr<v1::DeleteReply>> UnregisterModel(const Services& services, 
 // [{role, content}], license (a string, or several). Nothing is set for what is absent.
 absl::Status ReadDerived(base::JsonValue root, v1::DerivedModel* derived);
 
+// "level", "msg" and "fields" of an entry of a model's log, the fields by name.
+void WriteLogEntry(base::JsonWriter& json, const v1::LogEntry& entry);
+
 }  // namespace conclave::gateway

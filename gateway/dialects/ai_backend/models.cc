@@ -26,13 +26,7 @@ std::string EncodeLogs(const v1::GetModelLogsReply& logs) {
   for (const v1::LogEntry& entry : logs.entries()) {
     json.BeginObject();
     json.Field("ts", Rfc3339(entry.ts_unix_ms()));
-    json.Field("level", entry.level());
-    json.Field("msg", entry.msg());
-    json.Key("fields");
-    json.BeginObject();
-    const std::map<std::string, std::string> sorted(entry.fields().begin(), entry.fields().end());
-    for (const auto& [key, value] : sorted) json.RawField(key, value);
-    json.EndObject();
+    WriteLogEntry(json, entry);
     json.EndObject();
   }
   json.EndArray();
