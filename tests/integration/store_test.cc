@@ -394,11 +394,11 @@ TEST_CASE("calls fail fast while PostgreSQL is away, and work again when it is b
   TestDatabase::Control("start");
   CHECK(w.Say(thread, "after").ok());
   ++acknowledged;
-  pb::ListMessagesRequest list;
-  list.set_thread_id(thread);
-  auto page = w.messages.List(list);
-  REQUIRE(page.ok());
-  CHECK(page->data_size() == acknowledged);
+  // Counted in the table, as a page of messages has a limit. The refused one may be there: a
+  // connection that dies at COMMIT leaves its outcome unknown.
+  const int kept = std::stoi(w.db.Value("SELECT count(*) FROM messages"));
+  CHECK(kept >= acknowledged);
+  CHECK(kept <= acknowledged + 1);
 }
 
 TEST_CASE("an error in the body rolls back, and is not mistaken for a retry") {
