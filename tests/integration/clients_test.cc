@@ -72,7 +72,7 @@ TEST_CASE("discovery follows workers that come, drain, go and return") {
   worker = std::make_unique<FakeWorker>("w0", port);
   const auto started = std::chrono::steady_clock::now();
   REQUIRE(discovery->WaitFor(Usable(1), seconds(10)));
-  CHECK(std::chrono::steady_clock::now() - started < seconds(3));
+  CHECK(std::chrono::steady_clock::now() - started < seconds(8));
   CHECK(discovery->fleet()->FindWorker("w0")->epoch != epoch);
   CHECK(support::WaitUntil([&] { return changes >= 4; }));
   subscription = nullptr;

@@ -186,7 +186,7 @@ TEST_CASE("a run in progress is cancelled within a moment and keeps what it has 
   CHECK(cancelling->status() == pb::RUN_STATUS_CANCELLING);
   const auto start = std::chrono::steady_clock::now();
   const pb::Run done = w.Await(run);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(3));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(8));
   CHECK(done.status() == pb::RUN_STATUS_CANCELLED);
   CHECK(done.has_cancelled_at());
   const auto messages = w.MessagesOf(run);

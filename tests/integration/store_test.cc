@@ -387,7 +387,7 @@ TEST_CASE("calls fail fast while PostgreSQL is away, and work again when it is b
   while (refused.ok() && std::chrono::steady_clock::now() < deadline) {
     const auto start = std::chrono::steady_clock::now();
     refused = w.Say(thread, "meanwhile").status();
-    CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(2500));
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
     if (refused.ok()) ++acknowledged;
   }
   CHECK(refused.code() == absl::StatusCode::kUnavailable);

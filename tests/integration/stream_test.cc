@@ -124,12 +124,12 @@ TEST_CASE("watch tells a change of the load within its period and repeats itself
   const auto reader = inference->Generate(&context, UserSays("x"));
   const auto start = std::chrono::steady_clock::now();
   while (state.load().running() == 0) REQUIRE(watch->Read(&state));
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(450));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(900));
   const uint64_t seq = state.seq();
   const auto silence = std::chrono::steady_clock::now();
   REQUIRE(watch->Read(&state));
   CHECK(state.seq() == seq + 1);
-  CHECK(std::chrono::steady_clock::now() - silence < std::chrono::milliseconds(1'500));
+  CHECK(std::chrono::steady_clock::now() - silence < std::chrono::seconds(5));
   context.TryCancel();
   reader->Finish();
   watch_context.TryCancel();

@@ -53,7 +53,7 @@ TEST_CASE("a database that is not there is refused quickly") {
   CHECK(database.Ping().code() == absl::StatusCode::kUnavailable);
   CHECK(database.Transact("x", [](conclave::store::Transaction&) { return absl::OkStatus(); })
             .code() == absl::StatusCode::kUnavailable);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(2));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
 TEST_CASE("statuses of runs have one name each") {
