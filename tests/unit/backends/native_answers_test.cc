@@ -204,9 +204,9 @@ TEST_CASE("a prompt tells its tokens before the answer, with logprobs or without
     CHECK(bytes == text);
     CHECK(position == sink->finished()->usage.prompt_tokens);
   }
-  const TokenLogprob& first = scored->prompt()[0].tokens[0];
-  CHECK(first.top.empty());
-  const TokenLogprob& second = scored->prompt()[0].tokens[1];
+  const std::vector<PromptTokens> scores = scored->prompt();
+  CHECK(scores[0].tokens[0].top.empty());
+  const TokenLogprob& second = scores[0].tokens[1];
   CHECK(second.logprob < 0);
   REQUIRE(second.top.size() == 2);
   CHECK(second.top[0].logprob >= second.top[1].logprob);

@@ -1,6 +1,7 @@
 // The whole way to another server and back, with a server that does what servers do on bad days.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <mutex>
 
 #include "base/status.h"
 #include "support/http_peer.h"
@@ -128,8 +129,13 @@ TEST_CASE(
 }
 
 TEST_CASE("every bad day of the other server ends in an error of its own") {
-  std::string day;
+  std::mutex mutex;  // of the day that comes: a server may still be at the last one
+  std::string coming;
   HttpPeer peer(Server([&](const PeerRequest&, PeerConnection& connection) {
+    const std::string day = [&] {
+      const std::lock_guard lock(mutex);
+      return coming;
+    }();
     if (day == "400") return connection.Reply(400, R"({"error":{"message":"x","param":"seed"}})");
     if (day == "429") return connection.Reply(429, "{}", "Retry-After: 3\r\n");
     if (day == "500") return connection.Reply(500, "oops");
@@ -153,7 +159,10 @@ TEST_CASE("every bad day of the other server ends in an error of its own") {
     if (day == "silence") connection.WaitForHangUp();
   }));
   const auto end = [&](const std::string& today, const std::string& more = "") {
-    day = today;
+    {
+      const std::lock_guard lock(mutex);
+      coming = today;
+    }
     return EndOf(peer, more);
   };
   const absl::Status bad = end("400");
