@@ -45,7 +45,8 @@ absl::StatusOr<Decimal> DecimalOf(double magnitude) {
 
 class Builder final {
  public:
-  explicit Builder(Rules* rules) : rules_(*rules) {}
+  explicit Builder(Rules* rules, int fraction_max = kFractionMax)
+      : rules_(*rules), fraction_max_(fraction_max) {}
 
   ExprId Digits(int32_t min, int32_t max) { return rules_.Repeat(Digit('0', '9'), min, max); }
   ExprId Digit(char first, char last) {
@@ -120,8 +121,8 @@ class Builder final {
     if (low && low->empty() && !low_out) low.reset();
     std::vector<ExprId> choices;
     if (NothingMore(low, low_out, high, high_out)) choices.push_back(rules_.Text(""));
-    choices.push_back(
-        rules_.Sequence({rules_.Text("."), NextDigit(low, low_out, high, high_out, kFractionMax)}));
+    choices.push_back(rules_.Sequence(
+        {rules_.Text("."), NextDigit(low, low_out, high, high_out, fraction_max_)}));
     return rules_.Choice(std::move(choices));
   }
 
@@ -147,7 +148,19 @@ class Builder final {
   }
 
   Rules& rules_;
+  const int fraction_max_;
 };
+
+// Next to a bound that is out a number must not be read as the bound: 99.9999999999999999 is 100 to
+// a reader of 64 bits. 15 digits are kept by all of them.
+int FractionMax(double min, double max, bool above, bool below) {
+  int fraction_max = kFractionMax;
+  for (const double bound : {above ? min : 0, below ? max : 0}) {
+    const int whole = static_cast<int>(absl::StrCat(static_cast<int64_t>(std::fabs(bound))).size());
+    if (bound != 0) fraction_max = std::min(fraction_max, std::max(15 - whole, 1));
+  }
+  return fraction_max;
+}
 
 ExprId Unbounded(bool integer, Builder& build, Rules* rules) {
   const ExprId minus = rules->Optional(rules->Text("-"));
@@ -172,8 +185,8 @@ ExprId Integers(double min, double max, Builder& build, Rules* rules) {
 }  // namespace
 
 absl::StatusOr<ExprId> AddNumber(const NumberBounds& bounds, Rules* rules) {
-  Builder build(rules);
-  if (!bounds.min && !bounds.max) return Unbounded(bounds.integer, build, rules);
+  Builder whole(rules);
+  if (!bounds.min && !bounds.max) return Unbounded(bounds.integer, whole, rules);
   constexpr auto kFar = static_cast<double>(kIntegerMax);
   // Bounds beyond what is written at all are none.
   double min = std::max(bounds.min.value_or(-kFar), -kFar);
@@ -187,11 +200,12 @@ absl::StatusOr<ExprId> AddNumber(const NumberBounds& bounds, Rules* rules) {
     min = above ? std::floor(min) + 1 : std::ceil(min);
     max = below ? std::ceil(max) - 1 : std::floor(max);
     if (min > max) return base::InvalidArgument("no integer is within the bounds");
-    return Integers(min, max, build, rules);
+    return Integers(min, max, whole, rules);
   }
   if (min > max || (min == max && (above || below))) {
     return base::InvalidArgument("no number is within the bounds");
   }
+  Builder build(rules, FractionMax(min, max, above, below));
   std::vector<ExprId> choices;
   const End zero{.at = {}, .out = false};
   if (max >= 0) {

@@ -62,8 +62,7 @@ constexpr Keyword kTypedKeywords[] = {{"properties", kObject},
                                       {"exclusiveMinimum", kNumber | kInteger},
                                       {"exclusiveMaximum", kNumber | kInteger}};
 
-constexpr const char* kRefused[] = {"not",
-                                    "if",
+constexpr const char* kRefused[] = {"if",
                                     "then",
                                     "else",
                                     "dependentSchemas",
@@ -98,6 +97,8 @@ void Meet(const std::vector<JsonValue>& values, unsigned types,
   *texts = std::move(met);
 }
 
+}  // namespace
+
 bool Reads(const Automaton& automaton, std::string_view text) {
   Stacks stacks(automaton);
   Items items = stacks.Start(), next;
@@ -108,7 +109,16 @@ bool Reads(const Automaton& automaton, std::string_view text) {
   return !items.empty() && items.front().state == Automaton::kEnd;
 }
 
-}  // namespace
+bool SaysOf(const SchemaParts& parts, unsigned types) {
+  return std::any_of(parts.begin(), parts.end(), [&](const SchemaPart& part) {
+    return std::any_of(std::begin(kTypedKeywords), std::end(kTypedKeywords),
+                       [&](const Keyword& keyword) {
+                         return (keyword.type & types) != 0 &&
+                                part.schema.Get(keyword.name).present();
+                       }) ||
+           part.schema.Get("enum").present() || part.schema.Get("const").present();
+  });
+}
 
 std::string Below(std::string_view pointer, std::string_view key) {
   return absl::StrCat(std::string(pointer), "/",
@@ -178,7 +188,7 @@ absl::StatusOr<ExprId> SchemaCompiler::Schema(const Parts& parts, int depth) {
   std::string key;
   for (const Part& part : all) {
     absl::StrAppend(&key, part.pointer, part.chosen_any ? "!" : "", part.chosen_one ? "?" : "",
-                    "\n");
+                    part.settled ? "." : "", "\n");
   }
   const auto [known, is_new] = known_.try_emplace(key, 0);
   if (!is_new) return known->second;
@@ -201,9 +211,14 @@ absl::Status SchemaCompiler::Gather(const Part& part, std::set<std::string> path
   if (!path.insert(part.pointer).second) {
     return Wrong(part.pointer, "$ref leads back to itself");
   }
+  // An alternative that is nothing but the whole again has no text of its own.
+  if (part.through.contains(part.pointer)) {
+    *impossible = true;
+    return absl::OkStatus();
+  }
   for (const Part& other : *all) {
     if (other.pointer == part.pointer && other.chosen_any == part.chosen_any &&
-        other.chosen_one == part.chosen_one) {
+        other.chosen_one == part.chosen_one && other.settled == part.settled) {
       return absl::OkStatus();
     }
   }
@@ -214,15 +229,23 @@ absl::Status SchemaCompiler::Gather(const Part& part, std::set<std::string> path
   }
   if (all->size() >= kPartsMax) return Wrong(part.pointer, "more than 256 schemas hold at once");
   all->push_back(part);
+  if (part.gathered) return absl::OkStatus();
+  all->back().gathered = true;
+  if (const JsonValue no = part.schema.Get("not"); no.present()) {
+    const std::string place = Below(part.pointer, "not");
+    RETURN_IF_ERROR(Exclude({no, place}, place, "\"not\" of this schema", all, impossible));
+  }
   if (const JsonValue ref = part.schema.Get("$ref"); ref.present()) {
-    ASSIGN_OR_RETURN(const std::optional<Part> target, Resolve(part.pointer, ref));
+    ASSIGN_OR_RETURN(std::optional<Part> target, Resolve(part.pointer, ref));
+    if (target) target->through = part.through;
     if (target) RETURN_IF_ERROR(Gather(*target, path, all, impossible));
   }
   const JsonValue all_of = part.schema.Get("allOf");
   if (!all_of.present()) return absl::OkStatus();
   if (!all_of.is_array()) return Wrong(Below(part.pointer, "allOf"), "expected an array");
   for (size_t i = 0; i < all_of.size(); ++i) {
-    const Part inner{all_of.At(i), absl::StrCat(part.pointer, "/allOf/", i)};
+    Part inner{all_of.At(i), absl::StrCat(part.pointer, "/allOf/", i)};
+    inner.through = part.through;
     RETURN_IF_ERROR(Gather(inner, path, all, impossible));
   }
   return absl::OkStatus();
@@ -269,6 +292,9 @@ absl::StatusOr<ExprId> SchemaCompiler::Body(const Parts& parts, int depth) {
       if (part.schema.Get(keyword).present()) return Branches(parts, part, any, depth);
     }
   }
+  for (const Part& part : parts) {
+    if (part.besides >= 0 && !part.settled) return Without(parts, part, depth);
+  }
   ASSIGN_OR_RETURN(const unsigned types, TypesOf(parts));
   for (const Part& part : parts) {
     if (!part.schema.Get("enum").present() && !part.schema.Get("const").present()) continue;
@@ -279,6 +305,14 @@ absl::StatusOr<ExprId> SchemaCompiler::Body(const Parts& parts, int depth) {
     return rules_.Choice(std::move(choices));
   }
   return Types(parts, types, depth);
+}
+
+SchemaPart SchemaCompiler::BranchOf(const Part& with, const std::string& keyword, size_t index) {
+  Part branch{with.schema.Get(keyword).At(index),
+              absl::StrCat(Below(with.pointer, keyword), "/", index)};
+  branch.through = with.through;
+  branch.through.insert(with.pointer);
+  return branch;
 }
 
 absl::StatusOr<ExprId> SchemaCompiler::Branches(const Parts& parts, const Part& with, bool any,
@@ -293,7 +327,8 @@ absl::StatusOr<ExprId> SchemaCompiler::Branches(const Parts& parts, const Part& 
     for (Part& part : chosen) {
       if (part.pointer == with.pointer) (any ? part.chosen_any : part.chosen_one) = true;
     }
-    chosen.push_back({branches.At(i), absl::StrCat(place, "/", i)});
+    chosen.push_back(BranchOf(with, keyword, i));
+    if (!any) RETURN_IF_ERROR(ExcludeOthers(with, i, &chosen));
     ASSIGN_OR_RETURN(const ExprId choice, Schema(chosen, depth + 1));
     choices.push_back(choice);
   }
@@ -309,12 +344,12 @@ absl::StatusOr<unsigned> SchemaCompiler::BitsOf(const Part& part, JsonValue name
                "expected null, boolean, integer, number, string, array or object");
 }
 
-absl::StatusOr<unsigned> SchemaCompiler::TypesOf(const Parts& parts) const {
-  unsigned types = kAllTypes, implied = 0;
+absl::StatusOr<unsigned> SchemaCompiler::TypesOf(const Parts& parts, bool implied) const {
+  unsigned types = kAllTypes, meant = 0;
   bool typed = false;
   for (const Part& part : parts) {
     for (const Keyword& keyword : kTypedKeywords) {
-      if (part.schema.Get(keyword.name).present()) implied |= keyword.type;
+      if (part.schema.Get(keyword.name).present()) meant |= keyword.type;
     }
     const JsonValue type = part.schema.Get("type");
     if (!type.present()) continue;
@@ -328,7 +363,7 @@ absl::StatusOr<unsigned> SchemaCompiler::TypesOf(const Parts& parts) const {
     if (nullable.is_bool() && nullable.AsBool().value_or(false)) bits |= kNull;
     types &= bits;
   }
-  return !typed && implied != 0 ? implied : types;
+  return implied && !typed && meant != 0 ? meant : types;
 }
 
 // The values by name, as JSON.

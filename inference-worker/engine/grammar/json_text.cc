@@ -117,6 +117,42 @@ ExprId JsonText::Anything() {
   return *anything_;
 }
 
+// Without NUL.
+Graph JsonText::Written(Graph plain) {
+  Graph graph{.edges = {}, .final = std::move(plain.final)};
+  const auto state = [&] {
+    graph.final.push_back(false);
+    return static_cast<int32_t>(graph.final.size()) - 1;
+  };
+  std::map<std::pair<int32_t, uint32_t>, int32_t> known;  // of a character's escape: its begin
+  const auto escaped = [&](uint32_t c, int32_t to) {
+    const auto [found, is_new] = known.try_emplace({to, c}, 0);
+    if (!is_new) return found->second;
+    const std::string escape = EscapeOf(c).substr(1);
+    for (size_t i = escape.size(); i-- > 0;) {
+      const int32_t from = state();
+      const auto byte = static_cast<uint8_t>(escape[i]);
+      graph.edges.push_back({from, byte, byte, to});
+      to = from;
+    }
+    return found->second = to;
+  };
+  for (const Graph::Edge& edge : plain.edges) {
+    for (uint32_t c = std::max<uint32_t>(edge.first, 1); c <= edge.last && c <= '\\'; ++c) {
+      if (c >= 0x20 && c != '"' && c != '\\') continue;
+      graph.edges.push_back({edge.from, '\\', '\\', escaped(c, edge.to)});
+    }
+    for (const auto& [first, last] :
+         {std::pair(0x20, '"' - 1), std::pair('"' + 1, '\\' - 1), std::pair('\\' + 1, 0xFF)}) {
+      const int low = std::max<int>(edge.first, first), high = std::min<int>(edge.last, last);
+      if (low > high) continue;
+      graph.edges.push_back(
+          {edge.from, static_cast<uint8_t>(low), static_cast<uint8_t>(high), edge.to});
+    }
+  }
+  return Trimmed(graph);
+}
+
 ExprId JsonText::KeyBesides(std::vector<std::string> names) {
   if (!key_tail_) {
     const RuleId rule = rules_.AddRule("key");

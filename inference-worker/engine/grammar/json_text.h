@@ -37,6 +37,7 @@ class JsonText final : public TextStyle {
   // Of the text within a string.
   ExprId OneOf(const std::vector<CodeRange>& ranges) override;
   ExprId Anything() override;
+  Graph Written(Graph plain) override;
 
  private:
   ExprId Char();

@@ -1,6 +1,7 @@
 // Regular expressions as part of a grammar. Read by the tokenizer's parser (its syntax is a
 // superset of what ECMA-262 and RE2 share); \d \w \s mean ASCII, \D \W \S leave out what any
-// reading of them does. Refused by name: look-around, atomic groups, word edges, anchors in the
+// reading of them does, and both the widest reading where they must not match. Look-ahead is read
+// where it is not repeated. Refused by name: look-behind, atomic groups, word edges, anchors in the
 // middle, nested classes.
 #pragma once
 
@@ -18,6 +19,8 @@ class TextStyle {
   virtual ExprId OneOf(const std::vector<CodeRange>& ranges) = 0;
   // Any text; used where an expression is not anchored.
   virtual ExprId Anything() = 0;
+  // The texts of a graph over characters as they are.
+  virtual Graph Written(Graph plain) = 0;
 };
 
 // `anywhere`: unless anchored by ^ and $ the expression need only be found in the text (as JSON
@@ -27,6 +30,8 @@ absl::StatusOr<ExprId> AddPattern(std::string_view pattern, bool anywhere, TextS
                                   Rules* rules);
 // Of text as it is, without escapes.
 absl::StatusOr<ExprId> AddPlainPattern(std::string_view pattern, bool anywhere, Rules* rules);
+// Of text as it is: all that the expression is found in, by any reading of it.
+absl::StatusOr<ExprId> AddForbiddenPattern(std::string_view pattern, Rules* rules);
 // The whole text, as it is.
 absl::StatusOr<Rules> ParsePattern(std::string_view pattern);
 

@@ -83,6 +83,23 @@ absl::StatusOr<ExprId> SchemaCompiler::Array(const Parts& parts, int depth) {
   return json_.Braces('[', Items(items, more, min, max), ']');
 }
 
+// What is said of the item at a place.
+SchemaParts SchemaCompiler::AboutItem(const Parts& parts, int32_t index) {
+  Parts about;
+  for (const Part& part : parts) {
+    const JsonValue items = part.schema.Get("items");
+    const char* keyword = items.is_array() ? "items" : "prefixItems";
+    const JsonValue heads = part.schema.Get(keyword);
+    if (heads.is_array() && static_cast<size_t>(index) < heads.size()) {
+      about.push_back({heads.At(static_cast<size_t>(index)),
+                       absl::StrCat(part.pointer, "/", keyword, "/", index)});
+    } else if (items.present() && !items.is_array()) {
+      about.push_back({items, Below(part.pointer, "items")});
+    }
+  }
+  return about;
+}
+
 absl::StatusOr<bool> SchemaCompiler::IsUnique(const Parts& parts) const {
   bool unique = false;
   for (const Part& part : parts) {
@@ -104,7 +121,8 @@ absl::StatusOr<std::optional<std::vector<std::string>>> SchemaCompiler::FiniteVa
   if (all.empty() || impossible) return std::optional<Values>();
   bool named = false;
   for (const Part& part : all) {
-    if (part.schema.Get("anyOf").present() || part.schema.Get("oneOf").present()) {
+    const bool choice = part.schema.Get("anyOf").present() || part.schema.Get("oneOf").present();
+    if (choice || part.besides >= 0) {
       return std::optional<Values>();
     }
     named = named || part.schema.Get("enum").present() || part.schema.Get("const").present();

@@ -185,6 +185,9 @@ absl::StatusOr<ExprId> SchemaCompiler::KeyOfOthers(const Parts& parts, const Mem
     RETURN_IF_ERROR(Gather({names, place}, {}, &all, &impossible));
     if (impossible) return rules_.Choice({});
     if (all.empty()) break;
+    for (const Part& one : all) {
+      if (one.besides >= 0) RETURN_IF_ERROR(Refuse(place, "\"not\" of names"));
+    }
     const bool named = std::any_of(all.begin(), all.end(), [](const Part& one) {
       return one.schema.Get("enum").present() || one.schema.Get("const").present();
     });
@@ -258,19 +261,24 @@ ExprId SchemaCompiler::Counted(const std::vector<Rules::ListItem>& members,
 }
 
 // What each part has to say of a property: by name, or as one of the others.
-absl::StatusOr<ExprId> SchemaCompiler::Property(const Parts& parts, const std::string& name,
-                                                int depth) {
-  RETURN_IF_ERROR(SpendWork(parts[0].pointer, parts.size()));
+SchemaParts SchemaCompiler::About(const Parts& parts, const std::string& name) {
   Parts about;
   for (const Part& part : parts) {
     const JsonValue named = part.schema.Get("properties").Get(name);
     const JsonValue others = part.schema.Get("additionalProperties");
     if (named.present()) {
       about.push_back({named, Below(Below(part.pointer, "properties"), name)});
-    } else if (others.present()) {
+    } else if (others.present() && !part.schema.Get("patternProperties").present()) {
       about.push_back({others, Below(part.pointer, "additionalProperties")});
     }
   }
+  return about;
+}
+
+absl::StatusOr<ExprId> SchemaCompiler::Property(const Parts& parts, const std::string& name,
+                                                int depth) {
+  RETURN_IF_ERROR(SpendWork(parts[0].pointer, parts.size()));
+  const Parts about = About(parts, name);
   return about.empty() ? json_.Value() : Schema(about, depth + 1);
 }
 

@@ -52,8 +52,8 @@ absl::StatusOr<ExprId> SchemaCompiler::TaggedArguments(const CallSyntax& syntax)
   bool impossible = false;
   RETURN_IF_ERROR(Gather({root_, ""}, {}, &all, &impossible));
   for (const Part& part : all) {
-    for (const char* keyword : {"anyOf", "oneOf", "patternProperties", "propertyNames", "enum",
-                                "const", "minProperties", "dependentRequired"}) {
+    for (const char* keyword : {"anyOf", "oneOf", "not", "patternProperties", "propertyNames",
+                                "enum", "const", "minProperties", "dependentRequired"}) {
       if (!part.schema.Get(keyword).present()) continue;
       RETURN_IF_ERROR(Refuse(Below(part.pointer, keyword),
                              absl::StrCat("\"", keyword, "\" with this model's way of calling")));
@@ -105,6 +105,11 @@ absl::StatusOr<ExprId> SchemaCompiler::TaggedValue(JsonValue schema, const std::
 absl::StatusOr<std::optional<ExprId>> SchemaCompiler::BareString(JsonValue schema,
                                                                  const std::string& pointer) {
   const Parts parts = {{schema, pointer}};
+  for (const char* keyword : {"anyOf", "oneOf", "allOf", "not", "$ref"}) {
+    if (!schema.Get(keyword).present()) continue;
+    RETURN_IF_ERROR(Refuse(Below(pointer, keyword),
+                           absl::StrCat("\"", keyword, "\" with this model's way of calling")));
+  }
   if (schema.Get("enum").present() || schema.Get("const").present()) {
     ASSIGN_OR_RETURN(std::vector<std::string> texts, Values(parts, kString));
     ASSIGN_OR_RETURN(texts, Admitted(parts, std::move(texts), 1));

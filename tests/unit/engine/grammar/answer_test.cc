@@ -410,7 +410,7 @@ TEST_CASE("an unsupported keyword is refused for strict tools and left out for o
     INFO(family.name);
     AnswerShape shape = ShapeFor(family, Calls::kRequired);
     shape.functions[1] = {.name = "f",
-                          .schema = R"({"properties":{"a":{"type":"integer","not":{}}}})",
+                          .schema = R"({"properties":{"a":{"type":"integer","then":{}}}})",
                           .place = "tools[1].function.parameters",
                           .held = true,
                           .strict = true};
