@@ -65,6 +65,7 @@ struct FfnWeights {
 
 // A layer whose experts are not all the device's: the machine's processors compute the others.
 struct ExpertSplit {
+  int32_t layer = 0;
   // [experts], device: a number in the device's stacks, or −1 − the number in the processors'.
   const int32_t* places = nullptr;
   FfnWeights processors;  // packed by Kernels::processors(); biases in its memory
@@ -88,11 +89,13 @@ struct RouterArgs {
 };
 
 // Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row
-// differ. Order within a row does not matter: experts are added by ascending id.
+// differ. Order within a row does not matter: experts are added by ascending id, or order.
 struct ExpertRouting {
   const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts; < 0 is left out
   const float* weights = nullptr;  // [rows][top_k]
   int32_t top_k = 0;
+  // [rows][top_k], where ids number matrices that lie in any order: experts are added by these.
+  const int32_t* order = nullptr;
 };
 
 struct AttentionArgs {
@@ -147,6 +150,7 @@ struct RowTable {
 };
 
 class RopeTable;
+class ExpertMover;  // expert_mover.h
 
 // What not every device has. A model asks for what it needs when it is opened.
 enum class Feature {
@@ -195,6 +199,8 @@ class Kernels {
   virtual Kernels* processors() { return nullptr; }
   // Those of a layer that Pack is for, ascending; nullptr: all.
   virtual const std::vector<int32_t>* DeviceExpertsOf(int32_t /*layer*/) const { return nullptr; }
+  // What has experts change between the two while a model serves; none where there are no two.
+  virtual ExpertMover* mover() { return nullptr; }
   // OK, or UNIMPLEMENTED naming the feature and this device.
   absl::Status Require(Feature feature) const;
 
@@ -323,8 +329,9 @@ struct KernelOptions {
   int64_t device_bytes_max = 0;
   // Empty: all. Otherwise the processors have the rest.
   DeviceExperts device_experts;
-  // For so many rows and more the processors' experts are computed on the device, their weights sent
-  // there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is faster.
+  // For so many rows and more the processors' experts are computed on the device, their weights
+  // sent there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is
+  // faster.
   int64_t stream_rows = -1;
 };
 

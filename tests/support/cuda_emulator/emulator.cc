@@ -40,7 +40,10 @@ struct Stream {
   std::deque<Work> work;
   Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
+  int64_t hang_left = -1;      // before the one that never ends; -1 = none
   bool failed = false;
+  bool hangs = false;
+  bool launches = false;  // kernels; others only copy
 
   void Put(Work one) {
     if (recording != nullptr) {
@@ -55,7 +58,8 @@ struct Event {
   std::chrono::steady_clock::time_point at;
   Stream* stream = nullptr;  // recorded on it
   int64_t recorded = 0;
-  int64_t done = 0;  // of the recordings
+  int64_t done = 0;       // of the recordings
+  int64_t questions = 0;  // since it was recorded
 };
 
 namespace {
@@ -209,13 +213,14 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
 void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
   static int depth = 0;
   if (depth++ == 0) OpenMemory(true);
-  while (!stream.work.empty() && (until == nullptr || until->done < recording)) {
+  while (!stream.hangs && !stream.work.empty() && (until == nullptr || until->done < recording)) {
     const Work work = std::move(stream.work.front());
     stream.work.pop_front();
     if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
-    if (!stream.failed) work.run();
+    stream.hangs = work.is_launch && stream.hang_left >= 0 && stream.hang_left-- == 0;
+    if (!stream.failed && !stream.hangs) work.run();
   }
   if (--depth == 0) OpenMemory(false);
 }
@@ -224,6 +229,7 @@ void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0
 
 void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
   const std::lock_guard lock(machine);
+  stream->launches = true;
   stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
 }
 
@@ -390,6 +396,12 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   const std::lock_guard lock(machine);
+  if (!stream->launches && stream->recording == nullptr) {
+    if (FailsNow("CONCLAVE_EMULATOR_FAIL_COPY")) return cudaErrorInvalidValue;
+    if (FailsNow("CONCLAVE_EMULATOR_BREAK_COPY")) {
+      stream->Put({[=] { stream->failed = true; }, false});
+    }
+  }
   stream->Put({[=] { std::memcpy(to, from, bytes); }, false});
   return cudaSuccess;
 }
@@ -397,6 +409,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new Stream;
   (*stream)->launches_left = Setting("CONCLAVE_EMULATOR_FAIL_LAUNCH", -1);
+  (*stream)->hang_left = Setting("CONCLAVE_EMULATOR_HANG_LAUNCH", -1);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -410,6 +423,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     std::abort();
   }
   RunWork(*stream);
+  if (stream->hangs) {
+    std::fprintf(stderr, "emulator: waiting without a deadline for a device that hangs\n");
+    std::abort();
+  }
   return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
@@ -453,6 +470,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
   event->stream = stream;
+  event->questions = 0;
   ++event->recorded;
   stream->Put({[=] {
                  event->at = std::chrono::steady_clock::now();
@@ -469,7 +487,11 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     std::fprintf(stderr, "emulator: asking for an event of a stream that records\n");
     std::abort();
   }
+  if (!stream.launches && event->questions++ < Setting("CONCLAVE_EMULATOR_SLOW_COPIES", 0)) {
+    return cudaErrorNotReady;
+  }
   RunWork(stream, event, event->recorded);
+  if (stream.hangs) return cudaErrorNotReady;
   return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {

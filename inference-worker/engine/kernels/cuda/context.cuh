@@ -57,11 +57,13 @@ struct ConclaveCudaContext {
   int64_t input_copied = 0;  // of the first chunk
   Piece result;              // pinned
 
-  // Experts on their way through: copies run on a stream of their own (hand_over.cu).
+  // Experts on their way: copies run on a stream of their own (hand_over.cu). Two slots are for
+  // those that go through, the others for those that change places.
   struct Staging {
+    static constexpr int kSlots = 2 + CONCLAVE_CUDA_MOVE_SLOTS;
     cudaStream_t stream = nullptr;
-    cudaEvent_t copied[2] = {};
-    cudaEvent_t used[2] = {};
+    cudaEvent_t copied[kSlots] = {};
+    cudaEvent_t used[kSlots] = {};
   };
   Staging staging;
 

@@ -170,8 +170,10 @@ void CudaKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing, c
     return;
   }
   const ConclaveCudaFfn ffn = FfnOf(weights);
-  const ConclaveCudaRouting routed = {
-      .ids = routing.ids, .weights = routing.weights, .top_k = routing.top_k};
+  const ConclaveCudaRouting routed = {.ids = routing.ids,
+                                      .weights = routing.weights,
+                                      .top_k = routing.top_k,
+                                      .order = routing.order};
   api_.moe(context_, &ffn, &routed, x, x_stride, rows, y, y_stride);
 }
 

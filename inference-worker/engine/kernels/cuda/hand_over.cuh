@@ -16,3 +16,9 @@ int32_t AwaitStaging(ConclaveCudaContext*, int32_t slot, double seconds);
 void UseStaged(ConclaveCudaContext*, int32_t slot);
 void DoneWithStaged(ConclaveCudaContext*, int32_t slot);
 void CloseStaging(ConclaveCudaContext*);
+
+int32_t Exchange(ConclaveCudaContext*, int32_t slot, const ConclaveCudaCopy* in, int32_t num_in,
+                 const ConclaveCudaCopy* out, int32_t num_out);
+int32_t Exchanged(ConclaveCudaContext*, int32_t slot);
+void Copy(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num);
+void CountExpertsOp(ConclaveCudaContext*, const int32_t* ids, int64_t slots, int32_t* chosen);

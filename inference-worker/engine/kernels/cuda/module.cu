@@ -329,6 +329,10 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   AwaitStaging,
                                   UseStaged,
                                   DoneWithStaged,
+                                  Exchange,
+                                  Exchanged,
+                                  Copy,
+                                  Apart<CountExpertsOp>::Run,
                                   CopyBandwidth};
 
 }  // namespace

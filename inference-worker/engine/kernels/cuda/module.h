@@ -75,6 +75,7 @@ struct ConclaveCudaRouting {
   const int32_t* ids;    // device; [rows][top_k], < 0 is left out
   const float* weights;  // device; [rows][top_k]
   int32_t top_k;
+  const int32_t* order;  // device; [rows][top_k]: what experts are added by, or none: by ids
 };
 struct ConclaveCudaKv {
   void* kv;  // device: one layer's memory
@@ -103,10 +104,17 @@ struct ConclaveCudaHandOver {
   int64_t top_k;
   const int32_t* places;  // device; by id: a number here, or -1 - a number there
   int32_t* here;          // device; [rows][top_k]: the number here, or -1
-  // Pinned: rows without gaps, the number there or -1, and the weights.
+  // Pinned: rows without gaps, the number there or -1, the ids and the weights.
   float* their_x;
   int32_t* there;
+  int32_t* their_ids;
   float* their_weights;
+};
+
+struct ConclaveCudaCopy {
+  const void* from;
+  void* to;
+  int64_t bytes;
 };
 
 // `version` is the first field for good; the rest may change with it. It is a digest of this header
@@ -199,6 +207,19 @@ struct ConclaveCudaApi {
   void (*use_staged)(ConclaveCudaContext*, int32_t slot);
   void (*done_with_staged)(ConclaveCudaContext*, int32_t slot);
 
+  // --- experts that change places, between steps ---
+  // Copies pinned memory to the device, and the device's to pinned memory, beside what runs, after
+  // what has been asked for; slots as for staging, CONCLAVE_CUDA_MOVE_SLOTS of their own. 1; 0 when
+  // the driver would not: some may be under way, none counts, and the device need not have failed.
+  int32_t (*exchange)(ConclaveCudaContext*, int32_t slot, const ConclaveCudaCopy* in,
+                      int32_t num_in, const ConclaveCudaCopy* out, int32_t num_out);
+  // Whether the slot's last exchange is done: 1; 0 while it is not; -1 when the device has failed.
+  int32_t (*exchanged)(ConclaveCudaContext*, int32_t slot);
+  // Within the device, in turn with operations.
+  void (*copy)(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num);
+  // chosen[ids[i]] += 1.
+  void (*count_experts)(ConclaveCudaContext*, const int32_t* ids, int64_t slots, int32_t* chosen);
+
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
 };
@@ -210,6 +231,7 @@ struct ConclaveCudaApi {
 #define CONCLAVE_CUDA_EXPERTS_MAX 1024
 #define CONCLAVE_CUDA_TOP_K_MAX 64
 #define CONCLAVE_CUDA_GROUPS_MAX 64
+#define CONCLAVE_CUDA_MOVE_SLOTS 2
 
 const ConclaveCudaApi* conclave_cuda_api(void);
 

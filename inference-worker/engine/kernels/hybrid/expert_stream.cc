@@ -158,8 +158,10 @@ absl::Status ExpertStream::Run(const ExpertSplit& split, const ExpertRouting& ro
                                  .gate_bias = bias(gate),
                                  .up_bias = bias(up),
                                  .down_bias = bias(down)};
-    const ConclaveCudaRouting chosen = {
-        .ids = ids_.as<int32_t>(), .weights = routing.weights, .top_k = routing.top_k};
+    const ConclaveCudaRouting chosen = {.ids = ids_.as<int32_t>(),
+                                        .weights = routing.weights,
+                                        .top_k = routing.top_k,
+                                        .order = routing.ids};
     api_.use_staged(context_, slot);
     const bool sets = first == 0 && !add;
     float* const target = sets ? y : sum_.as<float>();
