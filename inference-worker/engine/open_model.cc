@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "engine/kernels/expert_mover.h"
 #include "engine/kernels/hybrid/expert_stream.h"
+#include "engine/kernels/hybrid/hybrid_expert_mover.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kv/kv_store.h"
 #include "engine/models/architecture.h"
@@ -24,6 +26,11 @@ constexpr int64_t kFloatBytes = static_cast<int64_t>(sizeof(float));
 
 KvType KvTypeOf(const EngineOptions& options) {
   return options.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
+}
+
+// Of experts on their way at a time, and so between two steps: a millisecond's work.
+int64_t MoveBytes(const ModelBytes& model) {
+  return std::min<int64_t>(16 << 20, model.experts() / 64);
 }
 
 // What the device needs for a step: the forward pass's own, logits, and what its operations keep
@@ -71,6 +78,10 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
   if (options.numerics == "fast") {
     demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
   }
+  if (options.moves_experts()) {
+    demand.scratch_bytes += HybridExpertMover::DeviceBytes(MoveBytes(demand.model),
+                                                           demand.model.layers.back().expert_bytes);
+  }
   const int64_t room =
       device_bytes - demand.model.dense - demand.model.tables - demand.scratch_bytes;
   const absl::StatusOr<int64_t> kv_bytes = KvBytes(*h, options, room);
@@ -81,17 +92,31 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
   return plan;
 }
 
+// Whether experts can move: without memory for it they stay, and the model serves all the same.
+bool ReserveMoves(const EngineOptions& options, const std::optional<ExpertPlan>& plan,
+                  Kernels& kernels) {
+  ExpertMover* const mover = kernels.mover();
+  if (!options.moves_experts() || mover == nullptr || !plan.has_value()) return false;
+  const absl::Status status = mover->Reserve(MoveBytes(plan->model));
+  if (!status.ok()) {
+    base::LogWarning("experts stay where they are", {{"error", status.ToString()}});
+  }
+  return status.ok();
+}
+
 absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions options,
+                                 const std::optional<ExpertPlan>& plan,
                                  std::unique_ptr<Kernels> kernels) {
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                    OpenModel(source, *kernels,
                              options.numerics == "fast" && kernels->Has(Feature::kExpandedAttention)
                                  ? Numerics::kFast
                                  : Numerics::kExact));
+  OpenedModel opened;
+  opened.moves_experts = ReserveMoves(options, plan, *kernels);
   const HParams& h = model->hparams();
   const KvLayout layout = model->kv_layout(KvTypeOf(options));
   RETURN_IF_ERROR(kernels->CheckAttention(layout, h.num_heads));
-  OpenedModel opened;
   ASSIGN_OR_RETURN(opened.kv,
                    PlanKv(options, {.model_context = h.context_length,
                                     .bytes_per_block = KvStore::BytesPerBlock(layout, h.num_layers),
@@ -132,7 +157,7 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
           options.vram_budget > 0 ? "vram_budget" : "gpu_experts", ": the model is computed on ",
           base::Abs(kernels->name()), ", which has no memory of its own"));
     }
-    return Load(source, options, std::move(kernels));
+    return Load(source, options, std::nullopt, std::move(kernels));
   }
   // Others take of the same memory, drivers round, and what was measured is not all: when it runs
   // out a smaller plan follows.
@@ -146,7 +171,7 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
       kernels = nullptr;  // gives the device back first
       ASSIGN_OR_RETURN(kernels, CreateKernels(wanted));
     }
-    absl::StatusOr<OpenedModel> opened = Load(source, planned, std::move(kernels));
+    absl::StatusOr<OpenedModel> opened = Load(source, planned, plan, std::move(kernels));
     if (opened.ok() && plan.has_value()) {
       opened->placement = plan->ToString();
       opened->device_bytes = plan->used_bytes();

@@ -23,6 +23,7 @@ struct OpenedModel {
   int64_t kv_bytes_per_token = 0;
   int64_t memory_bytes = 0;  // weights, cache and what a step needs
   int64_t device_bytes = 0;  // of them in a device's own memory
+  bool moves_experts = false;
 };
 
 // Errors as Engine::Open.
