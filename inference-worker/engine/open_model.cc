@@ -62,18 +62,34 @@ absl::StatusOr<int64_t> KvBytes(const HParams& h, const EngineOptions& options, 
   return plan.kv_bytes;
 }
 
-// Of a model with experts on a GPU of `device_bytes`; nothing for others, and for those of which
-// OpenModel has more to say.
-absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
-                                                  const EngineOptions& options,
-                                                  int64_t device_bytes) {
+// Of the machine's memory, that both the GPU and the processors use: rows that are handed over, and
+// experts on their way.
+int64_t PinnedBytes(const HParams& h, const EngineOptions& options, const ModelBytes& model) {
+  const StepSize step = StepSizeOf(h, options);
+  const int64_t expert_bytes = model.layers.back().expert_bytes;
+  int64_t bytes = int64_t{step.rows} * (2 * h.hidden + 3 * h.num_experts_used) * kFloatBytes +
+                  int64_t{step.logit_rows} * h.vocab_size * kFloatBytes;
+  if (options.numerics == "fast") bytes += ExpertStream::DeviceBytes(expert_bytes);
+  if (options.moves_experts()) {
+    bytes += 2 * HybridExpertMover::DeviceBytes(MoveBytes(model), expert_bytes);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<ExpertPlan>> PlanForDevice(const ModelSource& source,
+                                                        const EngineOptions& options,
+                                                        int64_t device_bytes, int64_t host_bytes) {
   const absl::StatusOr<std::string_view> architecture = source.Architecture();
   if (!architecture.ok()) return std::nullopt;
   const absl::StatusOr<HParams> h = ReadHParams(source, *architecture);
   if (!h.ok() || h->num_experts == 0) return std::nullopt;
   ExpertDemand demand = {.model = MeasureModel(source.tensors(), h->num_layers),
                          .device_bytes = device_bytes,
+                         .host_bytes = host_bytes,
                          .experts_per_layer = options.gpu_experts};
+  demand.pinned_bytes = PinnedBytes(*h, options, demand.model);
   demand.scratch_bytes = ScratchBytes(*h, options, device_bytes);
   if (options.numerics == "fast") {
     demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
@@ -91,6 +107,8 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
   RETURN_IF_ERROR(kv_bytes.status());
   return plan;
 }
+
+namespace {
 
 // Whether experts can move: without memory for it they stay, and the model serves all the same.
 bool ReserveMoves(const EngineOptions& options, const std::optional<ExpertPlan>& plan,
@@ -135,7 +153,10 @@ absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions option
   if (kernels->memory().available_bytes().has_value()) opened.device_bytes = opened.memory_bytes;
   ASSIGN_OR_RETURN(opened.executor,
                    Executor::Create(std::move(kernels), std::move(model), std::move(kv),
-                                    opened.step.rows, opened.step.logit_rows));
+                                    {.rows = opened.step.rows,
+                                     .logit_rows = opened.step.logit_rows,
+                                     .sequences = options.max_sequences,
+                                     .context = opened.kv.context_length}));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*opened.executor), "the first step"));
   return opened;
 }
@@ -162,8 +183,10 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
   // Others take of the same memory, drivers round, and what was measured is not all: when it runs
   // out a smaller plan follows.
   int64_t device_bytes = *available;
+  const int64_t host_bytes = AvailableMemoryBytes();
   for (int attempt = 1;; ++attempt) {
-    ASSIGN_OR_RETURN(const std::optional<ExpertPlan> plan, PlanFor(source, options, device_bytes));
+    ASSIGN_OR_RETURN(const std::optional<ExpertPlan> plan,
+                     PlanForDevice(source, options, device_bytes, host_bytes));
     EngineOptions planned = options;
     if (plan.has_value() && !plan->device.empty()) {
       planned.kv_bytes = plan->kv_bytes;

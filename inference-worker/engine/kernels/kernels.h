@@ -152,6 +152,24 @@ struct RowTable {
 class RopeTable;
 class ExpertMover;  // expert_mover.h
 
+// The most that one step asks for.
+struct StepLimits {
+  int64_t rows = 0;
+  int64_t sequences = 0;
+  int64_t context = 0;      // tokens of one sequence
+  int64_t read_floats = 0;  // of one HostView
+  int64_t widest = 0;       // floats of a row that a matrix multiplies
+  int64_t hidden = 0;
+  int64_t middle = 0;  // floats inside a network, of all rows and the experts they chose
+  int64_t slots = 0;   // rows × the experts each chooses
+  int64_t experts = 0;
+  int32_t num_heads = 0;
+  KvLayout layout;
+};
+
+// base::ReasonOf a status that says that a device has failed.
+inline constexpr std::string_view kDeviceFailed = "device_failed";
+
 // What not every device has. A model asks for what it needs when it is opened.
 enum class Feature {
   kFfnBias,          // biases in feed-forward networks
@@ -179,7 +197,8 @@ class Kernels {
 
   // Where activations, keys and values must lie for the operations below.
   virtual Memory& memory() = 0;
-  // OK, or UNAVAILABLE with the driver's word once the device has failed; it stays failed.
+  // OK, or UNAVAILABLE (kDeviceFailed) with the driver's word once the device has failed; it stays
+  // failed.
   virtual absl::Status status() const = 0;
 
   // --- at load ---
@@ -201,6 +220,9 @@ class Kernels {
   virtual const std::vector<int32_t>* DeviceExpertsOf(int32_t /*layer*/) const { return nullptr; }
   // What has experts change between the two while a model serves; none where there are no two.
   virtual ExpertMover* mover() { return nullptr; }
+  // Takes what steps within the limits need beside their activations, so that none of them has to.
+  // RESOURCE_EXHAUSTED without memory. Steps may be larger; they may then fail for want of it.
+  virtual absl::Status Reserve(const StepLimits& limits) = 0;
   // OK, or UNIMPLEMENTED naming the feature and this device.
   absl::Status Require(Feature feature) const;
 

@@ -20,6 +20,10 @@
 
 #include "engine/quant/half.h"
 
+#if __has_feature(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+#endif
+
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
@@ -107,16 +111,40 @@ void OpenMemory(bool open) {
 constexpr size_t kStackBytes = 64 << 10;
 constexpr int kThreadsMax = 1024;
 
+#if __has_feature(thread_sanitizer)
+// The sanitizer is told of each change, and knows no jumps between stacks.
+struct Place {
+  ucontext_t context;
+  void* fiber = nullptr;
+};
+void Go(Place& from, Place& to) {
+  from.fiber = __tsan_get_current_fiber();  // kernels run on whichever thread waits for them
+  if (to.fiber == nullptr) to.fiber = __tsan_create_fiber(0);
+  __tsan_switch_to_fiber(to.fiber, 0);
+  swapcontext(&from.context, &to.context);
+}
+#else
 // A fiber is entered once by its context; from then on jumps are enough, which make no system call.
-struct Fiber {
+struct Place {
   ucontext_t context;
   jmp_buf at;
-  bool entered = false;
+  bool entered = true;
+};
+void Go(Place& from, Place& to) {
+  if (_setjmp(from.at) != 0) return;
+  if (to.entered) _longjmp(to.at, 1);
+  to.entered = true;
+  setcontext(&to.context);
+}
+#endif
+
+struct Fiber {
+  Place place;
   std::unique_ptr<char[]> stack;
   bool done = true;
 };
 Fiber fibers[kThreadsMax];
-jmp_buf scheduler_at;
+Place scheduler;
 int running = 0;
 int num_threads = 0;
 int num_alive = 0;
@@ -133,9 +161,7 @@ uint32_t given[kThreadsMax];
 uint32_t given_more[kThreadsMax][6];
 float given_halves[kThreadsMax][12];
 
-void Yield() {
-  if (_setjmp(fibers[running].at) == 0) _longjmp(scheduler_at, 1);
-}
+void Yield() { Go(fibers[running].place, scheduler); }
 
 void Await(Barrier& barrier, int members) {
   const int64_t round = barrier.rounds;
@@ -149,16 +175,32 @@ void Await(Barrier& barrier, int members) {
 
 void AwaitWarp() { Await(warp_barriers[running / 32], 32); }
 
-void Thread() {
-  (*kernel)();
-  fibers[running].done = true;
-  --num_alive;
-  // Who has left is waited for no more.
-  if (num_alive > 0 && block_barrier.arrived == num_alive) {
-    block_barrier.arrived = 0;
-    ++block_barrier.rounds;
+// Of one block after another.
+[[noreturn]] void Thread() {
+  while (true) {
+    (*kernel)();
+    fibers[running].done = true;
+    --num_alive;
+    // Who has left is waited for no more.
+    if (num_alive > 0 && block_barrier.arrived == num_alive) {
+      block_barrier.arrived = 0;
+      ++block_barrier.rounds;
+    }
+    Yield();
   }
-  Yield();
+}
+
+void MakeFiber(Fiber& fiber) {
+  fiber.stack = std::make_unique<char[]>(kStackBytes);
+  ucontext_t& context = fiber.place.context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fiber.stack.get();
+  context.uc_stack.ss_size = kStackBytes;
+  context.uc_link = nullptr;
+  makecontext(&context, Thread, 0);
+#if !__has_feature(thread_sanitizer)
+  fiber.place.entered = false;
+#endif
 }
 
 void RunBlock(uint3 block) {
@@ -167,25 +209,16 @@ void RunBlock(uint3 block) {
   num_alive = num_threads;
   for (int i = 0; i < num_threads; ++i) {
     Fiber& fiber = fibers[i];
-    if (fiber.stack == nullptr) fiber.stack = std::make_unique<char[]>(kStackBytes);
+    if (fiber.stack == nullptr) MakeFiber(fiber);
     fiber.done = false;
-    fiber.entered = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, Thread, 0);
   }
   blockIdx = block;
   while (num_alive > 0) {
-    for (volatile int i = 0; i < num_threads; i = i + 1) {
+    for (int i = 0; i < num_threads; ++i) {
       if (fibers[i].done) continue;
       running = i;
       threadIdx = {static_cast<unsigned>(i), 0, 0};
-      if (_setjmp(scheduler_at) != 0) continue;
-      if (fibers[i].entered) _longjmp(fibers[i].at, 1);
-      fibers[i].entered = true;
-      setcontext(&fibers[i].context);
+      Go(scheduler, fibers[i].place);
     }
   }
 }

@@ -7,12 +7,12 @@
 
 void* Pin(ConclaveCudaContext*, int64_t bytes);
 void HandOver(ConclaveCudaContext*, const ConclaveCudaHandOver*);
-int32_t AwaitHostTurn(ConclaveCudaContext*, double seconds);
+int32_t AwaitHostTurn(ConclaveCudaContext*);
 
 void ChooseExpertsOp(ConclaveCudaContext*, const int32_t* ids, const int32_t* places, int64_t slots,
                      int32_t theirs, int32_t first, int32_t count, int32_t* here);
 void Stage(ConclaveCudaContext*, int32_t slot, const void* pinned, int64_t bytes, void* device);
-int32_t AwaitStaging(ConclaveCudaContext*, int32_t slot, double seconds);
+int32_t AwaitStaging(ConclaveCudaContext*, int32_t slot);
 void UseStaged(ConclaveCudaContext*, int32_t slot);
 void DoneWithStaged(ConclaveCudaContext*, int32_t slot);
 void CloseStaging(ConclaveCudaContext*);

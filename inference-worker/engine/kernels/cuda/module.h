@@ -3,9 +3,11 @@
 // types here: both sides include this header.
 //
 // Operations are asked for on one stream and run later, in order. None reports: the first error of
-// the driver is remembered, later operations do nothing, and read_back tells. Pointers named
-// `device` or in a struct marked so are into memory that `allocate` gave; all others are the host's
-// and are read before the call returns.
+// the driver is remembered, later operations do nothing, and read_back tells. Whoever waits for the
+// device waits CONCLAVE_CUDA_STEP_SECONDS of the environment at most, 120 when it says nothing: a
+// device that has not answered by then has failed, and is not touched again, not even to be closed.
+// Pointers named `device` or in a struct marked so are into memory that `allocate` gave; all others
+// are the host's and are read before the call returns.
 #pragma once
 
 #include <cstddef>
@@ -111,6 +113,23 @@ struct ConclaveCudaHandOver {
   float* their_weights;
 };
 
+// StepLimits of the engine.
+struct ConclaveCudaLimits {
+  int64_t rows;
+  int64_t sequences;
+  int64_t context;
+  int64_t read_floats;
+  int64_t widest;
+  int64_t hidden;
+  int64_t middle;
+  int64_t slots;
+  int64_t experts;
+  int64_t num_heads;
+  int64_t num_kv_heads;
+  int64_t value_dim;
+  int64_t attention_bytes;  // that attention may take at most for partial sums
+};
+
 struct ConclaveCudaCopy {
   const void* from;
   void* to;
@@ -137,6 +156,10 @@ struct ConclaveCudaApi {
   // Waits for every operation; gives a copy of device[0..n) that lives until the next call, not
   // NULL for n = 0 either. NULL when the device has failed.
   float* (*read_back)(ConclaveCudaContext*, const float* device, int64_t n);
+
+  // Takes what steps within these limits need, and no step takes any more: 1; 0 when there is no
+  // room, which is no error of the device.
+  int32_t (*reserve)(ConclaveCudaContext*, const ConclaveCudaLimits*);
 
   void (*matmul)(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
                  const float* x, int64_t x_stride, int64_t rows);
@@ -189,8 +212,8 @@ struct ConclaveCudaApi {
   // await_host_turn.
   void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaHandOver*);
   // Starts what has been asked for since, then waits until the host has what was handed over: 1.
-  // 0 when the device has failed, or fails now because it took longer than `seconds`.
-  int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
+  // 0 when the device has failed.
+  int32_t (*await_host_turn)(ConclaveCudaContext*);
 
   // --- experts that are on their way through, in two slots ---
   // Where places[ids[i]] is of the host's (`theirs`) or the device's own numbers, first..first +
@@ -202,7 +225,7 @@ struct ConclaveCudaApi {
   void (*stage)(ConclaveCudaContext*, int32_t slot, const void* pinned, int64_t bytes,
                 void* device);
   // Waits until the slot's last copy is done and its source free: 1; 0 as await_host_turn.
-  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot, double seconds);
+  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot);
   // What is asked for between the two runs when the slot's copy is there.
   void (*use_staged)(ConclaveCudaContext*, int32_t slot);
   void (*done_with_staged)(ConclaveCudaContext*, int32_t slot);

@@ -11,9 +11,6 @@
 namespace conclave::engine {
 namespace {
 
-// A copy takes milliseconds; far beyond that something is broken.
-constexpr std::chrono::seconds kCopyMax(30);
-
 using Part = SharedExperts::Part;
 
 int64_t Panels(const Part& part) { return (part.out + kPanelRows - 1) / kPanelRows; }
@@ -110,15 +107,25 @@ void HybridExpertMover::Count(int32_t layer, std::span<const int32_t> ids) {
 }
 
 void HybridExpertMover::CountOnDevice(int32_t layer, const int32_t* ids, int64_t slots) {
-  if (static_cast<size_t>(layer) >= layers_.size()) return;
-  if (chosen_.size() == 0) {
-    const auto count = static_cast<int64_t>(layers_.size()) * chosen_stride_;
-    absl::StatusOr<Buffer> chosen = memory_->Allocate(count * int64_t{sizeof(int32_t)});
-    if (!chosen.ok()) return;  // streams go on; what they chose is not known
-    chosen_ = *std::move(chosen);
-  }
+  // Streams go on where there is no memory; what they choose is not known then.
+  if (static_cast<size_t>(layer) >= layers_.size() || !ReserveCounts().ok()) return;
   counted_on_device_ = true;
   api_.count_experts(context_, ids, slots, chosen_.as<int32_t>() + layer * chosen_stride_);
+}
+
+absl::Status HybridExpertMover::ReserveCounts() {
+  if (chosen_.size() > 0) return absl::OkStatus();
+  const auto count = static_cast<int64_t>(layers_.size()) * chosen_stride_;
+  ASSIGN_OR_RETURN(chosen_, memory_->Allocate(count * int64_t{sizeof(int32_t)}));
+  return absl::OkStatus();
+}
+
+std::vector<const SharedExperts*> HybridExpertMover::shared() const {
+  std::vector<const SharedExperts*> all;
+  for (const Layer& layer : layers_) {
+    if (!layer.experts.processors.empty()) all.push_back(&layer.experts);
+  }
+  return all;
 }
 
 absl::StatusOr<ExpertCounts> HybridExpertMover::TakeCounts() {
@@ -197,7 +204,6 @@ absl::StatusOr<int64_t> HybridExpertMover::Start(std::span<const ExpertExchange>
   }
   if (slot.moves.empty()) return 0;
   const ConclaveCudaCopy up = {slot.up, slot.staged.data(), at};
-  slot.started = std::chrono::steady_clock::now();
   slot.counts =
       api_.exchange(context_, number, &up, 1, down.data(), static_cast<int32_t>(down.size())) != 0;
   under_way_.push_back(number);
@@ -212,10 +218,7 @@ absl::StatusOr<int64_t> HybridExpertMover::Finish() {
     Slot& slot = slots_[static_cast<size_t>(under_way_.front())];
     const int32_t done = api_.exchanged(context_, under_way_.front());
     if (done < 0) return memory_->status();
-    if (done == 0) {
-      if (std::chrono::steady_clock::now() - slot.started < kCopyMax) break;
-      return base::Unavailable("moving experts: the device does not answer");
-    }
+    if (done == 0) break;
     under_way_.pop_front();
     if (!slot.counts) continue;
     Commit(slot);

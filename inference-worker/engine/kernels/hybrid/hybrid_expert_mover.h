@@ -6,7 +6,6 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -36,6 +35,10 @@ class HybridExpertMover final : public ExpertMover {
   void Count(int32_t layer, std::span<const int32_t> ids);
   void CountOnDevice(int32_t layer, const int32_t* ids, int64_t slots);
 
+  // What CountOnDevice needs.
+  absl::Status ReserveCounts();
+  std::vector<const SharedExperts*> shared() const;
+
   // Of the buffers on the device that Reserve takes, for experts of so many bytes.
   static int64_t DeviceBytes(int64_t bytes, int64_t expert_bytes);
 
@@ -57,7 +60,6 @@ class HybridExpertMover final : public ExpertMover {
     std::byte* down = nullptr;  // pinned
     Buffer staged;              // of the device
     std::vector<Move> moves;
-    std::chrono::steady_clock::time_point started;
     bool counts = false;  // false: what arrives is left alone
   };
 

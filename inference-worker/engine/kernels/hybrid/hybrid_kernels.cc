@@ -12,9 +12,6 @@
 namespace conclave::engine {
 namespace {
 
-// A stretch of a step takes milliseconds; far beyond that something is broken.
-constexpr double kHostTurnSeconds = 30;
-
 // Steps of fewer rows are graphs, which cannot wait for another stream.
 constexpr int64_t kStreamRowsMin = 65;
 
@@ -47,31 +44,50 @@ const std::vector<int32_t>* HybridKernels::DeviceExpertsOf(int32_t layer) const 
   return index < device_experts_.size() ? &device_experts_[index] : nullptr;
 }
 
-bool HybridKernels::Grow(Pinned& pinned, int64_t bytes) {
-  if (bytes <= pinned.bytes) return true;
+absl::Status HybridKernels::Take(Pinned& pinned, int64_t bytes) {
+  if (bytes <= pinned.bytes) return absl::OkStatus();
+  RETURN_IF_ERROR(status());
   if (pinned.data != nullptr) api_.unpin(context_, pinned.data);
   pinned = {};
-  const int64_t wanted = bytes + bytes / 2;
-  void* const data = api_.pin(context_, wanted);
+  void* const data = api_.pin(context_, bytes);
   if (data == nullptr) {
-    failure_ =
-        base::Unavailable("pinned memory of a step: " + std::to_string(wanted) + " bytes wanted");
-    return false;
+    return base::ResourceExhausted("pinned memory of a step: " + std::to_string(bytes) +
+                                   " bytes wanted");
   }
-  pinned = {.data = data, .bytes = wanted};
-  return true;
+  pinned = {.data = data, .bytes = bytes};
+  return absl::OkStatus();
 }
 
-bool HybridKernels::Grow(Buffer& buffer, int64_t bytes) {
-  if (bytes <= buffer.size()) return true;
-  absl::StatusOr<Buffer> grown = memory_->Allocate(bytes + bytes / 2);
-  if (!grown.ok()) {
-    failure_ =
-        base::Unavailable("what a step hands over: " + std::string(grown.status().message()));
-    return false;
+absl::Status HybridKernels::Take(Buffer& buffer, int64_t bytes) {
+  if (bytes <= buffer.size()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(buffer, memory_->Allocate(bytes));
+  return absl::OkStatus();
+}
+
+template <typename Piece>
+bool HybridKernels::Grow(Piece& piece, int64_t bytes) {
+  const absl::Status taken = Take(piece, bytes);
+  if (!taken.ok()) {
+    failure_ = base::Unavailable("what a step hands over: " + std::string(taken.message()));
   }
-  buffer = *std::move(grown);
-  return true;
+  return taken.ok();
+}
+
+absl::Status HybridKernels::Reserve(const StepLimits& limits) {
+  RETURN_IF_ERROR(CudaKernels::Reserve(limits));
+  RETURN_IF_ERROR(processors_->Reserve(limits));
+  const int64_t x_bytes = limits.rows * limits.hidden * kFloatBytes;
+  const int64_t id_bytes = limits.slots * static_cast<int64_t>(sizeof(int32_t));
+  RETURN_IF_ERROR(Take(x_, x_bytes));
+  RETURN_IF_ERROR(Take(y_, x_bytes));
+  RETURN_IF_ERROR(Take(ids_, id_bytes));
+  RETURN_IF_ERROR(Take(order_, id_bytes));
+  RETURN_IF_ERROR(Take(weights_, limits.slots * kFloatBytes));
+  RETURN_IF_ERROR(Take(here_, id_bytes));
+  if (stream_rows_ < 0) return absl::OkStatus();
+  RETURN_IF_ERROR(Take(sum_, x_bytes));
+  RETURN_IF_ERROR(mover_.ReserveCounts());
+  return stream_.Reserve(mover_.shared(), limits.rows * limits.hidden, limits.slots);
 }
 
 void HybridKernels::PrepareMoe(const FfnWeights& weights, const ExpertRouting& routing,
@@ -130,7 +146,7 @@ void HybridKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing,
                       .order = routing.ids},
                      x, x_stride, rows, y, y_stride);
   }
-  if (api_.await_host_turn(context_, kHostTurnSeconds) == 0) return;
+  if (api_.await_host_turn(context_) == 0) return;
   float* const sum = static_cast<float*>(y_.data);
   const auto* const chosen = static_cast<const int32_t*>(order_.data);
   mover_.Count(weights.split->layer, {chosen, static_cast<size_t>(rows * routing.top_k)});

@@ -25,6 +25,7 @@ class HybridKernels final : public CudaKernels {
   Kernels* processors() override { return processors_.get(); }
   const std::vector<int32_t>* DeviceExpertsOf(int32_t layer) const override;
   ExpertMover* mover() override { return &mover_; }
+  absl::Status Reserve(const StepLimits& limits) override;
 
   void PrepareMoe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
                   int64_t x_stride, int64_t rows) override;
@@ -37,8 +38,11 @@ class HybridKernels final : public CudaKernels {
     void* data = nullptr;
     int64_t bytes = 0;
   };
-  bool Grow(Pinned& pinned, int64_t bytes);
-  bool Grow(Buffer& buffer, int64_t bytes);
+  absl::Status Take(Pinned& pinned, int64_t bytes);
+  absl::Status Take(Buffer& buffer, int64_t bytes);
+  // For steps beyond what was reserved: false, and the device counts as failed, without memory.
+  template <typename Piece>
+  bool Grow(Piece& piece, int64_t bytes);
   // What each of the two takes, measured once with the weights of a layer.
   struct Rates {
     double processors_row = 0;  // seconds, all of a row's experts being theirs

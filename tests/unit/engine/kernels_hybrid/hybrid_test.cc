@@ -139,11 +139,56 @@ TEST_CASE("a device that fails at a hand-over ends its streams, and the engine i
   }
 }
 
+TEST_CASE("a device that never answers at a hand-over fails the step at the deadline") {
+  Emulated device;
+  setenv("CONCLAVE_CUDA_STEP_SECONDS", "0.2", 1);
+  for (const int64_t launch : {5, 31, 300}) {
+    CAPTURE(launch);
+    device.Set("CONCLAVE_EMULATOR_HANG_LAUNCH", launch);
+    auto opened = Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4));
+    absl::Status status = opened.status();
+    if (opened.ok()) status = Finish(*Start(**opened, Prompt(1))).status;
+    CHECK(status.code() == absl::StatusCode::kUnavailable);
+    CHECK(std::string(status.message()).find("does not answer") != std::string::npos);
+  }
+}
+
 TEST_CASE("a step without pinned memory is an error of opening") {
   Emulated device;
-  device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 2);  // after that of inputs
-  CHECK(Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4)).status().code() ==
-        absl::StatusCode::kUnavailable);
+  for (const int which : {1, 2, 3, 7}) {
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", which);
+    CHECK(Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4)).status().code() ==
+          absl::StatusCode::kResourceExhausted);
+  }
+}
+
+TEST_CASE("no step needs more memory than was taken at load") {
+  Emulated device;
+  for (const auto& [name, numerics] : {std::pair("qwen3moe", "fast"), std::pair("gpt-oss", "fast"),
+                                       std::pair("deepseek2_lite", "exact")}) {
+    CAPTURE(name, numerics);
+    SynthSpec spec = *TinySpec(name);
+    spec.experts = spec.weights = DType::kQ8_0;
+    EngineOptions options = Options("cuda", 2);
+    options.numerics = numerics;
+    options.step_token_budget = 128;
+    const auto engine = OpenTiny(options, spec);
+    device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 1);
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 1);
+    // As many rows, sequences, tokens and logits as there may be.
+    std::vector<std::shared_ptr<Collector>> streams;
+    for (int i = 0; i < options.max_sequences; ++i) {
+      GenerateRequest request = Request("s" + std::to_string(i),
+                                        TinyPrompt(static_cast<uint64_t>(i), 100 + 40 * i, 128), 4);
+      request.num_prompt_logprobs = 2;
+      streams.push_back(Start(*engine, std::move(request)));
+    }
+    for (const auto& stream : streams) CHECK(Finish(*stream).status.ok());
+    CHECK(std::string(std::getenv("CONCLAVE_EMULATOR_FAIL_ALLOC")) == "1");
+    CHECK(std::string(std::getenv("CONCLAVE_EMULATOR_FAIL_PIN")) == "1");
+    device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 0);
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 0);
+  }
 }
 
 TEST_CASE("a cancelled stream leaves the others as they were") {

@@ -164,6 +164,23 @@ TEST_CASE("experts that cannot be moved stay, and the streams run on") {
   CheckNear(Alone(*still), expected);
 }
 
+TEST_CASE("a copy of experts that never ends fails the device at the deadline") {
+  Emulated device;
+  setenv("CONCLAVE_CUDA_STEP_SECONDS", "0.5", 1);
+  const auto engine = OpenTiny(Moving(), Mixture());
+  device.Set("CONCLAVE_EMULATOR_SLOW_COPIES", int64_t{1} << 40);
+  absl::Status status;
+  for (int i = 0; i < 1000 && status.ok(); ++i) {
+    const auto stream = std::make_shared<Collector>();
+    status = engine->Submit(Monotone("s" + std::to_string(i), 3, 64), stream);
+    if (status.ok()) status = Finish(*stream).status;
+  }
+  CAPTURE(status.ToString());
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(std::string(status.message()).find("does not answer") != std::string::npos);
+  CHECK(engine->Stats().experts.exchanges_total == 0);
+}
+
 TEST_CASE("a copy of experts that breaks the device ends its streams") {
   Emulated device;
   const auto engine = OpenTiny(Moving(), Mixture());
