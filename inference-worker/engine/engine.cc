@@ -28,6 +28,7 @@ class LoopEngine final : public Engine {
   void Cancel(std::string_view id) override { loop_.Cancel(id); }
   void Resume(std::string_view id) override { loop_.Resume(id); }
   EngineStats Stats() const override { return loop_.Stats(); }
+  ExpertTable Experts() const override { return loop_.Experts(); }
   const ModelInfo& info() const override { return info_; }
   absl::Status Health() const override { return loop_.Health(); }
   void Drain(std::chrono::milliseconds timeout) override { loop_.Drain(timeout); }
@@ -88,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   config.context_length = opened.kv.context_length;
   config.num_blocks = opened.kv.num_blocks;
   config.score_rows_max = opened.step.score_rows;
+  config.balancer = {.moves = opened.moves_experts, .half_life = options.expert_half_life};
   info.memory_bytes = opened.memory_bytes;
   info.device_bytes = opened.device_bytes;
   RETURN_IF_ERROR(source->Health());  // what was packed is what the file held

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/options.h"
@@ -21,6 +22,24 @@
 namespace conclave::engine {
 
 class ModelSource;  // weights/source.h: metadata and tensors of an open model file
+
+// Of a model whose experts are shared between a device and the processors; zeros for others.
+struct ExpertStats {
+  bool moves = false;                   // experts change places while it serves
+  int64_t selections_total = 0;         // of experts by tokens, in layers that are shared
+  int64_t device_selections_total = 0;  // of them, computed on the device
+  double device_share = 0;              // of late, as experts lie now
+  int64_t exchanges_total = 0;          // pairs that have changed places
+  int64_t bytes_moved_total = 0;        // both ways
+  int64_t refused_total = 0;            // times the driver would not copy
+};
+
+// Which experts the device has and how often each was chosen of late, [layer][…]; layers that are
+// not shared are empty.
+struct ExpertTable {
+  std::vector<std::vector<int32_t>> device;
+  std::vector<std::vector<double>> hotness;  // selections, decaying (EngineOptions)
+};
 
 // A snapshot of the load; also what Watch reports to the callers of a worker.
 struct EngineStats {
@@ -40,6 +59,7 @@ struct EngineStats {
   double step_ms_p50 = 0;  // of the last few hundred steps
   double decode_tps = 0;   // moving averages, tokens per second
   double prefill_tps = 0;
+  ExpertStats experts;
 };
 
 // What is known of the model once it is open.
@@ -97,6 +117,7 @@ class Engine {
   virtual void Resume(std::string_view id) = 0;
 
   virtual EngineStats Stats() const = 0;
+  virtual ExpertTable Experts() const = 0;
   virtual const ModelInfo& info() const = 0;
   // OK; FAILED_PRECONDITION when the model file changed under the engine; UNAVAILABLE when the
   // device has failed. What is not OK stays so: open the model again.

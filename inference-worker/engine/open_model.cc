@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "engine/kernels/expert_mover.h"
 #include "engine/kernels/hybrid/expert_stream.h"
+#include "engine/kernels/hybrid/hybrid_expert_mover.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kv/kv_store.h"
 #include "engine/models/architecture.h"
@@ -24,6 +26,11 @@ constexpr int64_t kFloatBytes = static_cast<int64_t>(sizeof(float));
 
 KvType KvTypeOf(const EngineOptions& options) {
   return options.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
+}
+
+// Of experts on their way at a time, and so between two steps: a millisecond's work.
+int64_t MoveBytes(const ModelBytes& model) {
+  return std::min<int64_t>(16 << 20, model.experts() / 64);
 }
 
 // What the device needs for a step: the forward pass's own, logits, and what its operations keep
@@ -55,21 +62,41 @@ absl::StatusOr<int64_t> KvBytes(const HParams& h, const EngineOptions& options, 
   return plan.kv_bytes;
 }
 
-// Of a model with experts on a GPU of `device_bytes`; nothing for others, and for those of which
-// OpenModel has more to say.
-absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
-                                                  const EngineOptions& options,
-                                                  int64_t device_bytes) {
+// Of the machine's memory, that both the GPU and the processors use: rows that are handed over, and
+// experts on their way.
+int64_t PinnedBytes(const HParams& h, const EngineOptions& options, const ModelBytes& model) {
+  const StepSize step = StepSizeOf(h, options);
+  const int64_t expert_bytes = model.layers.back().expert_bytes;
+  int64_t bytes = int64_t{step.rows} * (2 * h.hidden + 3 * h.num_experts_used) * kFloatBytes +
+                  int64_t{step.logit_rows} * h.vocab_size * kFloatBytes;
+  if (options.numerics == "fast") bytes += ExpertStream::DeviceBytes(expert_bytes);
+  if (options.moves_experts()) {
+    bytes += 2 * HybridExpertMover::DeviceBytes(MoveBytes(model), expert_bytes);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<ExpertPlan>> PlanForDevice(const ModelSource& source,
+                                                        const EngineOptions& options,
+                                                        int64_t device_bytes, int64_t host_bytes) {
   const absl::StatusOr<std::string_view> architecture = source.Architecture();
   if (!architecture.ok()) return std::nullopt;
   const absl::StatusOr<HParams> h = ReadHParams(source, *architecture);
   if (!h.ok() || h->num_experts == 0) return std::nullopt;
   ExpertDemand demand = {.model = MeasureModel(source.tensors(), h->num_layers),
                          .device_bytes = device_bytes,
+                         .host_bytes = host_bytes,
                          .experts_per_layer = options.gpu_experts};
+  demand.pinned_bytes = PinnedBytes(*h, options, demand.model);
   demand.scratch_bytes = ScratchBytes(*h, options, device_bytes);
   if (options.numerics == "fast") {
     demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
+  }
+  if (options.moves_experts()) {
+    demand.scratch_bytes += HybridExpertMover::DeviceBytes(MoveBytes(demand.model),
+                                                           demand.model.layers.back().expert_bytes);
   }
   const int64_t room =
       device_bytes - demand.model.dense - demand.model.tables - demand.scratch_bytes;
@@ -81,17 +108,33 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanFor(const ModelSource& source,
   return plan;
 }
 
+namespace {
+
+// Whether experts can move: without memory for it they stay, and the model serves all the same.
+bool ReserveMoves(const EngineOptions& options, const std::optional<ExpertPlan>& plan,
+                  Kernels& kernels) {
+  ExpertMover* const mover = kernels.mover();
+  if (!options.moves_experts() || mover == nullptr || !plan.has_value()) return false;
+  const absl::Status status = mover->Reserve(MoveBytes(plan->model));
+  if (!status.ok()) {
+    base::LogWarning("experts stay where they are", {{"error", status.ToString()}});
+  }
+  return status.ok();
+}
+
 absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions options,
+                                 const std::optional<ExpertPlan>& plan,
                                  std::unique_ptr<Kernels> kernels) {
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                    OpenModel(source, *kernels,
                              options.numerics == "fast" && kernels->Has(Feature::kExpandedAttention)
                                  ? Numerics::kFast
                                  : Numerics::kExact));
+  OpenedModel opened;
+  opened.moves_experts = ReserveMoves(options, plan, *kernels);
   const HParams& h = model->hparams();
   const KvLayout layout = model->kv_layout(KvTypeOf(options));
   RETURN_IF_ERROR(kernels->CheckAttention(layout, h.num_heads));
-  OpenedModel opened;
   ASSIGN_OR_RETURN(opened.kv,
                    PlanKv(options, {.model_context = h.context_length,
                                     .bytes_per_block = KvStore::BytesPerBlock(layout, h.num_layers),
@@ -110,7 +153,10 @@ absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions option
   if (kernels->memory().available_bytes().has_value()) opened.device_bytes = opened.memory_bytes;
   ASSIGN_OR_RETURN(opened.executor,
                    Executor::Create(std::move(kernels), std::move(model), std::move(kv),
-                                    opened.step.rows, opened.step.logit_rows));
+                                    {.rows = opened.step.rows,
+                                     .logit_rows = opened.step.logit_rows,
+                                     .sequences = options.max_sequences,
+                                     .context = opened.kv.context_length}));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*opened.executor), "the first step"));
   return opened;
 }
@@ -132,13 +178,15 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
           options.vram_budget > 0 ? "vram_budget" : "gpu_experts", ": the model is computed on ",
           base::Abs(kernels->name()), ", which has no memory of its own"));
     }
-    return Load(source, options, std::move(kernels));
+    return Load(source, options, std::nullopt, std::move(kernels));
   }
   // Others take of the same memory, drivers round, and what was measured is not all: when it runs
   // out a smaller plan follows.
   int64_t device_bytes = *available;
+  const int64_t host_bytes = AvailableMemoryBytes();
   for (int attempt = 1;; ++attempt) {
-    ASSIGN_OR_RETURN(const std::optional<ExpertPlan> plan, PlanFor(source, options, device_bytes));
+    ASSIGN_OR_RETURN(const std::optional<ExpertPlan> plan,
+                     PlanForDevice(source, options, device_bytes, host_bytes));
     EngineOptions planned = options;
     if (plan.has_value() && !plan->device.empty()) {
       planned.kv_bytes = plan->kv_bytes;
@@ -146,7 +194,7 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
       kernels = nullptr;  // gives the device back first
       ASSIGN_OR_RETURN(kernels, CreateKernels(wanted));
     }
-    absl::StatusOr<OpenedModel> opened = Load(source, planned, std::move(kernels));
+    absl::StatusOr<OpenedModel> opened = Load(source, planned, plan, std::move(kernels));
     if (opened.ok() && plan.has_value()) {
       opened->placement = plan->ToString();
       opened->device_bytes = plan->used_bytes();

@@ -29,6 +29,16 @@ absl::Status EngineOptions::Validate() const {
     return base::InvalidArgument(
         absl::StrCat("numerics: \"", numerics, "\" is neither exact nor fast"));
   }
+  RETURN_IF_ERROR(Within("expert_half_life", expert_half_life, 64, 1 << 24));
+  if (!expert_placement.empty() && expert_placement != "static" && expert_placement != "dynamic") {
+    return base::InvalidArgument(
+        absl::StrCat("expert_placement: \"", expert_placement, "\" is neither static nor dynamic"));
+  }
+  if (expert_placement == "dynamic" && numerics == "exact") {
+    return base::InvalidArgument(
+        "expert_placement: dynamic moves last bits of answers while they run, which numerics exact "
+        "rules out; set numerics to fast as well");
+  }
   if (!device.empty() && device != "auto" && device != "cpu" && device != "cuda") {
     return base::InvalidArgument(
         absl::StrCat("device: \"", device, "\" is none of auto, cpu, cuda"));

@@ -21,13 +21,22 @@ struct EngineOptions {
   // where it pays: expanded latent attention for long prompts (docs/decisions/0009).
   std::string numerics = "exact";
   std::string device;  // "" = CONCLAVE_DEVICE or cpu; "auto", "cpu", "cuda"
-  // Of a GPU: how much of its memory to use, 0 = what is free; and how many experts of each layer to
-  // keep there, -1 = as many as fit. The processors have the others. Refused on processors alone.
+  // Of a GPU: how much of its memory to use, 0 = what is free; and how many experts of each layer
+  // to keep there, -1 = as many as fit. The processors have the others. Refused on processors
+  // alone.
   int64_t vram_budget = 0;
   int32_t gpu_experts = -1;
-  std::string isa;     // "" = the best the machine has; "scalar", "avx2", "avx512"
+  // "static": those of the beginning. "dynamic": those that are chosen most, which moves last bits
+  // of answers while they run, so only with numerics "fast"; "" is one or the other by numerics.
+  std::string expert_placement;
+  // What was chosen so many tokens ago counts half in what is called hot.
+  int32_t expert_half_life = 4096;
+  std::string isa;  // "" = the best the machine has; "scalar", "avx2", "avx512"
 
   absl::Status Validate() const;
+  bool moves_experts() const {
+    return expert_placement.empty() ? numerics == "fast" : expert_placement == "dynamic";
+  }
 };
 
 }  // namespace conclave::engine

@@ -46,6 +46,7 @@ struct Options {
   std::string device;
   int64_t vram_budget = 0;
   int gpu_experts = -1;
+  std::string expert_placement;
   std::string isa;
   std::string kv_type = "f16";
   std::string numerics = "exact";
@@ -244,6 +245,7 @@ absl::Status Run(const Options& o) {
                                          .device = o.device,
                                          .vram_budget = o.vram_budget,
                                          .gpu_experts = o.gpu_experts,
+                                         .expert_placement = o.expert_placement,
                                          .isa = o.isa}));
   report.open_ms = base::MillisBetween(start, base::Clock::System().Now());
   report.model = engine->info();
@@ -275,6 +277,8 @@ int Main(int argc, char** argv) {
   options.AddBytes("vram-budget", &o.vram_budget, "of the GPU's memory to use; 0 = what is free");
   options.Add("gpu-experts", &o.gpu_experts,
               "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
+  options.Add("expert-placement", &o.expert_placement,
+              "static, or dynamic: experts chosen most move to the GPU; empty = by numerics");
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the engine");
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");

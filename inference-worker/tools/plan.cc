@@ -2,11 +2,13 @@
 //
 //   conclave-plan --model m.gguf --memory-budget 32G --context-length 16384
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "base/options.h"
 #include "base/status.h"
 #include "engine/engine.h"
+#include "engine/open_model.h"
 #include "engine/placement/plan.h"
 #include "engine/weights/model_file.h"
 #include "tools/command_line.h"
@@ -27,6 +29,14 @@ absl::StatusOr<int> Plan(const Settings& settings) {
   const MemoryRoom room{.budget = settings.budget > 0 ? settings.budget : AvailableMemoryBytes()};
   ASSIGN_OR_RETURN(const PlannedModel planned, PlanModel(source, settings.engine, room));
   std::fputs(planned.plan.ToString().c_str(), stdout);
+  if (settings.engine.vram_budget > 0) {
+    ASSIGN_OR_RETURN(
+        const std::optional<ExpertPlan> plan,
+        PlanForDevice(*source, settings.engine, settings.engine.vram_budget, room.budget));
+    std::printf("  shared    %s\n",
+                plan.has_value() ? plan->ToString().c_str() : "nothing: the model has no experts");
+    return 0;
+  }
   return planned.plan.fits ? 0 : 3;
 }
 
@@ -42,6 +52,10 @@ int Main(int argc, char** argv) {
   options.Add("step-token-budget", &e.step_token_budget, "tokens of one step", 16, 1 << 16);
   options.AddBytes("kv-bytes", &e.kv_bytes, "memory of the KV cache; 0 = chosen");
   options.AddChoice("kv-type", &e.kv_type, {"f16", "f32"}, "how keys and values are stored");
+  options.AddBytes("vram-budget", &e.vram_budget,
+                   "of a GPU's memory: also says what would lie there and what in DRAM");
+  options.Add("gpu-experts", &e.gpu_experts,
+              "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
   options.AddChoice("numerics", &e.numerics, {"exact", "fast"}, "as the worker's");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::StatusOr<int> code = Plan(s);

@@ -78,6 +78,10 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.AddBytes("vram-budget", &e.vram_budget, "of the GPU's memory to use; 0 = what is free");
   options.Add("gpu-experts", &e.gpu_experts,
               "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
+  options.Add("expert-placement", &e.expert_placement,
+              "static, or dynamic: experts chosen most move to the GPU; empty = by numerics");
+  options.Add("expert-half-life", &e.expert_half_life,
+              "tokens after which a choice of an expert counts half", 64, 1 << 24);
   options.Add("isa", &e.isa, "scalar, avx2 or avx512; empty = the best the machine has");
   options.Add("unload-drain", &s->worker.host.unload_drain,
               "what the streams of a model being unloaded may still take");

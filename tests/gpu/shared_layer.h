@@ -3,11 +3,13 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include "conformance/random.h"
+#include "engine/kernels/expert_mover.h"
 #include "engine/kernels/kernels.h"
 #include "engine/quant/format.h"
 #include "gpu/rig.h"
@@ -52,10 +54,28 @@ class SharedLayer final {
     return y;
   }
 
-  // The device's experts are those that `kernels` says layer 0 has. Empty when something failed.
-  std::vector<float> Shared(Kernels& kernels, const Rows& rows) const {
-    const std::vector<int32_t>& here = *kernels.DeviceExpertsOf(0);
-    std::vector<int32_t> there, places;
+  // In the memories of the two: the device's experts are those that `kernels` says layer 0 has.
+  struct Packed {
+    std::vector<int32_t> here, there, places;
+    std::array<PackedMatrix, 3> device, processors;  // gate, up, down
+    Buffer device_places;
+
+    SharedExperts shared() {
+      SharedExperts experts{.device = here, .processors = there, .parts = {}};
+      experts.places = device_places.as<int32_t>();
+      for (size_t i = 0; i < 3; ++i) {
+        experts.parts[i] = {.kind = device[i].kind(),
+                            .out = device[i].out(),
+                            .in = device[i].in(),
+                            .device = device[i].data(),
+                            .processors = processors[i].data()};
+      }
+      return experts;
+    }
+  };
+  absl::StatusOr<Packed> Pack(Kernels& kernels) const {
+    Packed packed{.here = *kernels.DeviceExpertsOf(0)};
+    std::vector<int32_t>&here = packed.here, &there = packed.there, &places = packed.places;
     for (int32_t e = 0; e < experts_; ++e) {
       const auto found = std::lower_bound(here.begin(), here.end(), e);
       if (found != here.end() && *found == e) {
@@ -65,20 +85,33 @@ class SharedLayer final {
         places.push_back(-static_cast<int32_t>(there.size()));
       }
     }
-    Kernels& cpu = *kernels.processors();
-    const auto gate = PackSome(kernels, gate_, here), up = PackSome(kernels, up_, here),
-               down = PackSome(kernels, down_, here), their_gate = PackSome(cpu, gate_, there),
-               their_up = PackSome(cpu, up_, there), their_down = PackSome(cpu, down_, there);
-    for (const auto* packed : {&gate, &up, &down, &their_gate, &their_up, &their_down}) {
-      if (!packed->ok()) return {};
+    const Weight* const stacks[] = {&gate_, &up_, &down_};
+    for (size_t i = 0; i < 3; ++i) {
+      ASSIGN_OR_RETURN(packed.device[i], PackSome(kernels, *stacks[i], here));
+      ASSIGN_OR_RETURN(packed.processors[i], PackSome(*kernels.processors(), *stacks[i], there));
     }
-    OnDevice<int32_t> device_places(kernels, places), ids(kernels, rows.ids);
+    const auto bytes = static_cast<int64_t>(places.size() * sizeof(int32_t));
+    ASSIGN_OR_RETURN(packed.device_places, kernels.memory().Allocate(bytes));
+    RETURN_IF_ERROR(kernels.memory().Upload(places.data(), bytes, packed.device_places.data()));
+    return packed;
+  }
+
+  // Empty when something failed.
+  std::vector<float> Shared(Kernels& kernels, const Rows& rows) const {
+    const absl::StatusOr<Packed> packed = Pack(kernels);
+    if (!packed.ok()) return {};
+    return Shared(kernels, *packed, rows);
+  }
+  std::vector<float> Shared(Kernels& kernels, const Packed& packed, const Rows& rows) const {
+    OnDevice<int32_t> ids(kernels, rows.ids);
     OnDevice<float> x(kernels, rows.x), weights(kernels, rows.weights);
     OnDevice<float> y(kernels, static_cast<int64_t>(rows.x.size()));
+    const auto& [their_gate, their_up, their_down] = packed.processors;
     const ExpertSplit split = {
-        .places = device_places.data(),
-        .processors = {.gate = &*their_gate, .up = &*their_up, .down = &*their_down}};
-    kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down, .split = &split},
+        .places = packed.device_places.as<int32_t>(),
+        .processors = {.gate = &their_gate, .up = &their_up, .down = &their_down}};
+    const auto& [gate, up, down] = packed.device;
+    kernels.Moe({.gate = &gate, .up = &up, .down = &down, .split = &split},
                 {.ids = ids.data(), .weights = weights.data(), .top_k = top_k_}, x.data(), hidden_,
                 rows.count, y.data(), hidden_);
     return y.Read();

@@ -65,6 +65,7 @@ struct FfnWeights {
 
 // A layer whose experts are not all the device's: the machine's processors compute the others.
 struct ExpertSplit {
+  int32_t layer = 0;
   // [experts], device: a number in the device's stacks, or −1 − the number in the processors'.
   const int32_t* places = nullptr;
   FfnWeights processors;  // packed by Kernels::processors(); biases in its memory
@@ -88,11 +89,13 @@ struct RouterArgs {
 };
 
 // Which experts each row goes to: top_k ids and weights per row, row after row. The ids of a row
-// differ. Order within a row does not matter: experts are added by ascending id.
+// differ. Order within a row does not matter: experts are added by ascending id, or order.
 struct ExpertRouting {
   const int32_t* ids = nullptr;    // [rows][top_k], each < number of experts; < 0 is left out
   const float* weights = nullptr;  // [rows][top_k]
   int32_t top_k = 0;
+  // [rows][top_k], where ids number matrices that lie in any order: experts are added by these.
+  const int32_t* order = nullptr;
 };
 
 struct AttentionArgs {
@@ -147,6 +150,25 @@ struct RowTable {
 };
 
 class RopeTable;
+class ExpertMover;  // expert_mover.h
+
+// The most that one step asks for.
+struct StepLimits {
+  int64_t rows = 0;
+  int64_t sequences = 0;
+  int64_t context = 0;      // tokens of one sequence
+  int64_t read_floats = 0;  // of one HostView
+  int64_t widest = 0;       // floats of a row that a matrix multiplies
+  int64_t hidden = 0;
+  int64_t middle = 0;  // floats inside a network, of all rows and the experts they chose
+  int64_t slots = 0;   // rows × the experts each chooses
+  int64_t experts = 0;
+  int32_t num_heads = 0;
+  KvLayout layout;
+};
+
+// base::ReasonOf a status that says that a device has failed.
+inline constexpr std::string_view kDeviceFailed = "device_failed";
 
 // What not every device has. A model asks for what it needs when it is opened.
 enum class Feature {
@@ -175,7 +197,8 @@ class Kernels {
 
   // Where activations, keys and values must lie for the operations below.
   virtual Memory& memory() = 0;
-  // OK, or UNAVAILABLE with the driver's word once the device has failed; it stays failed.
+  // OK, or UNAVAILABLE (kDeviceFailed) with the driver's word once the device has failed; it stays
+  // failed.
   virtual absl::Status status() const = 0;
 
   // --- at load ---
@@ -195,6 +218,11 @@ class Kernels {
   virtual Kernels* processors() { return nullptr; }
   // Those of a layer that Pack is for, ascending; nullptr: all.
   virtual const std::vector<int32_t>* DeviceExpertsOf(int32_t /*layer*/) const { return nullptr; }
+  // What has experts change between the two while a model serves; none where there are no two.
+  virtual ExpertMover* mover() { return nullptr; }
+  // Takes what steps within the limits need beside their activations, so that none of them has to.
+  // RESOURCE_EXHAUSTED without memory. Steps may be larger; they may then fail for want of it.
+  virtual absl::Status Reserve(const StepLimits& limits) = 0;
   // OK, or UNIMPLEMENTED naming the feature and this device.
   absl::Status Require(Feature feature) const;
 
@@ -323,8 +351,9 @@ struct KernelOptions {
   int64_t device_bytes_max = 0;
   // Empty: all. Otherwise the processors have the rest.
   DeviceExperts device_experts;
-  // For so many rows and more the processors' experts are computed on the device, their weights sent
-  // there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is faster.
+  // For so many rows and more the processors' experts are computed on the device, their weights
+  // sent there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is
+  // faster.
   int64_t stream_rows = -1;
 };
 

@@ -12,7 +12,9 @@
 
 namespace conclave::engine {
 
-// Immutable once packed; thread-safe. Moves are cheap.
+// Immutable once packed; thread-safe. Moves are cheap and leave the panels where they are. An
+// expert of a stack may be written over with another by who owns it (ExpertMover), while nobody
+// computes.
 class PackedMatrix final {
  public:
   PackedMatrix() = default;
@@ -36,6 +38,7 @@ class PackedMatrix final {
   int64_t panel_bytes() const { return panel_bytes_; }
   int64_t bytes() const { return data_.size(); }
   const std::byte* data() const { return data_.data(); }
+  std::byte* data() { return data_.data(); }
   const std::byte* panel(int64_t matrix, int64_t index) const {
     return data_.data() + (matrix * panels() + index) * panel_bytes_;
   }

@@ -192,6 +192,7 @@ std::string ExpertPlan::ToString() const {
   if (device.empty()) return absl::StrCat(text, ", all experts ", Size(device_expert_bytes));
   absl::StrAppend(&text, ", ", Shares(*this), " ", Size(device_expert_bytes), "; DRAM ",
                   Size(host_bytes()), ": the other experts");
+  if (pinned_bytes > 0) absl::StrAppend(&text, ", and ", Size(pinned_bytes), " pinned");
   return text;
 }
 
@@ -226,7 +227,15 @@ absl::StatusOr<ExpertPlan> PlanExperts(const ExpertDemand& demand) {
           " bytes wanted in all, ", demand.device_bytes, " free"));
     }
   }
-  if (filler.taken < demand.model.experts()) plan.device = std::move(filler.device);
+  if (filler.taken == demand.model.experts()) return plan;
+  plan.device = std::move(filler.device);
+  plan.pinned_bytes = demand.pinned_bytes;
+  if (plan.host_bytes() > demand.host_bytes - plan.pinned_bytes) {
+    return base::ResourceExhausted(absl::StrCat(
+        "memory: ", plan.host_bytes() + plan.pinned_bytes,
+        " bytes wanted for the experts that the ", "GPU has no room for (weights ",
+        plan.host_bytes(), ", pinned ", plan.pinned_bytes, "), ", demand.host_bytes, " available"));
+  }
   return plan;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,8 +36,10 @@ ModelBytes MeasureModel(std::span<const TensorEntry> tensors, int32_t num_layers
 struct ExpertDemand {
   ModelBytes model;
   int64_t kv_bytes = 0;
-  int64_t scratch_bytes = 0;       // activations, logits and what operations need
-  int64_t device_bytes = 0;        // there are
+  int64_t scratch_bytes = 0;  // activations, logits and what operations need
+  int64_t device_bytes = 0;   // there are
+  int64_t pinned_bytes = 0;   // of the machine's memory, for what goes to and fro
+  int64_t host_bytes = std::numeric_limits<int64_t>::max();  // of it, that there are
   int32_t experts_per_layer = -1;  // wanted on the device; -1 = as many as fit
   // How often each expert is chosen, [layer][expert], any unit: the most chosen for their size come
   // first. Empty: every layer gets as many as the others, its first ones.
@@ -50,6 +53,7 @@ struct ExpertPlan {
   int64_t scratch_bytes = 0;
   int64_t device_bytes = 0;
   int64_t device_expert_bytes = 0;
+  int64_t pinned_bytes = 0;  // beside host_bytes()
 
   int64_t used_bytes() const;  // of the device
   int64_t host_bytes() const { return model.experts() - device_expert_bytes; }
@@ -58,7 +62,7 @@ struct ExpertPlan {
 };
 
 // RESOURCE_EXHAUSTED with the bytes wanted and those there are, when not even all but the experts
-// fits, or not the experts that were asked for.
+// fits, or not the experts that were asked for, or not the others the machine's memory.
 absl::StatusOr<ExpertPlan> PlanExperts(const ExpertDemand& demand);
 
 }  // namespace conclave::engine

@@ -18,10 +18,17 @@ namespace conclave::engine {
 
 class Executor final {
  public:
-  // Room for steps of at most `max_rows` rows of which `max_logit_rows` want logits.
+  // What steps may be at most.
+  struct Size {
+    int32_t rows = 0;
+    int32_t logit_rows = 0;  // that want logits
+    int32_t sequences = 0;
+    int32_t context = 0;  // tokens of a sequence
+  };
+  // Takes all that steps of this size need: none can fail for want of memory.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(std::unique_ptr<Kernels> kernels,
                                                           std::unique_ptr<Model> model, KvStore kv,
-                                                          int32_t max_rows, int32_t max_logit_rows);
+                                                          const Size& size);
 
   // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th row that wants
   // logits (BatchInputs::output_rows); valid, and the caller's to change, until the next call.

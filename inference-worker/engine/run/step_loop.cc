@@ -78,7 +78,8 @@ StepLoop::StepLoop(StepLoopConfig config, std::unique_ptr<Executor> executor,
                  ? std::make_optional<PrefixCache>(&pool_, KvLayout::kBlockTokens)
                  : std::nullopt),
       scheduler_(MakeSchedulerOptions(config_.options, config_.score_rows_max), &pool_,
-                 cache_.has_value() ? &*cache_ : nullptr) {
+                 cache_.has_value() ? &*cache_ : nullptr),
+      balancer_(executor_->kernels().mover(), config_.balancer) {
   PublishStats();
   thread_ = std::jthread([this] { Loop(); });
 }
@@ -225,6 +226,11 @@ EngineStats StepLoop::Stats() const {
   return published_;
 }
 
+ExpertTable StepLoop::Experts() const {
+  const std::lock_guard lock(mutex_);
+  return published_experts_;
+}
+
 void StepLoop::Drain(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   draining_ = true;
@@ -307,6 +313,10 @@ bool StepLoop::Step() {
   record.ms = base::MillisBetween(start, clock_.Now());
   keeper_.AddStep(record);
   Emit(batch);
+  if (const absl::Status status = balancer_.AfterStep(batch.num_rows); !status.ok()) {
+    Fail(status);
+    return false;
+  }
   PublishStats();
   return true;
 }
@@ -483,8 +493,12 @@ void StepLoop::PublishStats() {
   totals.kv_blocks_used = pool_.num_used();
   totals.kv_blocks_total = pool_.num_blocks();
   totals.block_tokens = KvLayout::kBlockTokens;
+  totals.experts = balancer_.stats();
   EngineStats snapshot = keeper_.Snapshot();
   const std::lock_guard lock(mutex_);
+  if (std::exchange(published_version_, balancer_.version()) != balancer_.version()) {
+    published_experts_ = balancer_.table();
+  }
   // Requests that lie in the inbox wait too.
   for (const Message& message : inbox_) {
     for (const auto& sequence : message.sequences) {

@@ -24,6 +24,7 @@
 #include "engine/options.h"
 #include "engine/request.h"
 #include "engine/run/executor.h"
+#include "engine/run/expert_balancer.h"
 #include "engine/run/stats.h"
 #include "engine/run/token_chooser.h"
 #include "engine/schedule/scheduler.h"
@@ -37,6 +38,7 @@ struct StepLoopConfig {
   int32_t num_blocks = 0;
   std::vector<TokenId> model_stop_ids;  // the model's end-of-generation ids
   int32_t score_rows_max = 256;         // SchedulerOptions
+  BalancerOptions balancer;
 };
 
 // Public functions are thread-safe; the private ones run on the loop's thread.
@@ -53,6 +55,7 @@ class StepLoop final {
   void Cancel(std::string_view id);
   void Resume(std::string_view id);
   EngineStats Stats() const;
+  ExpertTable Experts() const;
   absl::Status Health() const;
   void Drain(std::chrono::milliseconds timeout);
 
@@ -101,6 +104,7 @@ class StepLoop final {
   std::optional<PrefixCache> cache_;
   Scheduler scheduler_;
   StatsKeeper keeper_;
+  ExpertBalancer balancer_;
 
   mutable std::mutex mutex_;
   std::condition_variable inbox_ready_;
@@ -114,6 +118,8 @@ class StepLoop final {
   absl::Status failure_;  // of the device; for good
   bool stopping_ = false;
   EngineStats published_;
+  ExpertTable published_experts_;
+  int64_t published_version_ = -1;  // of the balancer's
 
   std::jthread thread_;  // last: everything above is there when it starts
 };

@@ -48,6 +48,7 @@ class WeighingKernels final : public Kernels {
   Memory& memory() override { return *memory_; }
   absl::Status status() const override { return absl::OkStatus(); }
   bool Has(Feature) const override { return true; }
+  absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
   absl::Status CheckAttention(const KvLayout&, int32_t) const override { return absl::OkStatus(); }
 
   // As CpuKernels::Pack lays it out.

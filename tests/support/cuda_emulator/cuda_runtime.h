@@ -5,8 +5,12 @@
 //
 // Settings, from the environment: CONCLAVE_EMULATOR_MEMORY bytes of device memory in all (1 GiB);
 // CONCLAVE_EMULATOR_FAIL_LAUNCH=n makes the n-th launch of a stream, and all after it, fail;
-// CONCLAVE_EMULATOR_FAIL_ALLOC=n and _FAIL_PIN=n the n-th allocation from now on, of device memory and
-// of pinned memory, that one alone.
+// CONCLAVE_EMULATOR_HANG_LAUNCH=n makes the n-th never end: who then waits without a deadline ends
+// the program. CONCLAVE_EMULATOR_FAIL_ALLOC=n and _FAIL_PIN=n make the n-th allocation from now on,
+// of device memory and of pinned memory, fail, that one alone. Of streams that only copy:
+// CONCLAVE_EMULATOR_FAIL_COPY=n refuses the n-th copy from now on, _BREAK_COPY=n makes the stream
+// fail when it comes to it, and _SLOW_COPIES=n answers the n first questions for an event with "not
+// yet".
 #pragma once
 
 #include <bit>
@@ -56,6 +60,7 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 
 enum cudaError_t {
   cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719

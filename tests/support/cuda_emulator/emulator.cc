@@ -20,6 +20,10 @@
 
 #include "engine/quant/half.h"
 
+#if __has_feature(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+#endif
+
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
@@ -40,7 +44,10 @@ struct Stream {
   std::deque<Work> work;
   Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
+  int64_t hang_left = -1;      // before the one that never ends; -1 = none
   bool failed = false;
+  bool hangs = false;
+  bool launches = false;  // kernels; others only copy
 
   void Put(Work one) {
     if (recording != nullptr) {
@@ -55,7 +62,8 @@ struct Event {
   std::chrono::steady_clock::time_point at;
   Stream* stream = nullptr;  // recorded on it
   int64_t recorded = 0;
-  int64_t done = 0;  // of the recordings
+  int64_t done = 0;       // of the recordings
+  int64_t questions = 0;  // since it was recorded
 };
 
 namespace {
@@ -103,16 +111,40 @@ void OpenMemory(bool open) {
 constexpr size_t kStackBytes = 64 << 10;
 constexpr int kThreadsMax = 1024;
 
+#if __has_feature(thread_sanitizer)
+// The sanitizer is told of each change, and knows no jumps between stacks.
+struct Place {
+  ucontext_t context;
+  void* fiber = nullptr;
+};
+void Go(Place& from, Place& to) {
+  from.fiber = __tsan_get_current_fiber();  // kernels run on whichever thread waits for them
+  if (to.fiber == nullptr) to.fiber = __tsan_create_fiber(0);
+  __tsan_switch_to_fiber(to.fiber, 0);
+  swapcontext(&from.context, &to.context);
+}
+#else
 // A fiber is entered once by its context; from then on jumps are enough, which make no system call.
-struct Fiber {
+struct Place {
   ucontext_t context;
   jmp_buf at;
-  bool entered = false;
+  bool entered = true;
+};
+void Go(Place& from, Place& to) {
+  if (_setjmp(from.at) != 0) return;
+  if (to.entered) _longjmp(to.at, 1);
+  to.entered = true;
+  setcontext(&to.context);
+}
+#endif
+
+struct Fiber {
+  Place place;
   std::unique_ptr<char[]> stack;
   bool done = true;
 };
 Fiber fibers[kThreadsMax];
-jmp_buf scheduler_at;
+Place scheduler;
 int running = 0;
 int num_threads = 0;
 int num_alive = 0;
@@ -129,9 +161,7 @@ uint32_t given[kThreadsMax];
 uint32_t given_more[kThreadsMax][6];
 float given_halves[kThreadsMax][12];
 
-void Yield() {
-  if (_setjmp(fibers[running].at) == 0) _longjmp(scheduler_at, 1);
-}
+void Yield() { Go(fibers[running].place, scheduler); }
 
 void Await(Barrier& barrier, int members) {
   const int64_t round = barrier.rounds;
@@ -145,16 +175,32 @@ void Await(Barrier& barrier, int members) {
 
 void AwaitWarp() { Await(warp_barriers[running / 32], 32); }
 
-void Thread() {
-  (*kernel)();
-  fibers[running].done = true;
-  --num_alive;
-  // Who has left is waited for no more.
-  if (num_alive > 0 && block_barrier.arrived == num_alive) {
-    block_barrier.arrived = 0;
-    ++block_barrier.rounds;
+// Of one block after another.
+[[noreturn]] void Thread() {
+  while (true) {
+    (*kernel)();
+    fibers[running].done = true;
+    --num_alive;
+    // Who has left is waited for no more.
+    if (num_alive > 0 && block_barrier.arrived == num_alive) {
+      block_barrier.arrived = 0;
+      ++block_barrier.rounds;
+    }
+    Yield();
   }
-  Yield();
+}
+
+void MakeFiber(Fiber& fiber) {
+  fiber.stack = std::make_unique<char[]>(kStackBytes);
+  ucontext_t& context = fiber.place.context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fiber.stack.get();
+  context.uc_stack.ss_size = kStackBytes;
+  context.uc_link = nullptr;
+  makecontext(&context, Thread, 0);
+#if !__has_feature(thread_sanitizer)
+  fiber.place.entered = false;
+#endif
 }
 
 void RunBlock(uint3 block) {
@@ -163,25 +209,16 @@ void RunBlock(uint3 block) {
   num_alive = num_threads;
   for (int i = 0; i < num_threads; ++i) {
     Fiber& fiber = fibers[i];
-    if (fiber.stack == nullptr) fiber.stack = std::make_unique<char[]>(kStackBytes);
+    if (fiber.stack == nullptr) MakeFiber(fiber);
     fiber.done = false;
-    fiber.entered = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, Thread, 0);
   }
   blockIdx = block;
   while (num_alive > 0) {
-    for (volatile int i = 0; i < num_threads; i = i + 1) {
+    for (int i = 0; i < num_threads; ++i) {
       if (fibers[i].done) continue;
       running = i;
       threadIdx = {static_cast<unsigned>(i), 0, 0};
-      if (_setjmp(scheduler_at) != 0) continue;
-      if (fibers[i].entered) _longjmp(fibers[i].at, 1);
-      fibers[i].entered = true;
-      setcontext(&fibers[i].context);
+      Go(scheduler, fibers[i].place);
     }
   }
 }
@@ -209,13 +246,14 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
 void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
   static int depth = 0;
   if (depth++ == 0) OpenMemory(true);
-  while (!stream.work.empty() && (until == nullptr || until->done < recording)) {
+  while (!stream.hangs && !stream.work.empty() && (until == nullptr || until->done < recording)) {
     const Work work = std::move(stream.work.front());
     stream.work.pop_front();
     if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
-    if (!stream.failed) work.run();
+    stream.hangs = work.is_launch && stream.hang_left >= 0 && stream.hang_left-- == 0;
+    if (!stream.failed && !stream.hangs) work.run();
   }
   if (--depth == 0) OpenMemory(false);
 }
@@ -224,6 +262,7 @@ void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0
 
 void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
   const std::lock_guard lock(machine);
+  stream->launches = true;
   stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
 }
 
@@ -390,6 +429,12 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   const std::lock_guard lock(machine);
+  if (!stream->launches && stream->recording == nullptr) {
+    if (FailsNow("CONCLAVE_EMULATOR_FAIL_COPY")) return cudaErrorInvalidValue;
+    if (FailsNow("CONCLAVE_EMULATOR_BREAK_COPY")) {
+      stream->Put({[=] { stream->failed = true; }, false});
+    }
+  }
   stream->Put({[=] { std::memcpy(to, from, bytes); }, false});
   return cudaSuccess;
 }
@@ -397,6 +442,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new Stream;
   (*stream)->launches_left = Setting("CONCLAVE_EMULATOR_FAIL_LAUNCH", -1);
+  (*stream)->hang_left = Setting("CONCLAVE_EMULATOR_HANG_LAUNCH", -1);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -410,6 +456,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     std::abort();
   }
   RunWork(*stream);
+  if (stream->hangs) {
+    std::fprintf(stderr, "emulator: waiting without a deadline for a device that hangs\n");
+    std::abort();
+  }
   return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
@@ -453,6 +503,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(machine);
   event->stream = stream;
+  event->questions = 0;
   ++event->recorded;
   stream->Put({[=] {
                  event->at = std::chrono::steady_clock::now();
@@ -469,7 +520,11 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     std::fprintf(stderr, "emulator: asking for an event of a stream that records\n");
     std::abort();
   }
+  if (!stream.launches && event->questions++ < Setting("CONCLAVE_EMULATOR_SLOW_COPIES", 0)) {
+    return cudaErrorNotReady;
+  }
   RunWork(stream, event, event->recorded);
+  if (stream.hangs) return cudaErrorNotReady;
   return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {

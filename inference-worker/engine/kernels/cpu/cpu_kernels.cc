@@ -13,6 +13,17 @@ namespace conclave::engine {
 CpuKernels::CpuKernels(const IsaTable& isa, int num_threads)
     : isa_(isa), name_(std::string("cpu/") + isa.name), pool_(num_threads) {}
 
+// Pages that no step touches take no memory.
+absl::Status CpuKernels::Reserve(const StepLimits& limits) {
+  const auto reserve = [](Buffer& buffer, int64_t bytes) -> absl::Status {
+    if (bytes <= buffer.size()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(buffer, Buffer::Allocate(bytes));
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(reserve(int8_scratch_, Int8Rows::Bytes(limits.rows, limits.widest)));
+  return reserve(ffn_scratch_, limits.middle * static_cast<int64_t>(sizeof(float)));
+}
+
 std::byte* CpuKernels::Scratch(Buffer& buffer, int64_t bytes) {
   if (bytes > buffer.size()) {
     // Half as much again, so that a slowly growing batch does not allocate at every step.

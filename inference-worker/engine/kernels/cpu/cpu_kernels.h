@@ -42,6 +42,7 @@ class CpuKernels final : public Kernels {
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
+  absl::Status Reserve(const StepLimits& limits) override;
   bool Has(Feature) const override { return true; }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,

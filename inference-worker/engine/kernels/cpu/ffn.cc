@@ -7,6 +7,7 @@
 //      routing weights. One task owns its columns of y: no atomics and one order of addition.
 //
 // A dense network is one expert that every row goes to with weight 1.
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -103,6 +104,18 @@ class FfnRun final {
       row_of_slot_[slot] = static_cast<int32_t>(i / routing->top_k);
       weight_of_slot_[slot] = routing->weights[i];
     }
+    if (routing->order != nullptr) OrderExperts(*routing, slots);
+  }
+
+  // In which OutputBlock adds them.
+  void OrderExperts(const ExpertRouting& routing, int64_t slots) {
+    std::vector<int64_t>& order = kernels_.slot_starts_;  // done with
+    for (int64_t i = 0; i < slots; ++i) {
+      if (routing.ids[i] >= 0) order[static_cast<size_t>(routing.ids[i])] = routing.order[i];
+    }
+    std::sort(active_.begin(), active_.end(), [&](const ExpertSlots& a, const ExpertSlots& b) {
+      return order[static_cast<size_t>(a.matrix)] < order[static_cast<size_t>(b.matrix)];
+    });
   }
 
   // gate or up of up to kRows slots, 64 outputs each, into out[slot][64].

@@ -34,7 +34,6 @@ constexpr int kUnitSteps = 4;      // steps of 16 elements in as many of a key
 constexpr int kStripWarps = 8;     // of a block whose warps have a strip each
 constexpr int kMergedAtOnce = 32;  // strips, one per lane
 // Strips' sums wait in scratch between two launches; more than this is not worth it.
-constexpr int64_t kPartialBytesMax = int64_t{256} << 20;
 
 // Elements 2i, 2i + 1 of a fragment register.
 __device__ inline uint32_t Pack(uint16_t even, uint16_t odd) {
@@ -446,7 +445,7 @@ void LaunchUnits(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const int64_t partial_floats = int64_t{tiles} * kv_heads * strips * kTileRows * a.partial_pitch;
   // With a warp for every tile and head the device would stand half idle.
   const bool few = int64_t{tiles} * kv_heads < 4 * c->multiprocessors;
-  if (!few || partial_floats * 4 > kPartialBytesMax) {
+  if (!few || partial_floats * 4 > c->attention_bytes_max) {
     Launch(c, "attention", WalkStrips<kUnits>, dim3(CeilDiv(tiles, kWalkWarps<kUnits>), kv_heads),
            kWalkWarps<kUnits> * 32, a);
     return;

@@ -22,8 +22,6 @@ constexpr int kSums = CONCLAVE_CUDA_HEAD_DIM_MAX / 128;
 constexpr int kLatentSums = CONCLAVE_CUDA_LATENT_MAX / 128;
 constexpr int kThreadRows = 8;  // whose values a thread adds up: thread / 128 + 2i
 constexpr int kScoreRows = 4;   // whose scores a thread makes: thread / 64 + 4i
-// A split's sums wait in scratch between two launches; more than this is not worth it.
-constexpr int64_t kPartialBytesMax = int64_t{256} << 20;
 
 template <bool kHalf>
 __device__ inline float ElementAt(const uint8_t* tile, int index) {
@@ -320,7 +318,7 @@ void LaunchKind(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   a.partial_pitch = a.t.value_dim + 2;
   const int64_t partial_floats = int64_t{tiles} * kv_heads * splits * kTileRows * a.partial_pitch;
   const bool few = int64_t{tiles} * kv_heads < 2 * c->multiprocessors;
-  if (splits == 1 || !few || partial_floats * 4 > kPartialBytesMax) {
+  if (splits == 1 || !few || partial_floats * 4 > c->attention_bytes_max) {
     return Launch(c, "attention", WalkSplits<kHalf, kLatent>, dim3(tiles, kv_heads), kThreads, a);
   }
   a.parts = static_cast<int>(splits);

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -35,13 +36,17 @@ struct ConclaveCudaContext {
   int multiprocessors = 0;
   cudaStream_t stream = nullptr;
   bool failed = false;
+  bool hangs = false;  // failed for not answering: any call of the driver might wait for good
   char error[256] = "";
+  double wait_seconds = 120;
+  cudaEvent_t reached = nullptr;  // of AwaitStream
 
   struct Piece {
     char* data = nullptr;
     int64_t bytes = 0;
   };
   Piece scratch[kNumScratch];
+  int64_t attention_bytes_max = int64_t{256} << 20;  // of kAttentionPartial
 
   // Inputs of a step: copied to pinned memory at the call, to the device on the stream. Chunks stay
   // until the step has been read back.
@@ -57,11 +62,15 @@ struct ConclaveCudaContext {
   int64_t input_copied = 0;  // of the first chunk
   Piece result;              // pinned
 
-  // Experts on their way through: copies run on a stream of their own (hand_over.cu).
+  // Experts on their way: copies run on a stream of their own (hand_over.cu). Two slots are for
+  // those that go through, the others for those that change places.
   struct Staging {
+    using Clock = std::chrono::steady_clock;
+    static constexpr int kSlots = 2 + CONCLAVE_CUDA_MOVE_SLOTS;
     cudaStream_t stream = nullptr;
-    cudaEvent_t copied[2] = {};
-    cudaEvent_t used[2] = {};
+    cudaEvent_t copied[kSlots] = {};
+    cudaEvent_t used[kSlots] = {};
+    Clock::time_point started[CONCLAVE_CUDA_MOVE_SLOTS] = {};
   };
   Staging staging;
 
@@ -105,10 +114,19 @@ inline void Fail(ConclaveCudaContext* c, const char* what, const char* why) {
   c->failed = true;
   std::snprintf(c->error, sizeof c->error, "%s: %s", what, why);
 }
+inline void Hang(ConclaveCudaContext* c, const char* what) {
+  c->hangs = true;
+  Fail(c, what, "the device does not answer");
+}
 inline bool Check(ConclaveCudaContext* c, cudaError_t status, const char* what) {
   if (status != cudaSuccess) Fail(c, what, cudaGetErrorString(status));
   return status == cudaSuccess;
 }
+
+// Waits for an event, or for all that has been asked for. False when the device has failed, or
+// fails now because it does not answer.
+bool Await(ConclaveCudaContext* c, cudaEvent_t event, const char* what);
+bool AwaitStream(ConclaveCudaContext* c, const char* what);
 
 // At least `bytes`, contents undefined; NULL when the device has failed or has no room (then it
 // fails: a step cannot be half done).

@@ -65,10 +65,18 @@ std::optional<int64_t> CudaMemory::available_bytes() const {
   return bytes_max_ == 0 ? free_bytes : std::min(free_bytes, bytes_max_ - used_bytes_);
 }
 
+int64_t CudaMemory::total_bytes() const {
+  int64_t free_bytes = 0;
+  int64_t total_bytes = 0;
+  if (api_.memory_info(context_, &free_bytes, &total_bytes) == 0) return 0;
+  return bytes_max_ == 0 ? total_bytes : std::min(total_bytes, bytes_max_);
+}
+
 absl::Status CudaMemory::status() const {
   const char* const error = api_.error(context_);
-  return error == nullptr ? absl::OkStatus()
-                          : base::Unavailable(std::string("the CUDA device failed: ") + error);
+  if (error == nullptr) return absl::OkStatus();
+  return base::WithReason(base::Unavailable(std::string("the CUDA device failed: ") + error),
+                          kDeviceFailed);
 }
 
 void CudaMemory::Free(std::byte* data, int64_t bytes) {
@@ -108,6 +116,28 @@ absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
   RETURN_IF_ERROR(memory_->Upload(table.data, table.bytes(), rows.memory.data()));
   rows.view.data = rows.memory.data();
   return rows;
+}
+
+absl::Status CudaKernels::Reserve(const StepLimits& limits) {
+  const ConclaveCudaLimits all = {
+      .rows = limits.rows,
+      .sequences = limits.sequences,
+      .context = limits.context,
+      .read_floats = limits.read_floats,
+      .widest = limits.widest,
+      .hidden = limits.hidden,
+      .middle = limits.middle,
+      .slots = limits.slots,
+      .experts = limits.experts,
+      .num_heads = limits.num_heads,
+      .num_kv_heads = limits.layout.num_kv_heads,
+      .value_dim = limits.layout.value_dim,
+      // What is beyond a small part of the memory is not worth it.
+      .attention_bytes = std::min<int64_t>(256 << 20, memory_->total_bytes() / 32)};
+  if (api_.reserve(context_, &all) != 0) return absl::OkStatus();
+  RETURN_IF_ERROR(status());
+  return base::ResourceExhausted("device or pinned memory: no room for what a step of " +
+                                 std::to_string(limits.rows) + " rows needs");
 }
 
 absl::Status CudaKernels::CheckAttention(const KvLayout& layout, int32_t) const {
@@ -170,8 +200,10 @@ void CudaKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing, c
     return;
   }
   const ConclaveCudaFfn ffn = FfnOf(weights);
-  const ConclaveCudaRouting routed = {
-      .ids = routing.ids, .weights = routing.weights, .top_k = routing.top_k};
+  const ConclaveCudaRouting routed = {.ids = routing.ids,
+                                      .weights = routing.weights,
+                                      .top_k = routing.top_k,
+                                      .order = routing.order};
   api_.moe(context_, &ffn, &routed, x, x_stride, rows, y, y_stride);
 }
 

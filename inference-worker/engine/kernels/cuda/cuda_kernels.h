@@ -23,6 +23,8 @@ class CudaMemory final : public Memory {
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
   absl::Status Upload(const void* host, int64_t bytes, void* target) override;
   std::optional<int64_t> available_bytes() const override;
+  // Of which all that is to be had lies in.
+  int64_t total_bytes() const;
 
   absl::Status status() const;
   const ConclaveCudaApi& api() const { return api_; }
@@ -51,6 +53,7 @@ class CudaKernels : public Kernels {
 
   absl::StatusOr<PackedMatrix> Pack(const TensorView& weight) override;
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
+  absl::Status Reserve(const StepLimits& limits) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
   bool Has(Feature feature) const override { return feature != Feature::kExpandedAttention; }
 

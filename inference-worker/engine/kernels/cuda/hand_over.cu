@@ -3,14 +3,12 @@
 #include "engine/kernels/cuda/hand_over.cuh"
 
 #include <chrono>
-#include <thread>
 
 #include "engine/kernels/cuda/rows.cuh"
 
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr int kSpins = 20000;  // some ten milliseconds; then the core is lent to others
 
 // A block has a row; it writes to the host's memory over the bus, each line once.
 __global__ void HandOverRow(ConclaveCudaHandOver h) {
@@ -22,6 +20,7 @@ __global__ void HandOverRow(ConclaveCudaHandOver h) {
     const int32_t place = h.places[h.ids[slot]];
     h.here[slot] = place >= 0 ? place : -1;
     h.there[slot] = place >= 0 ? -1 : -1 - place;
+    h.their_ids[slot] = h.ids[slot];
     h.their_weights[slot] = h.weights[slot];
   }
 }
@@ -35,20 +34,9 @@ __global__ void ChooseExperts(const int32_t* ids, const int32_t* places, int64_t
   here[i] = number >= 0 && number < count ? number : -1;
 }
 
-// False when the device has failed, or fails now because it took too long.
-bool Await(ConclaveCudaContext* c, cudaEvent_t event, double seconds, const char* what) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
-  for (int64_t round = 1;; ++round) {
-    const cudaError_t status = cudaEventQuery(event);
-    if (status == cudaSuccess) return true;
-    if (status != cudaErrorNotReady) return Check(c, status, what);
-    if (round > kSpins) std::this_thread::yield();
-    if (round % 64 == 0 && std::chrono::duration<double>(Clock::now() - start).count() > seconds) {
-      Fail(c, what, "the device does not answer");
-      return false;
-    }
-  }
+__global__ void CountExperts(const int32_t* ids, int64_t slots, int32_t* chosen) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < slots) atomicAdd(&chosen[ids[i]], 1);
 }
 
 bool OpenStaging(ConclaveCudaContext* c) {
@@ -57,7 +45,7 @@ bool OpenStaging(ConclaveCudaContext* c) {
   if (!Check(c, cudaStreamCreateWithFlags(&s.stream, cudaStreamNonBlocking), "a stream")) {
     return false;
   }
-  for (int slot = 0; slot < 2; ++slot) {
+  for (int slot = 0; slot < ConclaveCudaContext::Staging::kSlots; ++slot) {
     if (!Check(c, cudaEventCreateWithFlags(&s.copied[slot], cudaEventDisableTiming), "an event") ||
         !Check(c, cudaEventCreateWithFlags(&s.used[slot], cudaEventDisableTiming), "an event")) {
       return false;
@@ -91,10 +79,10 @@ void HandOver(ConclaveCudaContext* c, const ConclaveCudaHandOver* hand_over) {
   NextStepGraph(c);
 }
 
-int32_t AwaitHostTurn(ConclaveCudaContext* c, double seconds) {
+int32_t AwaitHostTurn(ConclaveCudaContext* c) {
   FinishSum(c);
   EndStepGraph(c);
-  if (c->failed || !Await(c, c->host_turn, seconds, "running a step up to the host's turn")) {
+  if (c->failed || !Await(c, c->host_turn, "running a step up to the host's turn")) {
     return 0;
   }
   NextStepGraph(c);
@@ -118,9 +106,9 @@ void Stage(ConclaveCudaContext* c, int32_t slot, const void* pinned, int64_t byt
   Check(c, cudaEventRecord(s.copied[slot], s.stream), "staging experts");
 }
 
-int32_t AwaitStaging(ConclaveCudaContext* c, int32_t slot, double seconds) {
+int32_t AwaitStaging(ConclaveCudaContext* c, int32_t slot) {
   if (c->failed || !OpenStaging(c)) return 0;
-  return Await(c, c->staging.copied[slot], seconds, "staging experts") ? 1 : 0;
+  return Await(c, c->staging.copied[slot], "staging experts") ? 1 : 0;
 }
 
 void UseStaged(ConclaveCudaContext* c, int32_t slot) {
@@ -138,9 +126,62 @@ void DoneWithStaged(ConclaveCudaContext* c, int32_t slot) {
 }
 
 void CloseStaging(ConclaveCudaContext* c) {
-  for (int slot = 0; slot < 2; ++slot) {
+  for (int slot = 0; slot < ConclaveCudaContext::Staging::kSlots; ++slot) {
     if (c->staging.copied[slot] != nullptr) cudaEventDestroy(c->staging.copied[slot]);
     if (c->staging.used[slot] != nullptr) cudaEventDestroy(c->staging.used[slot]);
   }
   if (c->staging.stream != nullptr) cudaStreamDestroy(c->staging.stream);
+}
+
+int32_t Exchange(ConclaveCudaContext* c, int32_t slot, const ConclaveCudaCopy* in, int32_t num_in,
+                 const ConclaveCudaCopy* out, int32_t num_out) {
+  FinishSum(c);
+  LeaveStepGraph(c);
+  if (c->failed || !OpenStaging(c)) return 0;
+  ConclaveCudaContext::Staging& s = c->staging;
+  const int event = 2 + slot;
+  if (!Check(c, cudaEventRecord(s.used[event], c->stream), "moving experts") ||
+      !Check(c, cudaStreamWaitEvent(s.stream, s.used[event], 0), "moving experts")) {
+    return 0;
+  }
+  s.started[slot] = ConclaveCudaContext::Staging::Clock::now();
+  bool all = true;
+  const auto put = [&](const ConclaveCudaCopy& copy, cudaMemcpyKind kind) {
+    all = all && cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), kind,
+                                 s.stream) == cudaSuccess;
+  };
+  for (int32_t i = 0; i < num_in; ++i) put(in[i], cudaMemcpyHostToDevice);
+  for (int32_t i = 0; i < num_out; ++i) put(out[i], cudaMemcpyDeviceToHost);
+  if (!all) cudaGetLastError();  // the caller says it; what is wrong with the device shows again
+  return Check(c, cudaEventRecord(s.copied[event], s.stream), "moving experts") && all ? 1 : 0;
+}
+
+int32_t Exchanged(ConclaveCudaContext* c, int32_t slot) {
+  if (c->failed) return -1;
+  if (c->staging.stream == nullptr) return 1;
+  const cudaError_t status = cudaEventQuery(c->staging.copied[2 + slot]);
+  if (status == cudaErrorNotReady) {
+    const auto since = ConclaveCudaContext::Staging::Clock::now() - c->staging.started[slot];
+    if (std::chrono::duration<double>(since).count() < c->wait_seconds) return 0;
+    Hang(c, "moving experts");
+    return -1;
+  }
+  return Check(c, status, "moving experts") ? 1 : -1;
+}
+
+void Copy(ConclaveCudaContext* c, const ConclaveCudaCopy* copies, int32_t num) {
+  FinishSum(c);
+  LeaveStepGraph(c);
+  c->rounded = {};
+  for (int32_t i = 0; i < num && !c->failed; ++i) {
+    Check(c,
+          cudaMemcpyAsync(copies[i].to, copies[i].from, static_cast<size_t>(copies[i].bytes),
+                          cudaMemcpyDeviceToDevice, c->stream),
+          "copying on the device");
+  }
+}
+
+void CountExpertsOp(ConclaveCudaContext* c, const int32_t* ids, int64_t slots, int32_t* chosen) {
+  Launch(c, "counting experts", CountExperts, dim3(CeilDiv(slots, kThreads)), kThreads, ids, slots,
+         chosen);
 }

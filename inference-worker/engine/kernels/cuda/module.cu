@@ -4,10 +4,13 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "engine/kernels/cuda/attention.cuh"
+#include "engine/kernels/cuda/attention_args.cuh"
 #include "engine/kernels/cuda/context.cuh"
 #include "engine/kernels/cuda/hand_over.cuh"
 #include "engine/kernels/cuda/moe.cuh"
@@ -17,6 +20,28 @@
 
 namespace {
 constexpr int64_t kChunkBytes = int64_t{1} << 20;  // of inputs
+}
+
+bool Await(ConclaveCudaContext* c, cudaEvent_t event, const char* what) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kSpins = 20000;  // some ten milliseconds; then the core is lent to others
+  const Clock::time_point start = Clock::now();
+  for (int64_t round = 1;; ++round) {
+    const cudaError_t status = cudaEventQuery(event);
+    if (status == cudaSuccess) return true;
+    if (status != cudaErrorNotReady) return Check(c, status, what);
+    if (round > kSpins) std::this_thread::yield();
+    if (round % 64 == 0 &&
+        std::chrono::duration<double>(Clock::now() - start).count() > c->wait_seconds) {
+      Hang(c, what);
+      return false;
+    }
+  }
+}
+
+bool AwaitStream(ConclaveCudaContext* c, const char* what) {
+  if (c->failed) return false;
+  return Check(c, cudaEventRecord(c->reached, c->stream), what) && Await(c, c->reached, what);
 }
 
 void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
@@ -36,6 +61,24 @@ void* Scratch(ConclaveCudaContext* c, ScratchId id, int64_t bytes) {
   return data;
 }
 
+namespace {
+
+// Memory for inputs beyond what there is. False without room; the device itself is well.
+bool AddInputChunk(ConclaveCudaContext* c, int64_t bytes) {
+  void* pinned = nullptr;
+  void* device = nullptr;
+  if (cudaMallocHost(&pinned, static_cast<size_t>(bytes)) != cudaSuccess ||
+      cudaMalloc(&device, static_cast<size_t>(bytes)) != cudaSuccess) {
+    cudaGetLastError();
+    cudaFreeHost(pinned);
+    return false;
+  }
+  c->inputs.push_back({static_cast<char*>(pinned), static_cast<char*>(device), bytes});
+  return true;
+}
+
+}  // namespace
+
 const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes, int64_t reserved) {
   if (c->failed) return nullptr;
   const int64_t rounded = (std::max(bytes, reserved) + 255) / 256 * 256;
@@ -47,18 +90,10 @@ const void* Input(ConclaveCudaContext* c, const void* host, int64_t bytes, int64
     c->input_used = 0;
   }
   if (c->input_chunk == c->inputs.size()) {
-    ConclaveCudaContext::InputChunk chunk;
-    chunk.bytes = std::max(kChunkBytes, rounded);
-    void* pinned = nullptr;
-    void* device = nullptr;
-    const auto size = static_cast<size_t>(chunk.bytes);
-    if (!Check(c, cudaMallocHost(&pinned, size), "pinned memory") ||
-        !Check(c, cudaMalloc(&device, size), "memory of inputs")) {
+    if (!AddInputChunk(c, std::max(kChunkBytes, rounded))) {
+      Fail(c, "memory of inputs", "out of memory");
       return nullptr;
     }
-    chunk.host = static_cast<char*>(pinned);
-    chunk.device = static_cast<char*>(device);
-    c->inputs.push_back(chunk);
   }
   const ConclaveCudaContext::InputChunk& chunk = c->inputs[c->input_chunk];
   char* const pinned = chunk.host + c->input_used;
@@ -98,7 +133,11 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   c->multiprocessors = properties.multiProcessorCount;
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
   c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
+  if (const char* const seconds = std::getenv("CONCLAVE_CUDA_STEP_SECONDS"); seconds != nullptr) {
+    c->wait_seconds = std::clamp(std::strtod(seconds, nullptr), 0.01, 86400.0);
+  }
   status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+  if (status == cudaSuccess) status = cudaEventCreateWithFlags(&c->reached, cudaEventDisableTiming);
   if (status != cudaSuccess) {
     Say(error, error_size, "a stream", status);
     delete c;
@@ -107,9 +146,20 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   return c;
 }
 
+// Nothing runs any more that might still use memory. False when that cannot be known.
+bool Settled(ConclaveCudaContext* c) {
+  if (c->hangs) return false;
+  for (const cudaStream_t stream : {c->staging.stream, c->stream}) {
+    if (stream == nullptr) continue;
+    // A stream that failed does nothing either.
+    if (cudaEventRecord(c->reached, stream) == cudaSuccess) Await(c, c->reached, "settling");
+    if (c->hangs) return false;
+  }
+  return true;
+}
+
 void Close(ConclaveCudaContext* c) {
-  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
-  cudaStreamSynchronize(c->stream);
+  if (!Settled(c)) return;  // what it holds is held until the process ends
   CloseStepGraphs(c);
   for (void* const data : c->outgrown) cudaFree(data);
   for (ConclaveCudaContext::Piece& piece : c->scratch) cudaFree(piece.data);
@@ -119,6 +169,7 @@ void Close(ConclaveCudaContext* c) {
   }
   cudaFreeHost(c->result.data);
   if (c->host_turn != nullptr) cudaEventDestroy(c->host_turn);
+  cudaEventDestroy(c->reached);
   CloseStaging(c);
   cudaStreamDestroy(c->stream);
   delete c;
@@ -163,9 +214,7 @@ void Release(ConclaveCudaContext* c, void* data) {
   Leave(c);
   cudaSetDevice(c->device);
   // A step that was given up may still use it.
-  if (c->staging.stream != nullptr) cudaStreamSynchronize(c->staging.stream);
-  cudaStreamSynchronize(c->stream);
-  kFree(data);
+  if (Settled(c)) kFree(data);
 }
 
 int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
@@ -176,7 +225,21 @@ int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* de
       c,
       cudaMemcpyAsync(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, c->stream),
       "upload");
-  return Check(c, cudaStreamSynchronize(c->stream), "upload") && !c->failed ? 1 : 0;
+  return AwaitStream(c, "upload") ? 1 : 0;
+}
+
+// False when there is none; the device itself is well.
+bool RoomForResult(ConclaveCudaContext* c, int64_t bytes) {
+  if (bytes <= c->result.bytes) return true;
+  cudaFreeHost(c->result.data);
+  c->result = {};
+  void* pinned = nullptr;
+  if (cudaMallocHost(&pinned, static_cast<size_t>(bytes)) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  c->result = {static_cast<char*>(pinned), bytes};
+  return true;
 }
 
 float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
@@ -185,14 +248,9 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
   EndStepGraph(c);
   c->graphs.shape = nullptr;
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
-  if (bytes > c->result.bytes) {
-    cudaFreeHost(c->result.data);
-    c->result = {};
-    void* pinned = nullptr;
-    if (!Check(c, cudaMallocHost(&pinned, static_cast<size_t>(bytes)), "pinned memory")) {
-      return nullptr;
-    }
-    c->result = {static_cast<char*>(pinned), bytes};
+  if (!RoomForResult(c, bytes)) {
+    Fail(c, "pinned memory of results", "out of memory");
+    return nullptr;
   }
   if (n > 0) {
     Check(c,
@@ -200,9 +258,10 @@ float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
                           cudaMemcpyDeviceToHost, c->stream),
           "reading back");
   }
-  Check(c, cudaStreamSynchronize(c->stream), "running the step");
-  for (void* const data : c->outgrown) cudaFree(data);
-  c->outgrown.clear();
+  if (AwaitStream(c, "running the step")) {
+    for (void* const data : c->outgrown) cudaFree(data);
+    c->outgrown.clear();
+  }
   c->input_chunk = 0;
   c->input_used = 0;
   c->input_copied = 0;
@@ -214,6 +273,54 @@ int64_t RoundedUp(int64_t count) {
   int64_t rounded = 512;
   while (rounded < count) rounded *= 2;
   return rounded;
+}
+
+// Of the inputs of a step: spans, blocks and places of tokens, tiles of attention, ids, positions.
+int64_t InputBytes(const ConclaveCudaLimits& l) {
+  const int64_t blocks = RoundedUp(l.sequences * CeilDiv(l.context, kBlockTokens));
+  const int64_t tiles = l.sequences + l.rows * l.num_heads / std::max<int64_t>(l.num_kv_heads, 1);
+  const int64_t lists = 4 * l.rows * static_cast<int64_t>(sizeof(int32_t));
+  return blocks * 4 + tiles * 8 + lists +
+         l.sequences * static_cast<int64_t>(sizeof(ConclaveCudaSpan)) +
+         (int64_t{64} << 10);  // each list is rounded, and angles have tables
+}
+
+int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
+  const ConclaveCudaLimits& l = *limits;
+  Leave(c);
+  if (c->failed) return 0;
+  const auto take = [&](ScratchId id, int64_t bytes) {
+    ConclaveCudaContext::Piece& piece = c->scratch[id];
+    if (bytes <= piece.bytes) return true;
+    void* data = nullptr;
+    if (cudaMalloc(&data, static_cast<size_t>(bytes)) != cudaSuccess) {
+      cudaGetLastError();
+      return false;
+    }
+    if (piece.data != nullptr) c->outgrown.push_back(piece.data);
+    piece = {static_cast<char*>(data), bytes};
+    return true;
+  };
+  constexpr int64_t kInt = sizeof(int32_t);
+  c->attention_bytes_max = std::min(c->attention_bytes_max, l.attention_bytes);
+  const int64_t most_tiles = 4 * c->multiprocessors;  // times heads, where partial sums are used
+  const int64_t partial =
+      most_tiles * AttentionStrips(l.context) * kTileRows * (l.value_dim + 2) * 4;
+  bool room = take(kInputInt8, l.rows * l.widest) &&
+              take(kInputMeta, l.rows * (l.widest / 32 + 1) * 8) && take(kMiddleInt8, l.middle) &&
+              take(kMiddleMeta, (l.middle / 32 + 1) * 8) && take(kGate, l.middle * 4) &&
+              take(kUp, l.middle * 4) &&
+              take(kAttentionPartial, std::min(partial, c->attention_bytes_max));
+  if (l.slots > 0) {
+    room = room && take(kPart, l.slots * l.hidden * 4) && take(kSlotRow, l.slots * kInt) &&
+           take(kSlotOf, l.slots * kInt) && take(kTiles, (l.slots + l.experts) * 4 * kInt) &&
+           take(kTileCount, kInt);
+  }
+  const int64_t inputs = InputBytes(l);
+  if (room && c->inputs.empty()) room = AddInputChunk(c, kChunkBytes);
+  // What does not fit the first goes to the second, all of it.
+  if (room && inputs > kChunkBytes && c->inputs.size() == 1) room = AddInputChunk(c, inputs);
+  return room && (l.read_floats == 0 || RoomForResult(c, l.read_floats * 4)) ? 1 : 0;
 }
 
 void BeginStep(ConclaveCudaContext* c, const ConclaveCudaSpan* spans, int32_t num_spans,
@@ -301,6 +408,7 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release<cudaFree>,
                                   Upload,
                                   ReadBack,
+                                  Reserve,
                                   Apart<MatmulOp>::Run,
                                   Writing<MatmulHeadsOp>::Run,
                                   Writing<FfnOp>::Run,
@@ -329,6 +437,10 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   AwaitStaging,
                                   UseStaged,
                                   DoneWithStaged,
+                                  Exchange,
+                                  Exchanged,
+                                  Copy,
+                                  Apart<CountExpertsOp>::Run,
                                   CopyBandwidth};
 
 }  // namespace

@@ -3,9 +3,11 @@
 // types here: both sides include this header.
 //
 // Operations are asked for on one stream and run later, in order. None reports: the first error of
-// the driver is remembered, later operations do nothing, and read_back tells. Pointers named
-// `device` or in a struct marked so are into memory that `allocate` gave; all others are the host's
-// and are read before the call returns.
+// the driver is remembered, later operations do nothing, and read_back tells. Whoever waits for the
+// device waits CONCLAVE_CUDA_STEP_SECONDS of the environment at most, 120 when it says nothing: a
+// device that has not answered by then has failed, and is not touched again, not even to be closed.
+// Pointers named `device` or in a struct marked so are into memory that `allocate` gave; all others
+// are the host's and are read before the call returns.
 #pragma once
 
 #include <cstddef>
@@ -75,6 +77,7 @@ struct ConclaveCudaRouting {
   const int32_t* ids;    // device; [rows][top_k], < 0 is left out
   const float* weights;  // device; [rows][top_k]
   int32_t top_k;
+  const int32_t* order;  // device; [rows][top_k]: what experts are added by, or none: by ids
 };
 struct ConclaveCudaKv {
   void* kv;  // device: one layer's memory
@@ -103,10 +106,34 @@ struct ConclaveCudaHandOver {
   int64_t top_k;
   const int32_t* places;  // device; by id: a number here, or -1 - a number there
   int32_t* here;          // device; [rows][top_k]: the number here, or -1
-  // Pinned: rows without gaps, the number there or -1, and the weights.
+  // Pinned: rows without gaps, the number there or -1, the ids and the weights.
   float* their_x;
   int32_t* there;
+  int32_t* their_ids;
   float* their_weights;
+};
+
+// StepLimits of the engine.
+struct ConclaveCudaLimits {
+  int64_t rows;
+  int64_t sequences;
+  int64_t context;
+  int64_t read_floats;
+  int64_t widest;
+  int64_t hidden;
+  int64_t middle;
+  int64_t slots;
+  int64_t experts;
+  int64_t num_heads;
+  int64_t num_kv_heads;
+  int64_t value_dim;
+  int64_t attention_bytes;  // that attention may take at most for partial sums
+};
+
+struct ConclaveCudaCopy {
+  const void* from;
+  void* to;
+  int64_t bytes;
 };
 
 // `version` is the first field for good; the rest may change with it. It is a digest of this header
@@ -129,6 +156,10 @@ struct ConclaveCudaApi {
   // Waits for every operation; gives a copy of device[0..n) that lives until the next call, not
   // NULL for n = 0 either. NULL when the device has failed.
   float* (*read_back)(ConclaveCudaContext*, const float* device, int64_t n);
+
+  // Takes what steps within these limits need, and no step takes any more: 1; 0 when there is no
+  // room, which is no error of the device.
+  int32_t (*reserve)(ConclaveCudaContext*, const ConclaveCudaLimits*);
 
   void (*matmul)(ConclaveCudaContext*, const ConclaveCudaOutput* outputs, int32_t num_outputs,
                  const float* x, int64_t x_stride, int64_t rows);
@@ -181,8 +212,8 @@ struct ConclaveCudaApi {
   // await_host_turn.
   void (*hand_over)(ConclaveCudaContext*, const ConclaveCudaHandOver*);
   // Starts what has been asked for since, then waits until the host has what was handed over: 1.
-  // 0 when the device has failed, or fails now because it took longer than `seconds`.
-  int32_t (*await_host_turn)(ConclaveCudaContext*, double seconds);
+  // 0 when the device has failed.
+  int32_t (*await_host_turn)(ConclaveCudaContext*);
 
   // --- experts that are on their way through, in two slots ---
   // Where places[ids[i]] is of the host's (`theirs`) or the device's own numbers, first..first +
@@ -194,10 +225,23 @@ struct ConclaveCudaApi {
   void (*stage)(ConclaveCudaContext*, int32_t slot, const void* pinned, int64_t bytes,
                 void* device);
   // Waits until the slot's last copy is done and its source free: 1; 0 as await_host_turn.
-  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot, double seconds);
+  int32_t (*await_staging)(ConclaveCudaContext*, int32_t slot);
   // What is asked for between the two runs when the slot's copy is there.
   void (*use_staged)(ConclaveCudaContext*, int32_t slot);
   void (*done_with_staged)(ConclaveCudaContext*, int32_t slot);
+
+  // --- experts that change places, between steps ---
+  // Copies pinned memory to the device, and the device's to pinned memory, beside what runs, after
+  // what has been asked for; slots as for staging, CONCLAVE_CUDA_MOVE_SLOTS of their own. 1; 0 when
+  // the driver would not: some may be under way, none counts, and the device need not have failed.
+  int32_t (*exchange)(ConclaveCudaContext*, int32_t slot, const ConclaveCudaCopy* in,
+                      int32_t num_in, const ConclaveCudaCopy* out, int32_t num_out);
+  // Whether the slot's last exchange is done: 1; 0 while it is not; -1 when the device has failed.
+  int32_t (*exchanged)(ConclaveCudaContext*, int32_t slot);
+  // Within the device, in turn with operations.
+  void (*copy)(ConclaveCudaContext*, const ConclaveCudaCopy* copies, int32_t num);
+  // chosen[ids[i]] += 1.
+  void (*count_experts)(ConclaveCudaContext*, const int32_t* ids, int64_t slots, int32_t* chosen);
 
   // Bytes per second, read and written, of copying `bytes` on the device; 0 on failure.
   double (*copy_bandwidth)(ConclaveCudaContext*, int64_t bytes);
@@ -210,6 +254,7 @@ struct ConclaveCudaApi {
 #define CONCLAVE_CUDA_EXPERTS_MAX 1024
 #define CONCLAVE_CUDA_TOP_K_MAX 64
 #define CONCLAVE_CUDA_GROUPS_MAX 64
+#define CONCLAVE_CUDA_MOVE_SLOTS 2
 
 const ConclaveCudaApi* conclave_cuda_api(void);
 

@@ -189,9 +189,10 @@ __global__ void SortSlots(const int32_t* ids, int64_t slots, int top_k, int expe
   }
 }
 
-// y = Σ weight · part, experts by ascending id. A block has one row and 256 columns.
-__global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, const float* weights,
-                        const int32_t* slot_of, int top_k, float* y, int64_t y_stride) {
+// y = Σ weight · part, experts by ascending order. A block has one row and 256 columns.
+__global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, const int32_t* order,
+                        const float* weights, const int32_t* slot_of, int top_k, float* y,
+                        int64_t y_stride) {
   __shared__ int slot[kTopKMax];
   __shared__ float weight[kTopKMax];
   const int64_t row = blockIdx.x;
@@ -199,10 +200,11 @@ __global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, c
   if (j < top_k) {
     // My place is how many come before me.
     const int id = ids[row * top_k + j];
+    const int mine = order[row * top_k + j];
     int place = 0;
     for (int i = 0; i < top_k; ++i) {
-      const int other = ids[row * top_k + i];
-      if (other < id || (other == id && i < j)) ++place;
+      const int other = order[row * top_k + i];
+      if (other < mine || (other == mine && i < j)) ++place;
     }
     slot[place] = id < 0 ? -1 : slot_of[row * top_k + j];
     weight[place] = weights[row * top_k + j];
@@ -389,7 +391,9 @@ void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaR
   const ConclaveCudaOutput down = {w->down, w->down_bias, part, hidden};
   MultiplyAll(c, &down, 1, middle, plan);
   Launch(c, "adding experts", Combine, dim3(static_cast<unsigned>(rows), CeilDiv(hidden, 256)),
-         256u, part, hidden, routing->ids, routing->weights, slot_of, routing->top_k, y, y_stride);
+         256u, part, hidden, routing->ids,
+         routing->order != nullptr ? routing->order : routing->ids, routing->weights, slot_of,
+         routing->top_k, y, y_stride);
 }
 
 void RouteOp(ConclaveCudaContext* c, const ConclaveCudaRouter* router, const float* logits,

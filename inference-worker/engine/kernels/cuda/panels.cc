@@ -13,11 +13,16 @@
 namespace conclave::engine {
 namespace {
 
+enum class Way { kToDevice, kBack };
+
 // Words [from][r] of a CPU panel go to [r][from].
-void TransposeWords(const std::byte* from, int words, uint32_t flip, std::byte* to) {
+void TransposeWords(Way way, const std::byte* from, int words, uint32_t flip, std::byte* to) {
   for (int r = 0; r < kPanelRows; ++r) {
     for (int j = 0; j < words; ++j) {
-      Store(to + (r * words + j) * 4, Load<uint32_t>(from + (j * kPanelRows + r) * 4) ^ flip);
+      const int cpu = (j * kPanelRows + r) * 4;
+      const int device = (r * words + j) * 4;
+      const bool back = way == Way::kBack;
+      Store(to + (back ? cpu : device), Load<uint32_t>(from + (back ? device : cpu)) ^ flip);
     }
   }
 }
@@ -51,13 +56,13 @@ GroupWords WordsOf(PanelKind kind) {
   }
 }
 
-// From the CPU's panel of the same rows. The scales follow unchanged.
-void ReorderQuants(PanelKind kind, int64_t in, const std::byte* from, std::byte* to) {
+// Of the same rows. The scales follow unchanged.
+void ReorderQuants(Way way, PanelKind kind, int64_t in, const std::byte* from, std::byte* to) {
   const GroupWords words = WordsOf(kind);
   int64_t at = 0;
   for (int64_t g = 0; g < in / kGroup; ++g) {
     for (const int plane : words.planes) {
-      TransposeWords(from + at, plane, words.flip, to + at);
+      TransposeWords(way, from + at, plane, words.flip, to + at);
       at += int64_t{plane} * kPanelRows * 4;
     }
   }
@@ -77,6 +82,18 @@ void ReorderElements(int64_t in, const std::byte* from, std::byte* to) {
         Store(to + (first * kPanelRows + r * kEach + i) * kSize,
               k < in ? Load<Element>(from + (k * kPanelRows + r) * kSize) : Element{});
       }
+    }
+  }
+}
+
+template <typename Element>
+void RestoreElements(int64_t in, const std::byte* from, std::byte* to) {
+  constexpr int64_t kSize = sizeof(Element);
+  constexpr int64_t kEach = 16 / kSize;
+  for (int64_t k = 0; k < in; ++k) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const int64_t at = k / kEach * kEach * kPanelRows + r * kEach + k % kEach;
+      Store(to + (k * kPanelRows + r) * kSize, Load<Element>(from + at * kSize));
     }
   }
 }
@@ -102,7 +119,19 @@ void ReorderPanel(PanelKind kind, int64_t in, const std::byte* cpu_panel, std::b
     case PanelKind::kBF16:
       return ReorderElements<uint16_t>(in, cpu_panel, to);
     default:
-      return ReorderQuants(kind, in, cpu_panel, to);
+      return ReorderQuants(Way::kToDevice, kind, in, cpu_panel, to);
+  }
+}
+
+void RestorePanel(PanelKind kind, int64_t in, const std::byte* device_panel, std::byte* to) {
+  switch (kind) {
+    case PanelKind::kF32:
+      return RestoreElements<uint32_t>(in, device_panel, to);
+    case PanelKind::kF16:
+    case PanelKind::kBF16:
+      return RestoreElements<uint16_t>(in, device_panel, to);
+    default:
+      return ReorderQuants(Way::kBack, kind, in, device_panel, to);
   }
 }
 
@@ -166,7 +195,7 @@ absl::StatusOr<CudaPanels> PackCudaPanels(const TensorView& weight, ThreadPool& 
     std::vector<std::byte>& cpu_panel = scratch[static_cast<size_t>(worker)];
     cpu_panel.resize(static_cast<size_t>(PanelBytes(format->panel, in)));
     format->pack_panel(source, weight.row_bytes(), static_cast<int>(rows), in, cpu_panel.data());
-    ReorderQuants(format->panel, in, cpu_panel.data(), target + task * panel_bytes);
+    ReorderQuants(Way::kToDevice, format->panel, in, cpu_panel.data(), target + task * panel_bytes);
   });
   return result;
 }

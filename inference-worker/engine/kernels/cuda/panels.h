@@ -25,9 +25,11 @@ namespace conclave::engine {
 // knows more types; what is missing here is refused, never laid out as something else.
 bool HasCudaKernels(DType dtype);
 
-// A panel of the CPU's (quant/panel.h) as the GPU has it; `to` has room for CudaPanelBytes. Of kinds
-// that HasCudaKernels.
+// A panel of the CPU's (quant/panel.h) as the GPU has it; `to` has room for CudaPanelBytes. Of
+// kinds that HasCudaKernels.
 void ReorderPanel(PanelKind kind, int64_t in, const std::byte* cpu_panel, std::byte* to);
+// The other way: a panel of the GPU's as the CPU has it, the same bytes that were reordered.
+void RestorePanel(PanelKind kind, int64_t in, const std::byte* device_panel, std::byte* to);
 
 // [out][in] or [matrices][out][in], in host memory; checked as Kernels::Pack promises.
 // UNIMPLEMENTED for types without kernels.

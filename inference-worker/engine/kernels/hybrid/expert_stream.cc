@@ -13,7 +13,6 @@ namespace {
 
 constexpr int64_t kPieceBytes = 32
                                 << 20;  // some: large enough for the bus, small enough to overlap
-constexpr double kCopySeconds = 30;
 
 // One part of a piece: the panels of some experts' gate, up or down, and their biases.
 struct Part {
@@ -64,16 +63,30 @@ ExpertStream::~ExpertStream() {
 }
 
 void ExpertStream::AwaitCopies() {
-  for (int slot = 0; slot < kSlots; ++slot) api_.await_staging(context_, slot, kCopySeconds);
+  for (int slot = 0; slot < kSlots; ++slot) api_.await_staging(context_, slot);
 }
 
 int64_t ExpertStream::DeviceBytes(int64_t expert_bytes) {
   return kSlots * std::max(kPieceBytes, expert_bytes + 6 * 256);
 }
 
-absl::Status ExpertStream::Reserve(const FfnWeights& theirs, int64_t experts, int64_t rows,
+absl::Status ExpertStream::Reserve(const std::vector<const SharedExperts*>& layers, int64_t floats,
                                    int64_t slots) {
-  const int64_t bytes = Layout(theirs, experts).bytes;
+  int64_t bytes = 0;
+  for (const SharedExperts* const layer : layers) {
+    int64_t one = 0;
+    for (const SharedExperts::Part& part : layer->parts) {
+      if (part.processors == nullptr) continue;
+      const int64_t panels = (part.out + kPanelRows - 1) / kPanelRows;
+      one += Rounded(panels * CudaPanelBytes(part.kind, part.in)) + Rounded(part.out * 4);
+    }
+    const auto experts = static_cast<int64_t>(layer->processors.size());
+    bytes = std::max(bytes, one * std::clamp<int64_t>(kPieceBytes / one, 1, experts));
+  }
+  return Take(bytes, floats, slots);
+}
+
+absl::Status ExpertStream::Take(int64_t bytes, int64_t floats, int64_t slots) {
   if (bytes > bytes_) {
     bytes_ = 0;
     for (int slot = 0; slot < kSlots; ++slot) {
@@ -81,17 +94,16 @@ absl::Status ExpertStream::Reserve(const FfnWeights& theirs, int64_t experts, in
       if (pinned_[i] != nullptr) api_.unpin(context_, pinned_[i]);
       pinned_[i] = api_.pin(context_, bytes);
       if (pinned_[i] == nullptr) {
-        return base::Unavailable("pinned memory for experts: " + std::to_string(bytes) +
-                                 " bytes wanted");
+        return base::ResourceExhausted("pinned memory for experts: " + std::to_string(bytes) +
+                                       " bytes wanted");
       }
       ASSIGN_OR_RETURN(staged_[i], memory_->Allocate(bytes));
       api_.done_with_staged(context_, slot);  // it is cleared before anything is copied there
     }
     bytes_ = bytes;
   }
-  const int64_t sum_bytes = rows * theirs.down->out() * 4;
-  if (sum_bytes > sum_.size()) {
-    ASSIGN_OR_RETURN(sum_, memory_->Allocate(sum_bytes));
+  if (floats * 4 > sum_.size()) {
+    ASSIGN_OR_RETURN(sum_, memory_->Allocate(floats * 4));
   }
   if (slots * 4 > ids_.size()) {
     ASSIGN_OR_RETURN(ids_, memory_->Allocate(slots * 4));
@@ -101,7 +113,7 @@ absl::Status ExpertStream::Reserve(const FfnWeights& theirs, int64_t experts, in
 
 absl::Status ExpertStream::Stage(const FfnWeights& theirs, int64_t first, int64_t experts,
                                  int slot) {
-  if (api_.await_staging(context_, slot, kCopySeconds) == 0) return memory_->status();
+  if (api_.await_staging(context_, slot) == 0) return memory_->status();
   auto* const target = static_cast<std::byte*>(pinned_[static_cast<size_t>(slot)]);
   const Layout layout(theirs, experts);
   for (const Part& part : layout.parts) {
@@ -129,7 +141,7 @@ absl::Status ExpertStream::Run(const ExpertSplit& split, const ExpertRouting& ro
   const int64_t slots = rows * routing.top_k;
   const int64_t hidden = theirs.down->out();
   const int64_t most = ExpertsOfPiece(theirs);
-  RETURN_IF_ERROR(Reserve(theirs, most, rows, slots));
+  RETURN_IF_ERROR(Take(Layout(theirs, most).bytes, rows * hidden, slots));
   for (int64_t first = 0; first < all; first += most) {
     const int64_t experts = std::min(most, all - first);
     const int slot = next_slot_;
@@ -158,8 +170,10 @@ absl::Status ExpertStream::Run(const ExpertSplit& split, const ExpertRouting& ro
                                  .gate_bias = bias(gate),
                                  .up_bias = bias(up),
                                  .down_bias = bias(down)};
-    const ConclaveCudaRouting chosen = {
-        .ids = ids_.as<int32_t>(), .weights = routing.weights, .top_k = routing.top_k};
+    const ConclaveCudaRouting chosen = {.ids = ids_.as<int32_t>(),
+                                        .weights = routing.weights,
+                                        .top_k = routing.top_k,
+                                        .order = routing.ids};
     api_.use_staged(context_, slot);
     const bool sets = first == 0 && !add;
     float* const target = sets ? y : sum_.as<float>();

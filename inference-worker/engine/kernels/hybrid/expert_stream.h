@@ -5,9 +5,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/kernels/cuda/cuda_kernels.h"
+#include "engine/kernels/expert_mover.h"
 
 namespace conclave::engine {
 
@@ -22,6 +24,11 @@ class ExpertStream final {
   absl::Status Run(const ExpertSplit& split, const ExpertRouting& routing, const float* x,
                    int64_t x_stride, int64_t rows, bool add, float* y);
 
+  // Takes what Run of these layers needs, for so many floats of rows and chosen experts.
+  // RESOURCE_EXHAUSTED without memory.
+  absl::Status Reserve(const std::vector<const SharedExperts*>& layers, int64_t floats,
+                       int64_t slots);
+
   // Waits until nothing is on its way.
   void AwaitCopies();
 
@@ -31,7 +38,7 @@ class ExpertStream final {
  private:
   static constexpr int kSlots = 2;  // one is filled while the other is copied and used
 
-  absl::Status Reserve(const FfnWeights& theirs, int64_t experts, int64_t rows, int64_t slots);
+  absl::Status Take(int64_t bytes, int64_t floats, int64_t slots);
   // Lays some experts out in a slot's pinned buffer and has them copied.
   absl::Status Stage(const FfnWeights& theirs, int64_t first, int64_t experts, int slot);
 

@@ -12,9 +12,6 @@
 namespace conclave::engine {
 namespace {
 
-// A stretch of a step takes milliseconds; far beyond that something is broken.
-constexpr double kHostTurnSeconds = 30;
-
 // Steps of fewer rows are graphs, which cannot wait for another stream.
 constexpr int64_t kStreamRowsMin = 65;
 
@@ -29,10 +26,11 @@ HybridKernels::HybridKernels(OpenedCuda device, std::unique_ptr<Kernels> process
       device_experts_(std::move(device_experts)),
       name_("cuda/" + device.device_name + " + " + std::string(processors_->name())),
       stream_rows_(stream_rows),
-      stream_(memory_, processors_->pool()) {}
+      stream_(memory_, processors_->pool()),
+      mover_(memory_, processors_->pool()) {}
 
 HybridKernels::~HybridKernels() {
-  for (const Pinned* pinned : {&x_, &ids_, &weights_, &y_}) {
+  for (const Pinned* pinned : {&x_, &ids_, &order_, &weights_, &y_}) {
     if (pinned->data != nullptr) api_.unpin(context_, pinned->data);
   }
 }
@@ -46,31 +44,50 @@ const std::vector<int32_t>* HybridKernels::DeviceExpertsOf(int32_t layer) const 
   return index < device_experts_.size() ? &device_experts_[index] : nullptr;
 }
 
-bool HybridKernels::Grow(Pinned& pinned, int64_t bytes) {
-  if (bytes <= pinned.bytes) return true;
+absl::Status HybridKernels::Take(Pinned& pinned, int64_t bytes) {
+  if (bytes <= pinned.bytes) return absl::OkStatus();
+  RETURN_IF_ERROR(status());
   if (pinned.data != nullptr) api_.unpin(context_, pinned.data);
   pinned = {};
-  const int64_t wanted = bytes + bytes / 2;
-  void* const data = api_.pin(context_, wanted);
+  void* const data = api_.pin(context_, bytes);
   if (data == nullptr) {
-    failure_ =
-        base::Unavailable("pinned memory of a step: " + std::to_string(wanted) + " bytes wanted");
-    return false;
+    return base::ResourceExhausted("pinned memory of a step: " + std::to_string(bytes) +
+                                   " bytes wanted");
   }
-  pinned = {.data = data, .bytes = wanted};
-  return true;
+  pinned = {.data = data, .bytes = bytes};
+  return absl::OkStatus();
 }
 
-bool HybridKernels::Grow(Buffer& buffer, int64_t bytes) {
-  if (bytes <= buffer.size()) return true;
-  absl::StatusOr<Buffer> grown = memory_->Allocate(bytes + bytes / 2);
-  if (!grown.ok()) {
-    failure_ =
-        base::Unavailable("what a step hands over: " + std::string(grown.status().message()));
-    return false;
+absl::Status HybridKernels::Take(Buffer& buffer, int64_t bytes) {
+  if (bytes <= buffer.size()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(buffer, memory_->Allocate(bytes));
+  return absl::OkStatus();
+}
+
+template <typename Piece>
+bool HybridKernels::Grow(Piece& piece, int64_t bytes) {
+  const absl::Status taken = Take(piece, bytes);
+  if (!taken.ok()) {
+    failure_ = base::Unavailable("what a step hands over: " + std::string(taken.message()));
   }
-  buffer = *std::move(grown);
-  return true;
+  return taken.ok();
+}
+
+absl::Status HybridKernels::Reserve(const StepLimits& limits) {
+  RETURN_IF_ERROR(CudaKernels::Reserve(limits));
+  RETURN_IF_ERROR(processors_->Reserve(limits));
+  const int64_t x_bytes = limits.rows * limits.hidden * kFloatBytes;
+  const int64_t id_bytes = limits.slots * static_cast<int64_t>(sizeof(int32_t));
+  RETURN_IF_ERROR(Take(x_, x_bytes));
+  RETURN_IF_ERROR(Take(y_, x_bytes));
+  RETURN_IF_ERROR(Take(ids_, id_bytes));
+  RETURN_IF_ERROR(Take(order_, id_bytes));
+  RETURN_IF_ERROR(Take(weights_, limits.slots * kFloatBytes));
+  RETURN_IF_ERROR(Take(here_, id_bytes));
+  if (stream_rows_ < 0) return absl::OkStatus();
+  RETURN_IF_ERROR(Take(sum_, x_bytes));
+  RETURN_IF_ERROR(mover_.ReserveCounts());
+  return stream_.Reserve(mover_.shared(), limits.rows * limits.hidden, limits.slots);
 }
 
 void HybridKernels::PrepareMoe(const FfnWeights& weights, const ExpertRouting& routing,
@@ -82,7 +99,7 @@ void HybridKernels::PrepareMoe(const FfnWeights& weights, const ExpertRouting& r
   const int64_t x_bytes = rows * hidden * kFloatBytes;
   const int64_t id_bytes = slots * static_cast<int64_t>(sizeof(int32_t));
   if (!Grow(x_, x_bytes) || !Grow(y_, x_bytes) || !Grow(ids_, id_bytes) ||
-      !Grow(weights_, slots * kFloatBytes) || !Grow(here_, id_bytes)) {
+      !Grow(order_, id_bytes) || !Grow(weights_, slots * kFloatBytes) || !Grow(here_, id_bytes)) {
     return;
   }
   const ConclaveCudaHandOver hand_over = {.x = x,
@@ -96,6 +113,7 @@ void HybridKernels::PrepareMoe(const FfnWeights& weights, const ExpertRouting& r
                                           .here = here_.as<int32_t>(),
                                           .their_x = static_cast<float*>(x_.data),
                                           .there = static_cast<int32_t*>(ids_.data),
+                                          .their_ids = static_cast<int32_t*>(order_.data),
                                           .their_weights = static_cast<float*>(weights_.data)};
   api_.hand_over(context_, &hand_over);
   prepared_ = routing.ids;
@@ -121,16 +139,22 @@ void HybridKernels::Moe(const FfnWeights& weights, const ExpertRouting& routing,
   CHECK(y_stride == hidden);
   const bool here = !weights.up->empty();
   if (here) {
-    CudaKernels::Moe(
-        weights, {.ids = here_.as<int32_t>(), .weights = routing.weights, .top_k = routing.top_k},
-        x, x_stride, rows, y, y_stride);
+    CudaKernels::Moe(weights,
+                     {.ids = here_.as<int32_t>(),
+                      .weights = routing.weights,
+                      .top_k = routing.top_k,
+                      .order = routing.ids},
+                     x, x_stride, rows, y, y_stride);
   }
-  if (api_.await_host_turn(context_, kHostTurnSeconds) == 0) return;
+  if (api_.await_host_turn(context_) == 0) return;
   float* const sum = static_cast<float*>(y_.data);
+  const auto* const chosen = static_cast<const int32_t*>(order_.data);
+  mover_.Count(weights.split->layer, {chosen, static_cast<size_t>(rows * routing.top_k)});
   processors_->Moe(theirs,
                    {.ids = static_cast<const int32_t*>(ids_.data),
                     .weights = static_cast<const float*>(weights_.data),
-                    .top_k = routing.top_k},
+                    .top_k = routing.top_k,
+                    .order = chosen},
                    static_cast<const float*>(x_.data), hidden, rows, sum, hidden);
   // The device reads it where it is. It stays as it is until the device hands over again, or is
   // waited for.
@@ -218,14 +242,18 @@ void HybridKernels::StreamMoe(const FfnWeights& weights, const ExpertRouting& ro
       !Grow(sum_, rows * hidden * kFloatBytes)) {
     return;
   }
+  mover_.CountOnDevice(weights.split->layer, routing.ids, slots);
   auto* const sum = sum_.as<float>();
   const auto here = static_cast<int32_t>(weights.up->num_matrices());
   if (here > 0) {
     api_.choose_experts(context_, routing.ids, weights.split->places, slots, 0, 0, here,
                         here_.as<int32_t>());
-    CudaKernels::Moe(
-        weights, {.ids = here_.as<int32_t>(), .weights = routing.weights, .top_k = routing.top_k},
-        x, x_stride, rows, sum, hidden);
+    CudaKernels::Moe(weights,
+                     {.ids = here_.as<int32_t>(),
+                      .weights = routing.weights,
+                      .top_k = routing.top_k,
+                      .order = routing.ids},
+                     x, x_stride, rows, sum, hidden);
   }
   if (const absl::Status status =
           stream_.Run(*weights.split, routing, x, x_stride, rows, here > 0, sum);

@@ -7,6 +7,7 @@
 
 #include "engine/kernels/cuda/cuda_kernels.h"
 #include "engine/kernels/hybrid/expert_stream.h"
+#include "engine/kernels/hybrid/hybrid_expert_mover.h"
 
 namespace conclave::engine {
 
@@ -23,6 +24,8 @@ class HybridKernels final : public CudaKernels {
   absl::Status status() const override;
   Kernels* processors() override { return processors_.get(); }
   const std::vector<int32_t>* DeviceExpertsOf(int32_t layer) const override;
+  ExpertMover* mover() override { return &mover_; }
+  absl::Status Reserve(const StepLimits& limits) override;
 
   void PrepareMoe(const FfnWeights& weights, const ExpertRouting& routing, const float* x,
                   int64_t x_stride, int64_t rows) override;
@@ -35,8 +38,11 @@ class HybridKernels final : public CudaKernels {
     void* data = nullptr;
     int64_t bytes = 0;
   };
-  bool Grow(Pinned& pinned, int64_t bytes);
-  bool Grow(Buffer& buffer, int64_t bytes);
+  absl::Status Take(Pinned& pinned, int64_t bytes);
+  absl::Status Take(Buffer& buffer, int64_t bytes);
+  // For steps beyond what was reserved: false, and the device counts as failed, without memory.
+  template <typename Piece>
+  bool Grow(Piece& piece, int64_t bytes);
   // What each of the two takes, measured once with the weights of a layer.
   struct Rates {
     double processors_row = 0;  // seconds, all of a row's experts being theirs
@@ -52,14 +58,15 @@ class HybridKernels final : public CudaKernels {
   const std::string name_;
   absl::Status failure_;  // the first time there was no memory for a step
 
-  const int32_t* prepared_ = nullptr;  // the ids that are on their way to the host
-  Pinned x_, ids_, weights_, y_;       // what processors read and write
-  Buffer here_;                        // [rows][top_k]: numbers in the device's stacks
+  const int32_t* prepared_ = nullptr;     // the ids that are on their way to the host
+  Pinned x_, ids_, order_, weights_, y_;  // what processors read and write
+  Buffer here_;                           // [rows][top_k]: numbers in the device's stacks
 
   Buffer sum_;  // [rows][hidden]: of both, where experts are streamed
   const int64_t stream_rows_;
   std::optional<Rates> rates_;
   ExpertStream stream_;
+  HybridExpertMover mover_;
 };
 
 // As CreateCudaKernels.

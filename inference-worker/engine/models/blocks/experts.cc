@@ -145,6 +145,7 @@ absl::StatusOr<Experts> Experts::Bind(Binder& binder, Kernels& kernels, const HP
   CHECK(processors != nullptr || sharing.processors.empty());
   Experts experts;
   experts.activation_ = traits.activation;
+  experts.layer_ = layer;
   const auto bind = [&](const std::string& part, int64_t out, int64_t in,
                         PackedMatrix Part::*matrix, Buffer Part::*bias) -> absl::Status {
     ASSIGN_OR_RETURN(const ExpertStack stack,
@@ -184,7 +185,33 @@ absl::StatusOr<Experts> Experts::Bind(Binder& binder, Kernels& kernels, const HP
   const auto bytes = static_cast<int64_t>(places.size() * sizeof(int32_t));
   ASSIGN_OR_RETURN(experts.places_, kernels.memory().Allocate(bytes));
   RETURN_IF_ERROR(kernels.memory().Upload(places.data(), bytes, experts.places_.data()));
+  if (ExpertMover* const mover = kernels.mover(); mover != nullptr) {
+    mover->Share(experts.Shared(sharing.device, sharing.processors));
+  }
   return experts;
+}
+
+SharedExperts Experts::Shared(const std::vector<int32_t>& device,
+                              const std::vector<int32_t>& processors) {
+  SharedExperts shared{.layer = layer_,
+                       .device = device,
+                       .processors = processors,
+                       .parts = {},
+                       .places = places_.as<int32_t>()};
+  const auto part = [&](PackedMatrix Part::*matrix, Buffer Part::*bias) -> SharedExperts::Part {
+    // The device may have none of them.
+    const PackedMatrix& shape = processors_.*matrix;
+    return {.kind = shape.kind(),
+            .out = shape.out(),
+            .in = shape.in(),
+            .device = (device_.*matrix).data(),
+            .processors = (processors_.*matrix).data(),
+            .device_bias = (device_.*bias).as<float>(),
+            .processors_bias = (processors_.*bias).as<float>()};
+  };
+  shared.parts = {part(&Part::gate, &Part::gate_bias), part(&Part::up, &Part::up_bias),
+                  part(&Part::down, &Part::down_bias)};
+  return shared;
 }
 
 FfnWeights Experts::Part::weights(Activation activation) const {
@@ -198,7 +225,9 @@ FfnWeights Experts::Part::weights(Activation activation) const {
 }
 
 ExpertSplit Experts::split() const {
-  return {.places = places_.as<int32_t>(), .processors = processors_.weights(activation_)};
+  return {.layer = layer_,
+          .places = places_.as<int32_t>(),
+          .processors = processors_.weights(activation_)};
 }
 
 FfnWeights Experts::weights(const ExpertSplit& split) const {

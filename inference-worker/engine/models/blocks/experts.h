@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
+#include "engine/kernels/expert_mover.h"
 #include "engine/kernels/kernels.h"
 #include "engine/models/blocks/linear.h"
 #include "engine/models/blocks/traits.h"
@@ -37,6 +39,10 @@ class Experts final {
   };
 
   Part device_, processors_;
+  // Says of both stacks where they lie. The memory stays where it is when this moves.
+  SharedExperts Shared(const std::vector<int32_t>& device, const std::vector<int32_t>& processors);
+
+  int32_t layer_ = 0;
   Buffer places_;  // ExpertSplit's; empty: all experts are the device's
   Activation activation_ = Activation::kSilu;
 };

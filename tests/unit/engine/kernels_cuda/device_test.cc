@@ -26,9 +26,15 @@ class Emulated final {
   ~Emulated() {
     unsetenv("CONCLAVE_EMULATOR_MEMORY");
     unsetenv("CONCLAVE_EMULATOR_FAIL_LAUNCH");
+    unsetenv("CONCLAVE_EMULATOR_HANG_LAUNCH");
+    unsetenv("CONCLAVE_CUDA_STEP_SECONDS");
   }
   void LimitMemory(int64_t bytes) {
     setenv("CONCLAVE_EMULATOR_MEMORY", std::to_string(bytes).c_str(), 1);
+  }
+  void HangAt(int64_t launch) {
+    setenv("CONCLAVE_EMULATOR_HANG_LAUNCH", std::to_string(launch).c_str(), 1);
+    setenv("CONCLAVE_CUDA_STEP_SECONDS", "0.2", 1);
   }
   void FailLaunch(int64_t number) {
     setenv("CONCLAVE_EMULATOR_FAIL_LAUNCH", std::to_string(number).c_str(), 1);
@@ -126,6 +132,34 @@ TEST_CASE("a device that fails in the first step is an error of opening") {
   Emulated device;
   device.FailLaunch(10);
   CHECK(OpenTiny().status().code() == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE(
+    "a device that never answers fails its step at the deadline, and a new one starts clean") {
+  for (const int64_t launch : {10, 400}) {
+    Emulated device;
+    device.HangAt(launch);
+    {
+      const auto engine = OpenTiny();
+      if (launch == 10) {
+        CHECK(engine.status().code() == absl::StatusCode::kUnavailable);
+        CHECK(base::ReasonOf(engine.status()) == kDeviceFailed);
+        continue;
+      }
+      REQUIRE(engine.ok());
+      const Event end = *Start(**engine, "first", 200)->WaitFinished(kDeadline);
+      CHECK(end.reason == FinishReason::kError);
+      CHECK(end.status.code() == absl::StatusCode::kUnavailable);
+      CHECK(std::string(end.status.message()).find("does not answer") != std::string::npos);
+      CHECK(base::ReasonOf((*engine)->Health()) == kDeviceFailed);
+    }
+    // What it held is left alone: to give it back would be to wait for it.
+    Emulated again;
+    unsetenv("CONCLAVE_EMULATOR_HANG_LAUNCH");
+    const auto engine = OpenTiny();
+    REQUIRE(engine.ok());
+    CHECK(Start(**engine, "second", 8)->WaitFinished(kDeadline)->status.ok());
+  }
 }
 
 TEST_CASE("devices are chosen by name and unknown ones refused") {

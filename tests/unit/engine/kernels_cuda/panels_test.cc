@@ -3,9 +3,12 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "conformance/random.h"
+#include "engine/kernels/kernels.h"
 #include "engine/quant/half.h"
 
 namespace conclave::engine {
@@ -111,6 +114,26 @@ TEST_CASE("the GPU's panels hold the values of their rows") {
     }
     CAPTURE(format->name());
     CHECK(different == 0);
+  }
+}
+
+TEST_CASE("what was laid out for the GPU comes back as it was") {
+  const auto cpu = *CreateCpuKernels({.num_threads = 2});
+  for (const QuantFormat* format : AllFormats()) {
+    if (!HasCudaKernels(format->dtype)) continue;
+    const int64_t in = format->block_elements() == 1 ? 21 : 512;
+    const Weight weight(*format, {2, 37, in}, 18);
+    const absl::StatusOr<PackedMatrix> packed = cpu->Pack(weight.view);
+    REQUIRE(packed.ok());
+    const PanelKind kind = packed->kind();
+    std::vector<std::byte> device(static_cast<size_t>(CudaPanelBytes(kind, in)));
+    std::vector<std::byte> back(static_cast<size_t>(packed->panel_bytes()));
+    CAPTURE(format->name());
+    for (int64_t panel = 0; panel < packed->panels(); ++panel) {
+      ReorderPanel(kind, in, packed->panel(1, panel), device.data());
+      RestorePanel(kind, in, device.data(), back.data());
+      CHECK(std::memcmp(back.data(), packed->panel(1, panel), back.size()) == 0);
+    }
   }
 }
 

@@ -1,101 +1,19 @@
 // Models whose experts are shared between a device and the processors, through the engine's door.
-#include <algorithm>
 #include <catch2/catch.hpp>
-#include <cmath>
-#include <cstdlib>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "engine/engine.h"
 #include "engine/kernels/kernels.h"
-#include "unit/engine/run/engine_checks.h"
+#include "unit/engine/kernels_hybrid/emulated.h"
 
 namespace conclave::engine {
 namespace {
 
-// Sums in another order, over weights in fp32.
-constexpr double kApartMax = 2e-3;
-constexpr int32_t kTokens = 7;
-constexpr int kPrompts = 2;
-
 const char* const kMixtures[] = {
     "qwen3moe", "qwen2moe",   "deepseek2", "deepseek2_lite",    "gpt-oss",
     "glm4moe",  "minimax-m2", "mixtral",   "deepseek2_gate_up", "mixtral_apart"};
-
-// The emulated device, set up anew for each case.
-class Emulated final {
- public:
-  Emulated() { setenv("CONCLAVE_CUDA_MODULE", CONCLAVE_EMULATED_CUDA_MODULE, 1); }
-  ~Emulated() {
-    for (const char* const name : kSettings) unsetenv(name);
-  }
-  void Set(const char* name, int64_t value) { setenv(name, std::to_string(value).c_str(), 1); }
-
- private:
-  static constexpr const char* kSettings[] = {
-      "CONCLAVE_EMULATOR_MEMORY", "CONCLAVE_EMULATOR_FAIL_LAUNCH", "CONCLAVE_EMULATOR_FAIL_ALLOC",
-      "CONCLAVE_EMULATOR_FAIL_PIN", "CONCLAVE_CUDA_GRAPHS"};
-};
-
-EngineOptions Options(const std::string& device, int32_t gpu_experts = -1) {
-  return {.num_threads = 2,
-          .context_length = 256,
-          .max_sequences = 4,
-          .step_token_budget = 32,
-          .kv_bytes = 1 << 20,
-          .prefix_cache = false,
-          .device = device,
-          .gpu_experts = gpu_experts};
-}
-
-GenerateRequest Prompt(int which) {
-  GenerateRequest request =
-      Request("p" + std::to_string(which),
-              TinyPrompt(static_cast<uint64_t>(which), 3 + 34 * which, 128), kTokens);
-  request.num_logprobs = 4;
-  return request;
-}
-
-using Answers = std::vector<std::vector<std::pair<TokenId, float>>>;
-
-Answers Alone(Engine& engine) {
-  Answers answers;
-  for (int i = 0; i < kPrompts; ++i) {
-    const auto collector = Start(engine, Prompt(i));
-    CHECK(Finish(*collector).status.ok());
-    answers.push_back(Trace(*collector));
-  }
-  return answers;
-}
-
-Answers Together(Engine& engine) {
-  std::vector<std::shared_ptr<Collector>> collectors;
-  for (int i = 0; i < kPrompts; ++i) collectors.push_back(Start(engine, Prompt(i)));
-  Answers answers;
-  for (const auto& collector : collectors) {
-    CHECK(Finish(*collector).status.ok());
-    answers.push_back(Trace(*collector));
-  }
-  return answers;
-}
-
-// The same tokens, and log-probabilities within the bound.
-void CheckNear(const Answers& found, const Answers& expected) {
-  double apart = 0;
-  REQUIRE(found.size() == expected.size());
-  for (size_t i = 0; i < found.size(); ++i) {
-    REQUIRE(found[i].size() == expected[i].size());
-    for (size_t j = 0; j < found[i].size(); ++j) {
-      if (j % 5 == 0) CHECK(found[i][j].first == expected[i][j].first);
-      apart =
-          std::max(apart, std::fabs(double{found[i][j].second} - double{expected[i][j].second}));
-    }
-  }
-  CHECK(apart < kApartMax);
-}
 
 }  // namespace
 
@@ -221,11 +139,56 @@ TEST_CASE("a device that fails at a hand-over ends its streams, and the engine i
   }
 }
 
+TEST_CASE("a device that never answers at a hand-over fails the step at the deadline") {
+  Emulated device;
+  setenv("CONCLAVE_CUDA_STEP_SECONDS", "0.2", 1);
+  for (const int64_t launch : {5, 31, 300}) {
+    CAPTURE(launch);
+    device.Set("CONCLAVE_EMULATOR_HANG_LAUNCH", launch);
+    auto opened = Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4));
+    absl::Status status = opened.status();
+    if (opened.ok()) status = Finish(*Start(**opened, Prompt(1))).status;
+    CHECK(status.code() == absl::StatusCode::kUnavailable);
+    CHECK(std::string(status.message()).find("does not answer") != std::string::npos);
+  }
+}
+
 TEST_CASE("a step without pinned memory is an error of opening") {
   Emulated device;
-  device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 2);  // after that of inputs
-  CHECK(Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4)).status().code() ==
-        absl::StatusCode::kUnavailable);
+  for (const int which : {1, 2, 3, 7}) {
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", which);
+    CHECK(Engine::Open(MakeTinySource("qwen3moe"), Options("cuda", 4)).status().code() ==
+          absl::StatusCode::kResourceExhausted);
+  }
+}
+
+TEST_CASE("no step needs more memory than was taken at load") {
+  Emulated device;
+  for (const auto& [name, numerics] : {std::pair("qwen3moe", "fast"), std::pair("gpt-oss", "fast"),
+                                       std::pair("deepseek2_lite", "exact")}) {
+    CAPTURE(name, numerics);
+    SynthSpec spec = *TinySpec(name);
+    spec.experts = spec.weights = DType::kQ8_0;
+    EngineOptions options = Options("cuda", 2);
+    options.numerics = numerics;
+    options.step_token_budget = 128;
+    const auto engine = OpenTiny(options, spec);
+    device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 1);
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 1);
+    // As many rows, sequences, tokens and logits as there may be.
+    std::vector<std::shared_ptr<Collector>> streams;
+    for (int i = 0; i < options.max_sequences; ++i) {
+      GenerateRequest request = Request("s" + std::to_string(i),
+                                        TinyPrompt(static_cast<uint64_t>(i), 100 + 40 * i, 128), 4);
+      request.num_prompt_logprobs = 2;
+      streams.push_back(Start(*engine, std::move(request)));
+    }
+    for (const auto& stream : streams) CHECK(Finish(*stream).status.ok());
+    CHECK(std::string(std::getenv("CONCLAVE_EMULATOR_FAIL_ALLOC")) == "1");
+    CHECK(std::string(std::getenv("CONCLAVE_EMULATOR_FAIL_PIN")) == "1");
+    device.Set("CONCLAVE_EMULATOR_FAIL_ALLOC", 0);
+    device.Set("CONCLAVE_EMULATOR_FAIL_PIN", 0);
+  }
 }
 
 TEST_CASE("a cancelled stream leaves the others as they were") {

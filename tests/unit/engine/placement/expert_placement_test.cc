@@ -56,6 +56,25 @@ TEST_CASE("all is the device's when it fits, and all but the experts comes first
   CHECK(none.host_bytes() == 800);
 }
 
+TEST_CASE("experts that neither the GPU nor the machine has room for are refused with both sizes") {
+  ExpertDemand demand = Small(2400);  // 400 of 800 bytes of experts
+  demand.pinned_bytes = 50;
+  demand.host_bytes = 450;
+  const ExpertPlan plan = *PlanExperts(demand);
+  CHECK(plan.host_bytes() == 400);
+  CHECK(plan.ToString().find("pinned") != std::string::npos);
+  demand.host_bytes = 449;
+  const absl::Status status = PlanExperts(demand).status();
+  CHECK(status.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(std::string(status.message()) ==
+        "memory: 450 bytes wanted for the experts that the GPU has no room for (weights 400, "
+        "pinned 50), 449 available");
+  // All on the GPU wants nothing of the machine.
+  demand.device_bytes = 2800;
+  demand.host_bytes = 0;
+  CHECK(PlanExperts(demand).ok());
+}
+
 TEST_CASE("layers get as many experts as the others, the first one more") {
   const ExpertPlan plan = *PlanExperts(Small(2399));
   CHECK(plan.device == DeviceExperts{{}, {0, 1}, {0}});
