@@ -17,6 +17,8 @@ using base::JsonValue;
 constexpr size_t kMessagesMax = 256;
 constexpr size_t kLicensesMax = 64;
 constexpr std::chrono::milliseconds kDirectoryPause{10};
+// A worker that says nothing for longer gets no work either (common/mesh/discovery.h).
+constexpr std::chrono::milliseconds kModelsPatience{1'500};
 
 absl::Status CheckRegistry(const Services& services) {
   if (services.store != nullptr) return absl::OkStatus();
@@ -123,6 +125,15 @@ Task<absl::StatusOr<v1::ListProvidersReply>> AskProviders(const Services& servic
   absl::StatusOr<v1::ListProvidersReply> reply = co_await AwaitReply(std::move(call), exchange.out);
   if (absl::IsUnimplemented(reply.status())) co_return OwnModelsOnly(services);
   co_return reply;
+}
+
+Task<std::vector<v1::ModelStatus>> ModelsNow(const Services& services, Exchange& exchange) {
+  Call<v1::ListModelsReply> call =
+      services.models->Ask(std::chrono::steady_clock::now() + kModelsPatience);
+  const absl::StatusOr<v1::ListModelsReply> reply =
+      co_await AwaitReply(std::move(call), exchange.out);
+  if (!reply.ok()) co_return services.models->List();
+  co_return std::vector<v1::ModelStatus>(reply->models().begin(), reply->models().end());
 }
 
 RouteOptions AdminRoute(bool any_content_type) {

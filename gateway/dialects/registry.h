@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "gateway/dialects/generation.h"
@@ -22,6 +23,10 @@ std::string ProviderModelIdOf(const v1::ModelStatus& model);
 // Every provider, or the one that is named. NOT_FOUND.
 Task<absl::StatusOr<v1::ListProvidersReply>> AskProviders(const Services& services,
                                                           Exchange& exchange, std::string id);
+
+// Every model as its workers have it at this moment, not as they last reported by themselves: for
+// routes that tell what is in memory, so that whoever was told "loaded" sees it at every gateway.
+Task<std::vector<v1::ModelStatus>> ModelsNow(const Services& services, Exchange& exchange);
 
 // For routes that change which models there are. `any_content_type`: Ollama's clients send none.
 RouteOptions AdminRoute(bool any_content_type = false);

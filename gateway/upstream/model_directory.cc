@@ -1,11 +1,39 @@
 #include "gateway/upstream/model_directory.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
+#include "gateway/upstream/gathering.h"
 #include "gateway/upstream/mesh_calls.h"
 
 namespace conclave::gateway {
+namespace {
+
+// Adds the workers that may be asked.
+void AddUsable(const mesh::Fleet& fleet, mesh::ModelsClient* client,
+               std::vector<AskedWorker>* asked) {
+  for (const auto& worker : fleet.workers) {
+    if (worker->usable()) asked->push_back({worker->worker_id, client});
+  }
+}
+
+// With what the usable workers have answered, one answer for each, in the order of AddUsable.
+std::vector<v1::ModelStatus> ModelsOf(mesh::Fleet fleet,
+                                      std::span<const WorkerAnswer<v1::ListModelsReply>> answers) {
+  size_t next = 0;
+  for (auto& worker : fleet.workers) {
+    if (!worker->usable()) continue;
+    const auto& reply = answers[next++].reply;
+    if (!reply.ok()) continue;
+    auto asked = std::make_shared<mesh::WorkerInfo>(*worker);
+    asked->models.assign(reply->models().begin(), reply->models().end());
+    worker = std::move(asked);
+  }
+  return fleet.Models();
+}
+
+}  // namespace
 
 FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding,
                                const RegisteredModels* registered)
@@ -30,6 +58,31 @@ Call<v1::ListModelsReply> FleetDirectory::Describe(const std::string& name,
     return client.ListModels({.worker_id = "", .model = name}, request, {.deadline = deadline},
                              std::move(done));
   });
+}
+
+Call<v1::ListModelsReply> FleetDirectory::Ask(base::SteadyTime deadline) {
+  const std::shared_ptr<const mesh::Fleet> inference = inference_->fleet();
+  const std::shared_ptr<const mesh::Fleet> embedding =
+      embedding_ == nullptr ? std::make_shared<const mesh::Fleet>() : embedding_->fleet();
+  std::vector<AskedWorker> asked;
+  AddUsable(*inference, &inference_models_, &asked);
+  if (embedding_models_) AddUsable(*embedding, &*embedding_models_, &asked);
+  return Gather<v1::ListModelsReply>(
+      std::move(asked),
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.ListModels(target, {}, {.deadline = deadline}, std::move(done));
+      },
+      [inference, embedding](auto answers) -> absl::StatusOr<v1::ListModelsReply> {
+        const std::span<const WorkerAnswer<v1::ListModelsReply>> all(answers);
+        const auto num_inference = static_cast<size_t>(inference->num_usable());
+        v1::ListModelsReply reply;
+        for (v1::ModelStatus& model :
+             JoinModels(ModelsOf(*inference, all.first(num_inference)),
+                        ModelsOf(*embedding, all.subspan(num_inference)))) {
+          *reply.add_models() = std::move(model);
+        }
+        return reply;
+      });
 }
 
 std::vector<v1::ModelStatus> FleetDirectory::List() const {

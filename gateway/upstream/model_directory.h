@@ -20,6 +20,7 @@ class FleetDirectory final : public ModelDirectory {
 
   std::vector<v1::ModelStatus> List() const override;
   std::vector<v1::WorkerState> Workers() const override;
+  Call<v1::ListModelsReply> Ask(base::SteadyTime deadline) override;
   Call<v1::ListModelsReply> Describe(const std::string& name, base::SteadyTime deadline) override;
 
  private:

@@ -168,6 +168,9 @@ class ModelDirectory {
   // One entry per name, sorted; without the long parts of the details (metadata, template,
   // license).
   virtual std::vector<v1::ModelStatus> List() const = 0;
+  // The same, as the workers say it when they are asked now: what one of them has answered to
+  // anybody, it says here, too. Of a worker that does not answer in time, what it last reported.
+  virtual Call<v1::ListModelsReply> Ask(base::SteadyTime deadline) = 0;
   // The model with all its details, asked of a worker that has it. `name` as List gives it.
   virtual Call<v1::ListModelsReply> Describe(const std::string& name,
                                              base::SteadyTime deadline) = 0;

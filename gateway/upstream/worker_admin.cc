@@ -2,77 +2,14 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <set>
 #include <utility>
 
 #include "base/log.h"
-#include "gateway/upstream/mesh_calls.h"
 #include "mesh/picker.h"
 
 namespace conclave::gateway {
 namespace {
-
-// The calls of one question: collects the answers, and tells them once all are there.
-template <typename Reply>
-class Gathering final : public mesh::CallHandle {
- public:
-  using Answers = std::vector<WorkerAnswer<Reply>>;
-  using Told = absl::AnyInvocable<void(Answers)>;
-
-  Gathering(std::vector<std::string> workers, Told told)
-      : left_(workers.size()), told_(std::move(told)) {
-    for (std::string& worker : workers) {
-      answers_.push_back({std::move(worker), base::Unavailable("no answer")});
-    }
-  }
-
-  void Answer(size_t i, absl::StatusOr<Reply> reply) {
-    {
-      const std::lock_guard lock(mutex_);
-      answers_[i].reply = std::move(reply);
-      if (--left_ > 0) return;
-    }
-    told_(std::move(answers_));
-  }
-  void Keep(std::shared_ptr<mesh::CallHandle> call) {
-    const std::lock_guard lock(mutex_);
-    calls_.push_back(std::move(call));
-  }
-  void Cancel() override {
-    std::vector<std::shared_ptr<mesh::CallHandle>> calls;
-    {
-      const std::lock_guard lock(mutex_);
-      calls = calls_;
-    }
-    for (const auto& call : calls) call->Cancel();
-  }
-
- private:
-  std::mutex mutex_;
-  size_t left_;
-  Answers answers_;
-  Told told_;
-  std::vector<std::shared_ptr<mesh::CallHandle>> calls_;
-};
-
-// ask(target, done) puts the question to one worker; join(answers) makes the one reply.
-template <typename Reply, typename Joined = Reply, typename Ask, typename Join>
-Call<Joined> Gather(absl::StatusOr<std::vector<std::string>> workers, Ask ask, Join join) {
-  return Unary<Joined>([&](auto done) -> std::shared_ptr<mesh::CallHandle> {
-    auto gathering = std::make_shared<Gathering<Reply>>(
-        workers.ok() ? *workers : std::vector<std::string>(),
-        [done, join](auto answers) mutable { done(join(std::move(answers))); });
-    if (!workers.ok()) done(workers.status());
-    for (size_t i = 0; workers.ok() && i < workers->size(); ++i) {
-      gathering->Keep(ask(
-          mesh::ModelsClient::Target{.worker_id = (*workers)[i], .model = ""},
-          [gathering, i](absl::StatusOr<Reply> reply) { gathering->Answer(i, std::move(reply)); }));
-    }
-    return gathering;
-  });
-}
 
 // OK when one of them is; else the first refusal.
 template <typename Reply>
@@ -100,14 +37,16 @@ void JoinProvider(const v1::Provider& provider, v1::Provider* into, std::set<std
 
 FleetAdmin::FleetAdmin(mesh::Discovery* workers) : workers_(workers), client_(workers) {}
 
-absl::StatusOr<std::vector<std::string>> FleetAdmin::Workers(std::string_view model) const {
+absl::StatusOr<std::vector<AskedWorker>> FleetAdmin::Workers(std::string_view model) {
   const auto fleet = workers_->fleet();
-  std::vector<std::string> ids;
+  std::vector<AskedWorker> asked;
   for (const auto& worker : fleet->workers) {
     if (!worker->usable()) continue;
-    if (model.empty() || worker->FindModel(model) != nullptr) ids.push_back(worker->worker_id);
+    if (model.empty() || worker->FindModel(model) != nullptr) {
+      asked.push_back({worker->worker_id, &client_});
+    }
   }
-  if (!ids.empty()) return ids;
+  if (!asked.empty()) return asked;
   if (fleet->num_usable() == 0 || fleet->FindLostModel(model) != nullptr) {
     return base::WithReason(base::Unavailable("no worker is available"), "no_worker");
   }
@@ -119,20 +58,20 @@ absl::StatusOr<std::vector<std::string>> FleetAdmin::Workers(std::string_view mo
 
 Call<v1::KeepModelReply> FleetAdmin::KeepModel(v1::KeepModelRequest request,
                                                base::SteadyTime deadline) {
-  absl::StatusOr<std::vector<std::string>> workers = Workers(request.name());
+  absl::StatusOr<std::vector<AskedWorker>> workers = Workers(request.name());
   const bool lets_go = request.has_keep_alive_ms() && request.keep_alive_ms() == 0;
   if (!lets_go && workers.ok()) {
     const auto one = mesh::Pick(*workers_->fleet(), {.model = request.name()});
     if (one.ok()) {
-      workers = std::vector<std::string>{(*one)->worker_id};
+      workers = std::vector<AskedWorker>{{(*one)->worker_id, &client_}};
     } else {
       workers = one.status();
     }
   }
   return Gather<v1::KeepModelReply>(
       std::move(workers),
-      [&](const auto& target, auto done) {
-        return client_.KeepModel(target, request, {.deadline = deadline}, std::move(done));
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.KeepModel(target, request, {.deadline = deadline}, std::move(done));
       },
       JoinKept);
 }
@@ -140,8 +79,8 @@ Call<v1::KeepModelReply> FleetAdmin::KeepModel(v1::KeepModelRequest request,
 Call<ModelPlans> FleetAdmin::PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) {
   return Gather<v1::PlanModelReply, ModelPlans>(
       Workers(request.model()),
-      [&](const auto& target, auto done) {
-        return client_.PlanModel(target, request, {.deadline = deadline}, std::move(done));
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.PlanModel(target, request, {.deadline = deadline}, std::move(done));
       },
       [](auto answers) -> absl::StatusOr<ModelPlans> {
         ModelPlans plans;
@@ -162,8 +101,8 @@ Call<v1::ListProvidersReply> FleetAdmin::ListProviders(v1::ListProvidersRequest 
                                                        base::SteadyTime deadline) {
   return Gather<v1::ListProvidersReply>(
       Workers(""),
-      [&](const auto& target, auto done) {
-        return client_.ListProviders(target, request, {.deadline = deadline}, std::move(done));
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.ListProviders(target, request, {.deadline = deadline}, std::move(done));
       },
       JoinProviders);
 }
@@ -172,8 +111,8 @@ Call<v1::GetModelLogsReply> FleetAdmin::GetModelLogs(v1::GetModelLogsRequest req
                                                      base::SteadyTime deadline) {
   return Gather<v1::GetModelLogsReply>(
       Workers(request.name()),
-      [&](const auto& target, auto done) {
-        return client_.GetModelLogs(target, request, {.deadline = deadline}, std::move(done));
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.GetModelLogs(target, request, {.deadline = deadline}, std::move(done));
       },
       [limit = request.limit()](auto answers) { return JoinLogs(std::move(answers), limit); });
 }
@@ -182,8 +121,8 @@ Call<v1::ClearModelLogsReply> FleetAdmin::ClearModelLogs(v1::ClearModelLogsReque
                                                          base::SteadyTime deadline) {
   return Gather<v1::ClearModelLogsReply>(
       Workers(request.name()),
-      [&](const auto& target, auto done) {
-        return client_.ClearModelLogs(target, request, {.deadline = deadline}, std::move(done));
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.ClearModelLogs(target, request, {.deadline = deadline}, std::move(done));
       },
       JoinCleared);
 }

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "gateway/upstream/gathering.h"
 #include "gateway/upstream/services.h"
 #include "mesh/discovery.h"
-#include "mesh/models_client.h"
 
 namespace conclave::gateway {
 
@@ -26,17 +26,10 @@ class FleetAdmin final : public WorkerAdmin {
 
  private:
   // The usable workers that have the model; all usable ones when it is empty.
-  absl::StatusOr<std::vector<std::string>> Workers(std::string_view model) const;
+  absl::StatusOr<std::vector<AskedWorker>> Workers(std::string_view model);
 
   mesh::Discovery* const workers_;
   mesh::ModelsClient client_;
-};
-
-// One worker's answer to a question put to several.
-template <typename Reply>
-struct WorkerAnswer {
-  std::string worker_id;
-  absl::StatusOr<Reply> reply;
 };
 
 // The joined answers; an error when none is there to be joined.

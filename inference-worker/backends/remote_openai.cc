@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "backends/answer_fan.h"
 #include "backends/http_client.h"
 #include "backends/paced_sink.h"
 #include "backends/provider.h"
@@ -412,7 +413,7 @@ class RemoteOpenAi final : public Provider {
     details.revision = absl::StrCat(
         "remote-",
         absl::Hex(std::hash<std::string>()(server_->settings().url + "\n" + model.model_id)));
-    return std::make_unique<RemoteBackend>(server_, model, std::move(details));
+    return FanOutAnswers(std::make_unique<RemoteBackend>(server_, model, std::move(details)));
   }
 
  private:

@@ -11,11 +11,6 @@ namespace {
 
 using base::JsonWriter;
 
-// Of a stream that is told one answer.
-absl::Status RefuseSeveral() {
-  return base::WithParam(base::Unimplemented("n: this model gives one answer at a time"), "n");
-}
-
 absl::Status Refuse(std::string_view field) {
   return base::WithParam(base::Unimplemented(absl::StrCat(
                              std::string(field), ": the remote server has no such parameter")),
@@ -202,7 +197,6 @@ absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
                                             const std::string& model,
                                             const OpenAiDialect& dialect) {
   if (request.sampling.penalty_last_n) return Refuse("penalty_last_n");
-  if (request.n > 1) return RefuseSeveral();
   if (request.prompt_report) return Refuse("echo");
   const bool is_text = std::holds_alternative<TextPrompt>(request.prompt);
   if (request.infill && !is_text) return Refuse("suffix");

@@ -22,7 +22,8 @@ struct OpenAiCall {
   std::string body;
 };
 
-// UNIMPLEMENTED naming the field: what this wire has no word for.
+// UNIMPLEMENTED naming the field: what this wire has no word for. Of one answer: `n` is for who
+// asks (answer_fan).
 absl::StatusOr<OpenAiCall> EncodeOpenAiCall(const GenerateRequest& request,
                                             const std::string& model, const OpenAiDialect& dialect);
 // {"model":…,"messages":…|"prompt":…} for the server's own /tokenize.

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/answer_fan.h"
 #include "backends/child_runner.h"
 #include "backends/provider.h"
 #include "backends/remote_openai_request.h"
@@ -316,7 +317,7 @@ class Subprocess final : public Provider {
     }
     auto backend = std::make_unique<ProgramModel>(found->second, model);
     RETURN_IF_ERROR(backend->WaitUntilStarted());
-    return backend;
+    return FanOutAnswers(std::move(backend));
   }
 
  private:

@@ -35,6 +35,9 @@ Call<Reply> Played(std::vector<Reply> replies, absl::Status status) {
 class FakeModels final : public ModelDirectory {
  public:
   std::vector<v1::ModelStatus> List() const override { return models; }
+  ::conclave::gateway::Call<v1::ListModelsReply> Ask(base::SteadyTime deadline) override {
+    return Describe("", deadline);
+  }
   ::conclave::gateway::Call<v1::ListModelsReply> Describe(const std::string& name,
                                                           base::SteadyTime deadline) override;
   v1::ModelStatus& Add(const std::string& name);

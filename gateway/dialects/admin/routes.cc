@@ -30,7 +30,8 @@ Task<void> List(const Services& services, Exchange& exchange) {
     co_await ReplyError(exchange, registered.status(), ErrorJson);
     co_return;
   }
-  co_await ReplyJson(exchange, EncodeModels(*registered, services.models->List()));
+  const std::vector<v1::ModelStatus> served = co_await ModelsNow(services, exchange);
+  co_await ReplyJson(exchange, EncodeModels(*registered, served));
 }
 
 Task<void> Register(const Services& services, Exchange& exchange) {

@@ -11,6 +11,7 @@
 #include "gateway/dialects/ollama/modelfile.h"
 #include "gateway/dialects/ollama/names.h"
 #include "gateway/dialects/ollama/routes.h"
+#include "gateway/dialects/registry.h"
 
 namespace conclave::gateway::ollama {
 namespace {
@@ -167,15 +168,18 @@ Task<void> Show(const Services& services, Exchange& exchange) {
   co_await ReplyJson(exchange, EncodeShow(*found));
 }
 
+Task<void> Ps(const Services& services, Exchange& exchange) {
+  const std::vector<v1::ModelStatus> models = co_await ModelsNow(services, exchange);
+  co_await ReplyJson(exchange, EncodePs(models));
+}
+
 }  // namespace
 
 void AddModelRoutes(Router& router, const Services& services) {
   router.Add("GET", "/api/tags", [&services](Exchange& exchange) {
     return ReplyJson(exchange, EncodeTags(services.models->List()));
   });
-  router.Add("GET", "/api/ps", [&services](Exchange& exchange) {
-    return ReplyJson(exchange, EncodePs(services.models->List()));
-  });
+  router.Add("GET", "/api/ps", [&services](Exchange& exchange) { return Ps(services, exchange); });
   router.Add(
       "POST", "/api/show", [&services](Exchange& exchange) { return Show(services, exchange); },
       AnyContentType());

@@ -10,10 +10,20 @@ namespace conclave::gateway::openai {
 namespace {
 
 Task<void> GetModel(const Services& services, Exchange& exchange) {
-  const absl::StatusOr<v1::ModelStatus> model =
-      services.models->Find(exchange.request.Param("model"));
-  if (!model.ok()) return ReplyError(exchange, model.status(), ErrorJson);
-  return ReplyJson(exchange, EncodeModel(*model));
+  absl::StatusOr<v1::ModelStatus> model = services.models->Find(exchange.request.Param("model"));
+  if (!model.ok()) {
+    co_await ReplyError(exchange, model.status(), ErrorJson);
+    co_return;
+  }
+  for (v1::ModelStatus& now : co_await ModelsNow(services, exchange)) {
+    if (now.name() == model->name()) *model = std::move(now);
+  }
+  co_await ReplyJson(exchange, EncodeModel(*model));
+}
+
+Task<void> ListModels(const Services& services, Exchange& exchange) {
+  const std::vector<v1::ModelStatus> models = co_await ModelsNow(services, exchange);
+  co_await ReplyJson(exchange, EncodeModelList(models));
 }
 
 Task<void> DeleteModel(const Services& services, Exchange& exchange) {
@@ -34,9 +44,8 @@ Task<void> DeleteModel(const Services& services, Exchange& exchange) {
 }  // namespace
 
 void AddModelRoutes(Router& router, const Services& services) {
-  AddBoth(router, "GET", "/models", [&services](Exchange& exchange) {
-    return ReplyJson(exchange, EncodeModelList(services.models->List()));
-  });
+  AddBoth(router, "GET", "/models",
+          [&services](Exchange& exchange) { return ListModels(services, exchange); });
   AddBoth(router, "GET", "/models/{model...}",
           [&services](Exchange& exchange) { return GetModel(services, exchange); });
   AddBoth(

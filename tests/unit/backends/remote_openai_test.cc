@@ -76,6 +76,28 @@ TEST_CASE("a chat goes to the other server and comes back as events") {
   }
 }
 
+TEST_CASE("several answers are several requests to the other server, which is asked for one each") {
+  HttpPeer peer(Server([](const PeerRequest& request, PeerConnection& connection) {
+    const bool first = request.body.find("\"seed\":7,") != std::string::npos ||
+                       request.body.find("\"seed\":7}") != std::string::npos;
+    connection.BeginStream();
+    connection.Send(Text(first ? "one" : "other") + kEnd);
+  }));
+  const Opened opened = OpenModel("remote::openai", Config(peer), "m");
+  const auto sink = std::make_shared<RecordingSink>(0, 3);
+  GenerateRequest request = AskChat("r");
+  request.n = 3;
+  request.sampling.seed = 7;
+  REQUIRE(opened.backend->Generate(std::move(request), sink).ok());
+  REQUIRE(sink->WaitForEnd());
+  CHECK(sink->text(0) == "one");
+  CHECK(sink->text(1) == "other");
+  CHECK(sink->text(2) == "other");
+  for (const PeerRequest& asked : peer.requests()) {
+    CHECK(asked.body.find("\"n\":") == std::string::npos);
+  }
+}
+
 TEST_CASE("only models that the other server serves can be opened") {
   HttpPeer peer(Server([](const PeerRequest&, PeerConnection&) {}));
   const auto provider = MakeProvider("remote::openai", Config(peer));

@@ -144,9 +144,6 @@ TEST_CASE("every parameter of a request is passed on or refused") {
   request.sampling.penalty_last_n = 64;
   CHECK(refused(request) == "penalty_last_n");
   request = Ask();
-  request.n = 2;  // rather than to wait for an answer that never comes
-  CHECK(refused(request) == "n");
-  request = Ask();
   request.prompt_report = PromptReport{};
   CHECK(refused(request) == "echo");
 }

@@ -144,6 +144,28 @@ TEST_CASE("a chat is streamed in lines") {
   CHECK(lost->text() == "A");
 }
 
+TEST_CASE("a program gives several answers, one after the other") {
+  const Opened opened = OpenModel("subprocess", Config(kChat, kChatProtocol), "m");
+  const auto sink = std::make_shared<RecordingSink>(0, 3);
+  GenerateRequest request = AskChat("r");
+  request.n = 3;
+  REQUIRE(opened.backend->Generate(std::move(request), sink).ok());
+  REQUIRE(sink->WaitForEnd());
+  for (int32_t index = 0; index < 3; ++index) CHECK(sink->text(index) == "Hello");
+  REQUIRE(sink->all_finished().size() == 3);
+  for (const Finished& one : sink->all_finished()) CHECK(one.usage.completion_tokens == 2);
+  // All end with the request: one with the program, the others in its queue.
+  const auto waits = std::make_shared<RecordingSink>(0, 3);
+  request = AskChat("w", "wait");
+  request.n = 3;
+  REQUIRE(opened.backend->Generate(std::move(request), waits).ok());
+  REQUIRE(waits->WaitForDeltas(1));
+  opened.backend->Cancel("w");
+  REQUIRE(waits->WaitForEnd());
+  CHECK(waits->all_finished().size() == 3);
+  CHECK(opened.backend->load().running == 0);
+}
+
 TEST_CASE("a cancelled chat ends at once, whether the program listens or not") {
   for (const std::string& script :
        {std::string(kChat), std::string("read -r line; echo '{\"id\":\"r1\",\"delta\":{\"content\":"

@@ -14,6 +14,7 @@ std::string TraceparentOf(const std::string& header) {
 class OneModel final : public ModelDirectory {
  public:
   std::vector<v1::ModelStatus> List() const override { return {model}; }
+  Call<v1::ListModelsReply> Ask(base::SteadyTime) override { return nullptr; }
   Call<v1::ListModelsReply> Describe(const std::string&, base::SteadyTime) override {
     return nullptr;
   }
