@@ -191,13 +191,13 @@ def test_a_format_beside_tools_is_an_answer_or_a_call(openai_client, teacher):
 
 @pytest.mark.parametrize("request_,field", [
     ({"tools": [{"type": "function", "function": {
-        "name": "f", "strict": True, "parameters": {"properties": {"a": {"not": {}}}}}}]},
+        "name": "f", "strict": True, "parameters": {"properties": {"a": {"if": {}}}}}}]},
      "tools[0].function.parameters.properties.a"),
     ({"response_format": {"type": "json_schema", "json_schema": {
         "name": "n", "schema": {"items": {"if": {}}}}}}, "response_format.json_schema.schema.items"),
     ({"extra_body": {"guided_json": {"type": "object", "unevaluatedProperties": False}}},
      "guided_json"),
-    ({"extra_body": {"structured_outputs": {"json": {"properties": {"x": {"not": {}}}}}}},
+    ({"extra_body": {"structured_outputs": {"json": {"properties": {"x": {"if": {}}}}}}},
      "structured_outputs.json.properties.x"),
 ])
 def test_a_refused_keyword_is_named_by_its_place(openai_client, teacher, request_, field):
@@ -218,10 +218,10 @@ def test_anthropic_format_and_its_refusal(anthropic_client, teacher):
     reply = anthropic_client.messages.create(
         model=teacher, max_tokens=300, messages=ASK, extra_body=body)
     jsonschema.validate(json.loads(reply.content[0].text), schema)
-    body["output_config"]["format"]["schema"] = {"properties": {"n": {"not": {}}}}
+    body["output_config"]["format"]["schema"] = {"properties": {"n": {"if": {}}}}
     with pytest.raises(anthropic.APIStatusError) as refused:
         anthropic_client.messages.create(model=teacher, max_tokens=9, messages=ASK, extra_body=body)
-    assert "output_config.format.schema.properties.n: \"not\"" in str(refused.value)
+    assert "output_config.format.schema.properties.n: \"if\"" in str(refused.value)
 
 
 def test_reasoning_keeps_to_its_budget(openai_client, teacher):

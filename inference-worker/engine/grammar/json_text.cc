@@ -1,13 +1,14 @@
 #include "engine/grammar/json_text.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/grammar/characters.h"
 #include "engine/grammar/json_numbers.h"
-#include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::grammar {
 namespace {
@@ -22,6 +23,38 @@ std::string EscapeOf(uint32_t scalar) {
   const size_t at = kFrom.find(static_cast<char>(scalar));
   if (at != std::string_view::npos) return {'\\', kTo[at]};
   return absl::StrFormat("\\u%04x", scalar);
+}
+
+// The bytes that plain text goes on with, and the place each leads to.
+std::vector<Utf8Edge> PlainEdges(int place) {
+  if (place != 0) return {kUtf8Nexts[static_cast<size_t>(place)]};
+  std::vector<Utf8Edge> edges = {{0x20, '"' - 1, 0}, {'"' + 1, '\\' - 1, 0}, {'\\' + 1, 0x7F, 0}};
+  edges.insert(edges.end(), kUtf8Starts.begin(), kUtf8Starts.end());
+  return edges;
+}
+
+// Of plain, well-formed text.
+int PlaceAfter(uint8_t byte, int place) {
+  for (const Utf8Edge& edge : PlainEdges(place)) {
+    if (byte >= edge.first && byte <= edge.last) return edge.to;
+  }
+  return 0;
+}
+
+// The bytes of `edge`: to `other`, but for those that go along `names`.
+void AddBesides(const Utf8Edge& edge, int32_t from, int32_t other,
+                const std::map<uint8_t, int32_t>& names, Graph* graph) {
+  int first = edge.first;
+  const auto others = [&](int last) {
+    if (first > last) return;
+    graph->edges.push_back({from, static_cast<uint8_t>(first), static_cast<uint8_t>(last), other});
+  };
+  for (auto it = names.lower_bound(edge.first); it != names.end() && it->first <= edge.last; ++it) {
+    others(it->first - 1);
+    graph->edges.push_back({from, it->first, it->first, it->second});
+    first = it->first + 1;
+  }
+  others(edge.last);
 }
 
 }  // namespace
@@ -153,51 +186,51 @@ Graph JsonText::Written(Graph plain) {
   return Trimmed(graph);
 }
 
-ExprId JsonText::KeyBesides(std::vector<std::string> names) {
-  if (!key_tail_) {
-    const RuleId rule = rules_.AddRule("key");
-    key_tail_ = rules_.Call(rule);
-    rules_.Define(rule, rules_.Sequence({rules_.Repeat(rules_.Set(Plain()), 0, Rules::kUnbounded),
-                                         rules_.Text("\"")}));
+// One graph, whose states go from those that agree with a name so far to those that agree with
+// none: all of them read plain text whatever comes, which masks are quick about.
+ExprId JsonText::KeyBesides(const std::vector<std::string>& names) {
+  Graph graph;
+  std::vector<int> places;                     // by state: within a character (characters.h)
+  std::vector<std::map<uint8_t, int32_t>> on;  // by state: along the names
+  const auto state = [&](int place, bool final) {
+    graph.final.push_back(final);
+    places.push_back(place);
+    on.emplace_back();
+    return static_cast<int32_t>(places.size()) - 1;
+  };
+  state(0, true);  // nothing so far
+  std::array<int32_t, kUtf8Nexts.size()> other{};
+  for (int place = 0; place < static_cast<int>(other.size()); ++place) {
+    other[static_cast<size_t>(place)] = state(place, place == 0);
   }
-  std::vector<std::u32string> scalars;
   for (const std::string& name : names) {
-    std::u32string text;
-    bool plain = true;
-    for (size_t at = 0; at < name.size();) {
-      const DecodedScalar scalar = DecodeUtf8(name, at);
-      plain = plain && scalar.value >= 0x20 && scalar.value != '"' && scalar.value != '\\';
-      text.push_back(scalar.value);
-      at += scalar.length;
-    }
     // What needs an escape is no danger: these keys have none.
-    if (plain) scalars.push_back(std::move(text));
+    const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
+      return static_cast<uint8_t>(c) >= 0x20 && c != '"' && c != '\\';
+    });
+    if (!plain) continue;
+    int32_t at = 0;
+    for (const char c : name) {
+      const auto byte = static_cast<uint8_t>(c);
+      const auto found = on[static_cast<size_t>(at)].find(byte);
+      if (found != on[static_cast<size_t>(at)].end()) {
+        at = found->second;
+        continue;
+      }
+      const int place = PlaceAfter(byte, places[static_cast<size_t>(at)]);
+      const int32_t next = state(place, place == 0);
+      on[static_cast<size_t>(at)][byte] = next;
+      at = next;
+    }
+    graph.final[static_cast<size_t>(at)] = false;
   }
-  return rules_.Sequence({rules_.Text("\""), KeyFrom(scalars, 0)});
-}
-
-// The rest of a key that agrees with all `names` in the scalars before `at`.
-ExprId JsonText::KeyFrom(const std::vector<std::u32string>& names, size_t at) {
-  std::map<uint32_t, std::vector<std::u32string>> by_next;
-  std::vector<CodeRange> taken;
-  std::vector<ExprId> choices;
-  bool ends = false;
-  for (const std::u32string& name : names) {
-    if (name.size() == at) {
-      ends = true;
-    } else {
-      by_next[name[at]].push_back(name);
+  for (int32_t from = 0; from < static_cast<int32_t>(places.size()); ++from) {
+    for (const Utf8Edge& edge : PlainEdges(places[static_cast<size_t>(from)])) {
+      AddBesides(edge, from, other[static_cast<size_t>(edge.to)], on[static_cast<size_t>(from)],
+                 &graph);
     }
   }
-  if (!ends) choices.push_back(rules_.Text("\""));
-  for (const auto& [next, some] : by_next) {
-    if (rules_.full()) break;
-    taken.push_back({next, next});
-    choices.push_back(rules_.Sequence({rules_.Set({{next, next}}), KeyFrom(some, at + 1)}));
-  }
-  choices.push_back(
-      rules_.Sequence({rules_.Set(Intersection(Plain(), Complement(taken))), *key_tail_}));
-  return rules_.Choice(std::move(choices));
+  return rules_.Sequence({rules_.Text("\""), rules_.AddGraph(std::move(graph)), rules_.Text("\"")});
 }
 
 ExprId JsonText::Member(ExprId key, ExprId value) {

@@ -27,7 +27,7 @@ class JsonText final : public TextStyle {
   ExprId String();                          // any
   ExprId String(int32_t min, int32_t max);  // scalars; max may be Rules::kUnbounded
   // A key that is none of `names`, written without escapes.
-  ExprId KeyBesides(std::vector<std::string> names);
+  ExprId KeyBesides(const std::vector<std::string>& names);
   ExprId Member(ExprId key, ExprId value);  // key : value
   ExprId Value();                           // any
   ExprId Object();                          // any
@@ -41,12 +41,10 @@ class JsonText final : public TextStyle {
 
  private:
   ExprId Char();
-  ExprId KeyFrom(const std::vector<std::u32string>& names, size_t at);
 
   Rules& rules_;
   const Escapes escapes_;
-  std::optional<ExprId> space_, comma_, string_, char_, anything_, key_tail_, value_, object_,
-      array_;
+  std::optional<ExprId> space_, comma_, string_, char_, anything_, value_, object_, array_;
 };
 
 }  // namespace conclave::engine::grammar

@@ -3,7 +3,6 @@
 // other: a type, a value, a bound, a member that is there or is not. Where there is none a narrower
 // schema that has one is taken, and what is left is refused.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -43,8 +42,6 @@ std::string TypedJson(unsigned types, std::string_view more = "") {
   }
   return absl::StrCat("{\"type\":[", absl::StrJoin(names, ","), "]", std::string(more), "}");
 }
-
-std::string NumberText(double value) { return absl::StrFormat("%.17g", value); }
 
 bool HasChoices(const SchemaParts& parts) {
   return std::any_of(parts.begin(), parts.end(), [](const SchemaPart& part) {
@@ -339,36 +336,51 @@ absl::StatusOr<SchemaCompiler::Ways> SchemaCompiler::KeepOffValues(
 
 absl::StatusOr<SchemaCompiler::Ways> SchemaCompiler::KeepOffNumbers(const Parts& parts,
                                                                     const Parts& off) {
+  ASSIGN_OR_RETURN(const NumberBounds own, BoundsOf(parts));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double low = own.min.value_or(-kInfinity), high = own.max.value_or(kInfinity);
+  std::vector<Parts> ways;
+  // Where there is room for a whole number.
+  const auto add = [&](std::optional<double> from, bool from_out, std::optional<double> to,
+                       bool to_out) {
+    if (std::max(from.value_or(low), low) + 1 >= std::min(to.value_or(high), high)) return;
+    std::vector<std::string> bounds;
+    if (from) {
+      bounds.push_back(
+          absl::StrFormat("\"%s\":%.17g", from_out ? "exclusiveMinimum" : "minimum", *from));
+    }
+    if (to) {
+      bounds.push_back(
+          absl::StrFormat("\"%s\":%.17g", to_out ? "exclusiveMaximum" : "maximum", *to));
+    }
+    ways.push_back({Made("{" + absl::StrJoin(bounds, ",") + "}", parts[0].pointer)});
+  };
   if (IsFinite(off)) {
     ASSIGN_OR_RETURN(const std::vector<std::string> values, Values(off, kNumeric));
+    std::set<double> inside;
     for (const std::string& text : values) {
       const auto document = base::JsonDocument::Parse(text);
       if (!document.ok()) return Ways();
       ASSIGN_OR_RETURN(const bool violates, Violates(document->root(), parts, 0));
-      if (!violates) return Ways();
+      if (!violates) inside.insert(document->root().AsNumber().value_or(0));
     }
-    return Ways({Parts{}});
-  }
-  ASSIGN_OR_RETURN(const NumberBounds own, BoundsOf(parts));
-  ASSIGN_OR_RETURN(const NumberBounds away, BoundsOf(off));
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const double low = own.min.value_or(-kInfinity), high = own.max.value_or(kInfinity);
-  const bool below =
-      away.min && (high < *away.min || (high == *away.min && (own.below_max || away.above_min)));
-  const bool above =
-      away.max && (low > *away.max || (low == *away.max && (own.above_min || away.below_max)));
-  if (below || above) return Ways({Parts{}});
-  // Beside it, where there is room for a whole number.
-  std::vector<Parts> ways;
-  if (away.min && low + 1 < *away.min) {
-    ways.push_back({Made(absl::StrCat("{\"", away.above_min ? "maximum" : "exclusiveMaximum",
-                                      "\":", NumberText(*away.min), "}"),
-                         parts[0].pointer)});
-  }
-  if (away.max && high - 1 > *away.max) {
-    ways.push_back({Made(absl::StrCat("{\"", away.below_max ? "minimum" : "exclusiveMinimum",
-                                      "\":", NumberText(*away.max), "}"),
-                         parts[0].pointer)});
+    if (inside.empty()) return Ways({Parts{}});
+    if (inside.size() >= kWaysMax) return Ways();
+    std::optional<double> from;
+    for (const double value : inside) {
+      add(from, true, value, true);
+      from = value;
+    }
+    add(from, true, std::nullopt, false);
+  } else {
+    ASSIGN_OR_RETURN(const NumberBounds away, BoundsOf(off));
+    const bool below =
+        away.min && (high < *away.min || (high == *away.min && (own.below_max || away.above_min)));
+    const bool above =
+        away.max && (low > *away.max || (low == *away.max && (own.above_min || away.below_max)));
+    if (below || above) return Ways({Parts{}});
+    if (away.min) add(std::nullopt, false, *away.min, !away.above_min);
+    if (away.max) add(*away.max, !away.below_max, std::nullopt, false);
   }
   if (ways.empty()) return Ways();
   return Ways(std::move(ways));

@@ -15,7 +15,7 @@ constexpr size_t kMasksBytesMax = 32u << 20;
 constexpr int64_t kPrepareNodesMax = 1'000'000;
 constexpr size_t kBeyondsMax = 64;
 // How many bytes a state must read for its mask to be worth preparing.
-constexpr int kWideBytes = 64;
+constexpr int kWideBytes = 32;
 
 }  // namespace
 
