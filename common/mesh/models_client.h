@@ -47,6 +47,10 @@ class ModelsClient final {
                                         conclave::v1::PlanModelRequest request,
                                         const CallOptions& options,
                                         ReplyCallback<conclave::v1::PlanModelReply> done);
+  std::shared_ptr<CallHandle> GetExperts(const Target& target,
+                                         conclave::v1::GetExpertsRequest request,
+                                         const CallOptions& options,
+                                         ReplyCallback<conclave::v1::GetExpertsReply> done);
   std::shared_ptr<CallHandle> ListProviders(const Target& target,
                                             conclave::v1::ListProvidersRequest request,
                                             const CallOptions& options,

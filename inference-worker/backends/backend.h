@@ -319,6 +319,25 @@ struct Load {
   double prefill_tps = 0;
 };
 
+// Of a model whose experts are shared between a device and the processors.
+struct ExpertReport {
+  std::string device;
+  std::string plan;  // as loaded; empty: all on one device, and nothing of what follows
+  bool moves = false;
+  int64_t selections = 0;  // of experts by tokens
+  int64_t device_selections = 0;
+  double device_share = 0;  // of late
+  int64_t exchanges = 0;
+  int64_t moved_bytes = 0;
+  int64_t refused = 0;
+  struct Layer {
+    int32_t layer = 0;
+    std::vector<int32_t> device_experts;
+    std::vector<double> hotness;  // by expert
+  };
+  std::vector<Layer> layers;
+};
+
 struct TokenizeOptions {
   bool add_special = false;
   bool parse_special = false;
@@ -368,6 +387,7 @@ class Backend {
   }
 
   virtual Load load() const = 0;
+  virtual ExpertReport experts() const { return {}; }
   // Not OK once the model cannot be trusted any more: its file was cut short under us, a device
   // failed. Cheap; asked often.
   virtual absl::Status health() const { return absl::OkStatus(); }

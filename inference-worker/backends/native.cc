@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/backend.h"
 #include "backends/grammar_cache.h"
+#include "backends/native_experts.h"
 #include "backends/native_prompt.h"
 #include "backends/native_sequence.h"
 #include "backends/output_assembler.h"
@@ -88,6 +89,7 @@ class Native final : public Backend {
     return ParseTemplateFor(*text_.tokenizer, source);
   }
   Load load() const override;
+  ExpertReport experts() const override { return ReportExperts(*engine_); }
   absl::Status health() const override { return engine_->Health(); }
   const ModelDetails& details() const override { return details_; }
   void Drain(milliseconds timeout) override { engine_->Drain(timeout); }

@@ -449,6 +449,24 @@ void ToProto(const backends::ModelDetails& from, bool with_texts, pb::ModelDetai
   for (const auto& [key, json] : from.metadata) (*to->mutable_metadata())[key] = json;
 }
 
+void ToProto(const backends::ExpertReport& from, pb::ExpertPlacement* to) {
+  to->set_device(from.device);
+  to->set_plan(from.plan);
+  to->set_moves(from.moves);
+  to->set_selections(from.selections);
+  to->set_device_selections(from.device_selections);
+  to->set_device_share(from.device_share);
+  to->set_exchanges(from.exchanges);
+  to->set_moved_bytes(from.moved_bytes);
+  to->set_refused(from.refused);
+  for (const backends::ExpertReport::Layer& layer : from.layers) {
+    pb::ExpertPlacement::Layer* const one = to->add_layers();
+    one->set_layer(layer.layer);
+    one->mutable_device_experts()->Assign(layer.device_experts.begin(), layer.device_experts.end());
+    one->mutable_hotness()->Assign(layer.hotness.begin(), layer.hotness.end());
+  }
+}
+
 void ToProto(const backends::Load& from, pb::WorkerLoad* to) {
   to->set_running(to->running() + from.running);
   to->set_waiting(to->waiting() + from.waiting);

@@ -27,6 +27,7 @@ conclave::v1::GenerateEvent ToProto(backends::Event&& event, const ServedTimes& 
 void ToProto(const backends::ModelDetails& from, bool with_texts, conclave::v1::ModelDetails* to);
 // Adds: a worker reports the sum over its models.
 void ToProto(const backends::Load& from, conclave::v1::WorkerLoad* to);
+void ToProto(const backends::ExpertReport& from, conclave::v1::ExpertPlacement* to);
 
 // "14.2M", "30.5B"; empty for 0.
 std::string ParameterSize(int64_t parameters);

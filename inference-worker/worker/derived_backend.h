@@ -57,6 +57,7 @@ class DerivedBackend final : public backends::Backend {
     return base_.Detokenize(ids);
   }
   // Of a shared base the work is counted there.
+  backends::ExpertReport experts() const override { return base_.experts(); }
   backends::Load load() const override {
     return spec_.base.empty() ? base_.load() : backends::Load();
   }

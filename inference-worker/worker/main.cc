@@ -1,4 +1,5 @@
 // conclave-worker: options → models → services → serve → drain.
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "base/shutdown.h"
 #include "base/status.h"
 #include "mesh/process.h"
+#include "worker/device_watch.h"
 #include "worker/worker.h"
 
 namespace conclave::worker {
@@ -104,6 +106,9 @@ LoadSpec ParseSpec(const std::string& text, std::string backend) {
   return spec;
 }
 
+// Not 0, so that supervisors start the worker again.
+constexpr int kDeviceFailedCode = 75;
+
 absl::Status StartModels(const Settings& settings, ModelHost& host) {
   std::vector<LoadSpec> specs;
   for (const std::string& text : settings.models) specs.push_back(ParseSpec(text, "native"));
@@ -130,7 +135,11 @@ absl::StatusOr<int> Serve(Settings& settings, base::Shutdown& shutdown) {
   // have none.
   RETURN_IF_ERROR(StartModels(settings, worker.host()));
   RETURN_IF_ERROR(worker.Start());
-  return mesh::ServeUntilStopped(worker, settings.process, shutdown);
+  const DeviceWatch watch(worker.host(), [&](const std::string& why) { shutdown.Request(why); });
+  const absl::StatusOr<int> code = mesh::ServeUntilStopped(worker, settings.process, shutdown);
+  // The driver's own way out may wait for the device for good.
+  if (watch.failed()) std::_Exit(kDeviceFailedCode);
+  return code;
 }
 
 int Main(int argc, char** argv) {

@@ -260,6 +260,22 @@ grpc::ServerUnaryReactor* ModelsService::PlanModel(grpc::CallbackServerContext* 
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ModelsService::GetExperts(grpc::CallbackServerContext* context,
+                                                    const pb::GetExpertsRequest* request,
+                                                    pb::GetExpertsReply* reply) {
+  const auto model = host_->Find(request->name());
+  if (!model.ok()) return Answer(context, model.status());
+  const auto backend = (*model)->backend();
+  if (backend == nullptr) {
+    return Answer(context, base::WithReason(base::FailedPrecondition("the model is not in memory"),
+                                            "model_not_loaded"));
+  }
+  pb::ExpertPlacement* const placement = reply->add_placements();
+  placement->set_worker_id(identity_.worker_id);
+  ToProto(backend->experts(), placement);
+  return Answer(context, absl::OkStatus());
+}
+
 grpc::ServerUnaryReactor* ModelsService::ListProviders(grpc::CallbackServerContext* context,
                                                        const pb::ListProvidersRequest* request,
                                                        pb::ListProvidersReply* reply) {

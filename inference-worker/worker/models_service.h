@@ -37,6 +37,9 @@ class ModelsService final : public conclave::v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* PlanModel(grpc::CallbackServerContext* context,
                                       const conclave::v1::PlanModelRequest* request,
                                       conclave::v1::PlanModelReply* reply) override;
+  grpc::ServerUnaryReactor* GetExperts(grpc::CallbackServerContext* context,
+                                       const conclave::v1::GetExpertsRequest* request,
+                                       conclave::v1::GetExpertsReply* reply) override;
   grpc::ServerUnaryReactor* ListProviders(grpc::CallbackServerContext* context,
                                           const conclave::v1::ListProvidersRequest* request,
                                           conclave::v1::ListProvidersReply* reply) override;

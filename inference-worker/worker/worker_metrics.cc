@@ -94,7 +94,37 @@ void WorkerMetrics::Collect() {
     g.decode_tps.Set(load.decode_tps);
     g.step_ms.Set(load.step_ms_p50);
     g.preempted.Set(static_cast<double>(load.preempted_total));
+    // A derived model's experts are its base's.
+    if (model->base().empty()) CollectExperts(model->name, backend->experts());
   }
+}
+
+void WorkerMetrics::CollectExperts(const std::string& model_name,
+                                   const backends::ExpertReport& report) {
+  if (report.layers.empty()) return;
+  auto found = expert_gauges_.find(model_name);
+  if (found == expert_gauges_.end()) {
+    const auto gauge = [&](const char* name, const char* help) {
+      return metrics_->AddGauge(name, help, {{"model_name", model_name}});
+    };
+    const ExpertGauges made = {
+        .device_share = gauge("conclave_expert_device_share",
+                              "Share of late choices of experts that the GPU has, 0 to 1."),
+        .device_selections = gauge("conclave_expert_device_selections",
+                                   "Choices of experts the GPU computed, since the load."),
+        .selections =
+            gauge("conclave_expert_selections", "Choices of shared experts, since the load."),
+        .exchanges = gauge("conclave_expert_exchanges",
+                           "Pairs of experts that changed places, since the load."),
+        .moved_bytes = gauge("conclave_expert_moved_bytes", "Of those, both ways.")};
+    found = expert_gauges_.emplace(model_name, made).first;
+  }
+  const ExpertGauges& g = found->second;
+  g.device_share.Set(report.device_share);
+  g.device_selections.Set(static_cast<double>(report.device_selections));
+  g.selections.Set(static_cast<double>(report.selections));
+  g.exchanges.Set(static_cast<double>(report.exchanges));
+  g.moved_bytes.Set(static_cast<double>(report.moved_bytes));
 }
 
 // Models that are not in memory count 0; so do those that share another's.

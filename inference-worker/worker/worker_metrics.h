@@ -48,8 +48,17 @@ class WorkerMetrics final {
     base::Gauge step_ms;
     base::Gauge preempted;
   };
+  // Of models whose experts are shared between a device and the processors.
+  struct ExpertGauges {
+    base::Gauge device_share;
+    base::Gauge device_selections;
+    base::Gauge selections;
+    base::Gauge exchanges;
+    base::Gauge moved_bytes;
+  };
   void CollectMemory();
   void Collect();
+  void CollectExperts(const std::string& model_name, const backends::ExpertReport& report);
   Gauges& GaugesOf(const std::string& model_name, const backends::Load& load);
 
   base::Metrics* const metrics_;
@@ -59,6 +68,7 @@ class WorkerMetrics final {
   std::mutex mutex_;
   std::unordered_map<std::string, ModelMetrics> by_model_;
   std::unordered_map<std::string, Gauges> gauges_;
+  std::unordered_map<std::string, ExpertGauges> expert_gauges_;
   std::unordered_map<std::string, base::Gauge> model_bytes_;
 };
 

@@ -1,8 +1,11 @@
 // The choice of a device, and for the processors the array of instruction sets, worst first.
 #include <cstdlib>
+#include <mutex>
 
+#include "base/log.h"
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/kernels/cuda/cuda_kernels.h"
+#include "engine/kernels/cuda/loader.h"
 #include "engine/kernels/hybrid/hybrid_kernels.h"
 #include "engine/kernels/kernels.h"
 
@@ -51,6 +54,22 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& o
   return std::unique_ptr<Kernels>(std::make_unique<CpuKernels>(*chosen, options.num_threads));
 }
 
+namespace {
+
+// What "auto" has come to, and why; once for a process.
+void TellOfAuto() {
+  static std::once_flag told;
+  std::call_once(told, [] {
+    const absl::StatusOr<std::vector<CudaDevice>> devices = CudaDevices();
+    const std::string why = !devices.ok()      ? std::string(devices.status().message())
+                            : devices->empty() ? "there is no GPU"
+                                               : "a GPU is used when it is asked for as cuda";
+    base::LogInfo("device auto: the processors", {{"why", why}});
+  });
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& options) {
   std::string device = options.device;
   if (device.empty()) {
@@ -67,6 +86,7 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateKernels(const KernelOptions& opti
     return base::InvalidArgument("device: unknown name \"" + device +
                                  "\"; known are auto, cpu, cuda");
   }
+  if (device == "auto") TellOfAuto();
   return CreateCpuKernels(options);
 }
 

@@ -267,9 +267,10 @@ TEST_CASE("empty prompts, foreign ids and promises that cannot be kept are refus
   ids.prompt = TextPrompt{""};
   CHECK(Refusal(*backend, ids).code() == absl::StatusCode::kInvalidArgument);
   GenerateRequest json = Ask("x");
-  json.response_format = {.kind = ResponseFormat::Kind::kJsonSchema, .definition = R"({"not":{}})"};
+  json.response_format = {.kind = ResponseFormat::Kind::kJsonSchema,
+                          .definition = R"({"type":"array","not":{"contains":{}}})"};
   CHECK(Refusal(*backend, json).code() == absl::StatusCode::kUnimplemented);
-  CHECK(base::ParamOf(Refusal(*backend, json)) == "response_format");
+  CHECK(base::ParamOf(Refusal(*backend, json)) == "response_format.not");
   json.response_format = {.kind = ResponseFormat::Kind::kRegex, .definition = "("};
   CHECK(Refusal(*backend, json).code() == absl::StatusCode::kInvalidArgument);
   GenerateRequest bias = Ask("x");

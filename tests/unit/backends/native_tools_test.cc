@@ -209,7 +209,8 @@ TEST_CASE("what no grammar can hold is refused by the caller's name for it") {
     return backend->Generate(std::move(request), std::make_shared<RecordingSink>()).status();
   };
   GenerateRequest strict = Ask({.mode = ToolChoice::Mode::kAuto, .name = ""}, 1, true);
-  Chat(strict).conversation.tools[0].parameters = R"({"properties":{"a":{"not":{}}}})";
+  Chat(strict).conversation.tools[0].parameters =
+      R"({"properties":{"a":{"type":"array","not":{"contains":{}}}}})";
   CHECK(refusal(strict).code() == absl::StatusCode::kUnimplemented);
   CHECK(base::ParamOf(refusal(strict)) == "tools[0].function.parameters.properties.a");
   GenerateRequest format = Ask({.mode = ToolChoice::Mode::kNone, .name = ""}, 1);

@@ -110,6 +110,22 @@ TEST_CASE("a failure after the first event is an event, and the call itself ends
   CHECK(answer.num_finished() == 0);
 }
 
+TEST_CASE("where experts lie is asked by model, and a model without them says nothing of them") {
+  const ScriptedWorker worker("{}");
+  const auto stub = pb::Worker::NewStub(ConnectTo(worker.address()));
+  pb::GetExpertsRequest request;
+  request.set_name("scripted");
+  pb::GetExpertsReply reply;
+  grpc::ClientContext context;
+  REQUIRE(stub->GetExperts(&context, request, &reply).ok());
+  REQUIRE(reply.placements_size() == 1);
+  CHECK_FALSE(reply.placements(0).worker_id().empty());
+  CHECK(reply.placements(0).layers_size() == 0);
+  request.set_name("nobody");
+  grpc::ClientContext other;
+  CHECK(stub->GetExperts(&other, request, &reply).error_code() == grpc::StatusCode::NOT_FOUND);
+}
+
 TEST_CASE("text goes to ids and back through the service") {
   const ScriptedWorker worker("{}");
   const auto stub = pb::Inference::NewStub(ConnectTo(worker.address()));
