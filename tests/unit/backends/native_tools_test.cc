@@ -212,7 +212,7 @@ TEST_CASE("what no grammar can hold is refused by the caller's name for it") {
   Chat(strict).conversation.tools[0].parameters =
       R"({"properties":{"a":{"type":"array","not":{"contains":{}}}}})";
   CHECK(refusal(strict).code() == absl::StatusCode::kUnimplemented);
-  CHECK(base::ParamOf(refusal(strict)) == "tools[0].function.parameters.properties.a");
+  CHECK(base::ParamOf(refusal(strict)) == "tools[0].function.parameters.properties.a.not");
   GenerateRequest format = Ask({.mode = ToolChoice::Mode::kNone, .name = ""}, 1);
   format.response_format = {.kind = ResponseFormat::Kind::kJsonSchema,
                             .definition = R"({"type":"strin"})",
