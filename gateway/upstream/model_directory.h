@@ -26,7 +26,6 @@ class FleetDirectory final : public ModelDirectory {
 
  private:
   std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;
-  std::vector<v1::ModelStatus> Accepted(std::vector<v1::ModelStatus> models) const;
 
   mesh::Discovery* const inference_;
   mesh::Discovery* const embedding_;
