@@ -21,6 +21,11 @@ EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_n
   return m;
 }
 
+std::optional<std::chrono::milliseconds> KeepAliveOf(const pb::RequestMeta& meta) {
+  if (!meta.has_keep_alive_ms()) return std::nullopt;
+  return meta.keep_alive_ms() < 0 ? kForever : std::chrono::milliseconds(meta.keep_alive_ms());
+}
+
 Truncate ToTruncate(pb::EmbedRequest::Truncate truncate) {
   if (truncate == pb::EmbedRequest::TRUNCATE_NONE) return Truncate::kNone;
   if (truncate == pb::EmbedRequest::TRUNCATE_START) return Truncate::kStart;

@@ -1,11 +1,13 @@
 #include "embed/embed_worker.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/sha256.h"
 
 namespace conclave::embed {
 namespace {
@@ -25,12 +27,13 @@ std::string WorkerId(std::string given, const std::string& listen) {
 }  // namespace
 
 EmbedWorker::EmbedWorker(std::unique_ptr<ServedModel> model, const mesh::ServerOptions& server,
-                         std::string worker_id)
-    : model_(std::move(model)),
+                         std::string worker_id, EmbedWorkerOptions options)
+    : slot_(std::move(model), std::move(options.slot)),
       server_(server),
-      embedding_(model_.get(), &server_.gate(), MakeEmbedMetrics(&metrics_, model_->name())),
-      worker_(model_.get(), WorkerId(std::move(worker_id), server.listen), NewEpoch()) {
-  const base::MetricLabels labels = {{"model_name", model_->name()}};
+      embedding_(&slot_, &server_.gate(), MakeEmbedMetrics(&metrics_, slot_.facts().name)),
+      worker_(&slot_, WorkerId(std::move(worker_id), server.listen), NewEpoch()),
+      digest_files_(std::move(options.digest_files)) {
+  const base::MetricLabels labels = {{"model_name", slot_.facts().name}};
   waiting_ = metrics_.AddGauge("vllm:num_requests_waiting", "Requests in the queue.", labels);
   running_ =
       metrics_.AddGauge("vllm:num_requests_running", "Requests in the batch at hand.", labels);
@@ -40,7 +43,7 @@ EmbedWorker::EmbedWorker(std::unique_ptr<ServedModel> model, const mesh::ServerO
 EmbedWorker::~EmbedWorker() { Stop(); }
 
 void EmbedWorker::Collect() {
-  const BatcherStats stats = model_->batcher().stats();
+  const BatcherStats stats = slot_.stats();
   waiting_.Set(stats.waiting);
   running_.Set(stats.running);
 }
@@ -51,7 +54,14 @@ absl::Status EmbedWorker::Start() {
   RETURN_IF_ERROR(server_.Start());
   server_.SetReady(true);
   worker_.SetState(true, false);
-  base::LogInfo("embedding worker serves", {{"model", model_->name()}, {"port", port()}});
+  if (!digest_files_.empty()) {
+    digester_ = std::jthread([this](const std::stop_token& stop) {
+      setpriority(PRIO_PROCESS, 0, 19);  // of this thread: nobody waits for a digest
+      absl::StatusOr<std::string> digest = base::Sha256Digest(digest_files_, stop);
+      if (digest.ok()) worker_.SetDigest(*std::move(digest));
+    });
+  }
+  base::LogInfo("embedding worker serves", {{"model", slot_.facts().name}, {"port", port()}});
   return absl::OkStatus();
 }
 
@@ -67,7 +77,8 @@ bool EmbedWorker::Drain(base::SteadyTime deadline) {
 
 // The batcher before the listener: it answers what still waits, so that no call stays open.
 void EmbedWorker::Stop() {
-  model_->batcher().Stop();
+  digester_.request_stop();
+  slot_.Stop();
   server_.Stop();
 }
 

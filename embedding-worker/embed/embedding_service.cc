@@ -26,14 +26,14 @@ absl::Status Bad(const std::string& param, std::string_view what) {
                          param);
 }
 
-absl::Status Check(const pb::EmbedRequest& request, const ServedModel& model) {
+absl::Status Check(const pb::EmbedRequest& request, const ModelFacts& model) {
   RETURN_IF_ERROR(model.CheckAsked(request.model(), false));
   if (request.inputs_size() == 0) return Bad("input", "must not be empty");
   if (request.inputs_size() > kInputsMax) {
     return Bad("input",
                absl::StrCat("has ", request.inputs_size(), " entries, the limit is ", kInputsMax));
   }
-  const int32_t most = model.encoder().info().dimensions;
+  const int32_t most = model.info.dimensions;
   if (request.dimensions() < 0 || request.dimensions() > most) {
     return Bad("dimensions", absl::StrCat("must be between 1 and ", most));
   }
@@ -55,8 +55,8 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
   void Hold() { self_ = shared_from_this(); }
 
   // Tokenises and queues; not for a thread of gRPC's. gRPC keeps the request until OnDone.
-  void Prepare(ServedModel& model, const pb::EmbedRequest& request) {
-    const absl::Status status = Submit(model, request);
+  void Prepare(ModelSlot& slot, const pb::EmbedRequest& request) {
+    const absl::Status status = Submit(slot, request);
     if (!status.ok()) Refuse(status);
   }
 
@@ -66,8 +66,11 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
   }
 
  private:
-  absl::Status Submit(ServedModel& model, const pb::EmbedRequest& request) {
-    RETURN_IF_ERROR(Check(request, model));
+  absl::Status Submit(ModelSlot& slot, const pb::EmbedRequest& request) {
+    RETURN_IF_ERROR(Check(request, slot.facts()));
+    ASSIGN_OR_RETURN(use_, slot.Use(KeepAliveOf(request.meta())));
+    load_ms_ = MillisBetween(arrived_, Clock::System().Now());
+    ServedModel& model = use_.model();
     dimensions_ = request.dimensions();
     normalize_ = request.has_normalize() ? request.normalize() : true;
     BatchRequest batch;
@@ -86,7 +89,7 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
       prompt_tokens_ += tokens_.back();
       batch.inputs.push_back(std::move(input->tokens));
     }
-    tokenize_ms_ = MillisBetween(arrived_, Clock::System().Now());
+    tokenize_ms_ = MillisBetween(arrived_, Clock::System().Now()) - load_ms_;
     batch.abandoned = [self = shared_from_this()] { return self->cancelled_.load(); };
     batch.done = [self = shared_from_this()](absl::StatusOr<BatchResult> result) {
       self->OnResult(std::move(result));
@@ -125,6 +128,7 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
       message_.mutable_usage()->set_prompt_tokens(prompt_tokens_);
       pb::Timings* timings = message_.mutable_timings();
       timings->set_queue_ms(result_.queue_ms);
+      timings->set_load_ms(load_ms_);
       timings->set_tokenize_ms(tokenize_ms_);
       timings->set_prefill_ms(result_.compute_ms);
       timings->set_total_ms(MillisBetween(arrived_, Clock::System().Now()));
@@ -139,6 +143,7 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
   // The batcher sees it before the next batch, and answers.
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override {
+    use_.Release();
     pass_.reset();
     const std::shared_ptr<EmbedCall> self = std::move(self_);
   }
@@ -152,6 +157,8 @@ class EmbedCall final : public grpc::ServerWriteReactor<pb::EmbedBatch>,
   int32_t dimensions_ = 0;
   bool normalize_ = true;
   int32_t prompt_tokens_ = 0;
+  ModelUse use_;
+  double load_ms_ = 0;
   double tokenize_ms_ = 0;
   std::vector<bool> truncated_;
   std::vector<int32_t> tokens_;
@@ -169,7 +176,7 @@ void EmbeddingService::Begin(const std::shared_ptr<Call>& call, const Request& r
   call->Hold();
   if (!open) {
     call->Refuse(mesh::DrainingError());
-  } else if (!pool_.Post([this, call, &request] { call->Prepare(*model_, request); })) {
+  } else if (!pool_.Post([this, call, &request] { call->Prepare(*slot_, request); })) {
     call->Refuse(base::WithRetryAfter(base::ResourceExhausted("too many requests are being read"),
                                       std::chrono::seconds(1)));
   }

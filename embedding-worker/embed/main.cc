@@ -1,4 +1,5 @@
 // conclave-embed: options → model → services → serve → drain.
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -21,7 +22,15 @@ struct Settings {
   mesh::ProcessOptions process{.probe_listen = "127.0.0.1:9052"};
   EncoderOptions encoder;
   BatcherOptions batcher;
+  std::string keep_alive = "forever";
 };
+
+absl::StatusOr<std::chrono::milliseconds> ReadKeepAlive(const std::string& text) {
+  if (text == "forever" || text == "-1") return kForever;
+  absl::StatusOr<std::chrono::milliseconds> time = base::ParseDuration(text);
+  RETURN_IF_ERROR(base::Annotate(time.status(), "keep-alive"));
+  return time;
+}
 
 void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("model", &s->model, "[name=]path of the model: a GGUF file or a Hugging Face folder");
@@ -36,6 +45,10 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("batch-tokens-max", &s->batcher.batch_tokens_max, "tokens of one batch", 1, 1 << 20);
   options.Add("queue-tokens-max", &s->batcher.queue_tokens_max,
               "tokens that wait; beyond it requests are refused", 1, int64_t{1} << 40);
+  options.Add("keep-alive", &s->keep_alive,
+              "how long the model stays in memory after its last request, where that does not say; "
+              "forever, or a duration");
+  options.AddCheck([s] { return ReadKeepAlive(s->keep_alive).status(); });
   options.AddCheck([s] { return s->server.Validate(); });
   options.AddCheck([s]() -> absl::Status {
     if (s->model.empty()) return base::InvalidArgument("model: required");
@@ -65,13 +78,26 @@ std::vector<std::string> Aliases(const Settings& s, const std::string& name) {
   return {"all-minilm", "all-minilm-l6-v2"};
 }
 
+// What a digest is of: the file, or the weights in a folder.
+std::vector<std::string> WeightFiles(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) return {path};
+  const std::string weights = path + "/model.safetensors";
+  if (std::filesystem::exists(weights, error)) return {weights};
+  return {};
+}
+
 absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
   const NamedPath from = ParseModel(s.model);
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<ServedModel> model,
-      OpenServedModel(from.name, Aliases(s, from.name), from.path, s.encoder, s.batcher));
-  base::LogInfo("model loaded", {{"model", model->name()}, {"revision", model->revision()}});
-  EmbedWorker worker(std::move(model), s.server, s.worker_id);
+  const auto open = [&s, from] {
+    return OpenServedModel(from.name, Aliases(s, from.name), from.path, s.encoder, s.batcher);
+  };
+  ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model, open());
+  base::LogInfo("model loaded", {{"model", from.name}, {"revision", model->facts().revision}});
+  ASSIGN_OR_RETURN(const std::chrono::milliseconds keep_alive, ReadKeepAlive(s.keep_alive));
+  EmbedWorkerOptions options{.slot = {.open = open, .keep_alive = keep_alive},
+                             .digest_files = WeightFiles(from.path)};
+  EmbedWorker worker(std::move(model), s.server, s.worker_id, std::move(options));
   RETURN_IF_ERROR(worker.Start());
   return mesh::ServeUntilStopped(worker, s.process, shutdown);
 }

@@ -26,8 +26,8 @@ float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
 }  // namespace
 
-void RerankCall::Prepare(ServedModel& model, const pb::RerankRequest& request) {
-  const absl::Status status = Submit(model, request);
+void RerankCall::Prepare(ModelSlot& slot, const pb::RerankRequest& request) {
+  const absl::Status status = Submit(slot, request);
   if (!status.ok()) Refuse(status);
 }
 
@@ -36,14 +36,18 @@ void RerankCall::Refuse(const absl::Status& status) {
   Finish(mesh::ToGrpc(status, context_));
 }
 
-absl::Status RerankCall::Submit(ServedModel& model, const pb::RerankRequest& request) {
-  RETURN_IF_ERROR(model.CheckAsked(request.model(), true));
+absl::Status RerankCall::Submit(ModelSlot& slot, const pb::RerankRequest& request) {
+  RETURN_IF_ERROR(slot.facts().CheckAsked(request.model(), true));
   if (request.documents_size() == 0) return Bad("documents", "must not be empty");
   if (request.documents_size() > kDocumentsMax) {
     return Bad("documents", absl::StrCat("has ", request.documents_size(),
                                          " entries, the limit is ", kDocumentsMax));
   }
   raw_scores_ = request.raw_scores();
+  ASSIGN_OR_RETURN(use_, slot.Use(KeepAliveOf(request.meta())));
+  ServedModel& model = use_.model();
+  const double load_ms = MillisBetween(arrived_, Clock::System().Now());
+  reply_->mutable_timings()->set_load_ms(load_ms);
   ASSIGN_OR_RETURN(const Query query, model.PrepareQuery(request.query()));
   BatchRequest batch;
   int64_t tokens = 0;
@@ -62,7 +66,8 @@ absl::Status RerankCall::Submit(ServedModel& model, const pb::RerankRequest& req
     batch.inputs.push_back(std::move(pair.tokens));
   }
   reply_->mutable_usage()->set_prompt_tokens(static_cast<int32_t>(tokens));
-  reply_->mutable_timings()->set_tokenize_ms(MillisBetween(arrived_, Clock::System().Now()));
+  reply_->mutable_timings()->set_tokenize_ms(MillisBetween(arrived_, Clock::System().Now()) -
+                                             load_ms);
   batch.abandoned = [self = shared_from_this()] { return self->cancelled_.load(); };
   batch.done = [self = shared_from_this()](const absl::StatusOr<BatchResult>& result) {
     self->OnResult(result);
@@ -91,6 +96,7 @@ void RerankCall::OnResult(const absl::StatusOr<BatchResult>& result) {
 }
 
 void RerankCall::OnDone() {
+  use_.Release();
   pass_.reset();
   const std::shared_ptr<RerankCall> self = std::move(self_);
 }

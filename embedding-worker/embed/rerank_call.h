@@ -9,7 +9,7 @@
 #include "base/gate.h"
 #include "conclave/v1/embedding.grpc.pb.h"
 #include "embed/call.h"
-#include "embed/served_model.h"
+#include "embed/model_slot.h"
 
 namespace conclave::embed {
 
@@ -28,11 +28,11 @@ class RerankCall final : public grpc::ServerUnaryReactor,
   // Keeps itself alive until OnDone.
   void Hold() { self_ = shared_from_this(); }
   // Tokenises and queues; not for a thread of gRPC's.
-  void Prepare(ServedModel& model, const conclave::v1::RerankRequest& request);
+  void Prepare(ModelSlot& slot, const conclave::v1::RerankRequest& request);
   void Refuse(const absl::Status& status);
 
  private:
-  absl::Status Submit(ServedModel& model, const conclave::v1::RerankRequest& request);
+  absl::Status Submit(ModelSlot& slot, const conclave::v1::RerankRequest& request);
   void OnResult(const absl::StatusOr<BatchResult>& result);
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override;
@@ -44,6 +44,7 @@ class RerankCall final : public grpc::ServerUnaryReactor,
   const base::SteadyTime arrived_;
   std::shared_ptr<RerankCall> self_;
   std::atomic<bool> cancelled_{false};
+  ModelUse use_;
   bool raw_scores_ = false;
 };
 

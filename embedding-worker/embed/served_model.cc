@@ -78,24 +78,26 @@ void Append(const std::vector<TokenId>& part, std::vector<TokenId>* ids) {
 ServedModel::ServedModel(std::string name, std::vector<std::string> aliases, std::string revision,
                          int64_t created_unix, std::unique_ptr<Encoder> encoder,
                          const BatcherOptions& batcher)
-    : name_(std::move(name)),
-      aliases_(std::move(aliases)),
-      revision_(std::move(revision)),
-      created_unix_(created_unix),
-      encoder_(std::move(encoder)),
+    : encoder_(std::move(encoder)),
+      facts_{.name = std::move(name),
+             .aliases = std::move(aliases),
+             .revision = std::move(revision),
+             .created_unix = created_unix,
+             .info = encoder_->info(),
+             .vocab_size = encoder_->tokenizer().vocab_size()},
       batcher_(encoder_.get(), batcher) {}
 
-bool ServedModel::Answers(std::string_view name) const {
-  return name == name_ || std::find(aliases_.begin(), aliases_.end(), name) != aliases_.end();
+bool ModelFacts::Answers(std::string_view asked) const {
+  return asked == name || std::find(aliases.begin(), aliases.end(), asked) != aliases.end();
 }
 
-absl::Status ServedModel::CheckAsked(std::string_view name, bool to_rank) const {
-  const std::string quoted = absl::StrCat("the model \"", std::string(name), "\" ");
-  if (!Answers(name)) {
+absl::Status ModelFacts::CheckAsked(std::string_view asked, bool to_rank) const {
+  const std::string quoted = absl::StrCat("the model \"", std::string(asked), "\" ");
+  if (!Answers(asked)) {
     return base::WithParam(
         base::WithReason(base::NotFound(quoted + "does not exist"), "model_not_found"), "model");
   }
-  if (to_rank == encoder_->info().ranks()) return absl::OkStatus();
+  if (to_rank == info.ranks()) return absl::OkStatus();
   return Bad("model", quoted + (to_rank ? "has no head that scores documents"
                                         : "is a reranker and gives no embeddings"));
 }

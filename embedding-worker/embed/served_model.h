@@ -28,6 +28,21 @@ struct Query {
   std::vector<engine::TextRange> trusted;
 };
 
+// What is known of a model even while it is not in memory.
+struct ModelFacts {
+  std::string name;
+  std::vector<std::string> aliases;
+  std::string revision;
+  int64_t created_unix = 0;
+  EncoderInfo info;
+  int32_t vocab_size = 0;
+
+  bool Answers(std::string_view asked) const;
+  // NOT_FOUND (model_not_found) for another name; INVALID_ARGUMENT (model) when the model does not
+  // do what is asked for.
+  absl::Status CheckAsked(std::string_view asked, bool to_rank) const;
+};
+
 // Immutable but for the batcher; thread-safe.
 class ServedModel final {
  public:
@@ -35,17 +50,9 @@ class ServedModel final {
               int64_t created_unix, std::unique_ptr<Encoder> encoder,
               const BatcherOptions& batcher = {});
 
-  bool Answers(std::string_view name) const;
-  const std::string& name() const { return name_; }
-  const std::vector<std::string>& aliases() const { return aliases_; }
-  const std::string& revision() const { return revision_; }
-  int64_t created_unix() const { return created_unix_; }
+  const ModelFacts& facts() const { return facts_; }
   const Encoder& encoder() const { return *encoder_; }
   Batcher& batcher() { return batcher_; }
-
-  // NOT_FOUND (model_not_found) for another name; INVALID_ARGUMENT (model) when the model does not
-  // do what is asked for.
-  absl::Status CheckAsked(std::string_view name, bool to_rank) const;
 
   // INVALID_ARGUMENT: too long with kNone, an id outside the vocabulary; `param` names the input.
   absl::StatusOr<Input> Prepare(std::string_view text, Truncate truncate,
@@ -60,11 +67,8 @@ class ServedModel final {
                                     Truncate truncate, const std::string& param) const;
 
  private:
-  const std::string name_;
-  const std::vector<std::string> aliases_;
-  const std::string revision_;
-  const int64_t created_unix_;
   const std::unique_ptr<Encoder> encoder_;
+  const ModelFacts facts_;
   Batcher batcher_;
 };
 

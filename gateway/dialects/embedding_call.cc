@@ -20,7 +20,10 @@ Task<absl::StatusOr<Embeddings>> EmbedInputs(const Services& services, Exchange&
   absl::StatusOr<Admission::Permit> permit =
       co_await services.admission->Enter(model->name(), exchange.out);
   if (!permit.ok()) co_return permit.status();
-  *request.mutable_meta() = MetaOf(exchange.request);
+  // What the dialect has said of the model's stay goes with it.
+  v1::RequestMeta meta = MetaOf(exchange.request);
+  if (request.meta().has_keep_alive_ms()) meta.set_keep_alive_ms(request.meta().keep_alive_ms());
+  *request.mutable_meta() = std::move(meta);
   Call<Embeddings> call = services.embedding->Embed(
       std::move(request), std::chrono::steady_clock::now() + services.times.embed);
   absl::StatusOr<Embeddings> reply = co_await AwaitReply(std::move(call), exchange.out);

@@ -152,7 +152,8 @@ absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& op
   }
   impl->models = std::make_unique<FleetDirectory>(
       impl->inference_workers.get(), impl->embedding_workers.get(), impl->registered.get());
-  impl->workers = std::make_unique<FleetAdmin>(impl->inference_workers.get());
+  impl->workers =
+      std::make_unique<FleetAdmin>(impl->inference_workers.get(), impl->embedding_workers.get());
   impl->files = std::make_unique<FleetFiles>(impl->inference_workers.get());
   return std::unique_ptr<Clients>(new Clients(std::move(impl)));
 }

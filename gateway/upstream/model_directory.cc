@@ -33,6 +33,12 @@ std::vector<v1::ModelStatus> ModelsOf(mesh::Fleet fleet,
   return fleet.Models();
 }
 
+// Without a store nothing is tried that is not to stay.
+std::function<bool(const std::string&)> Registered(const RegisteredModels* registered) {
+  if (registered != nullptr) return registered->Knower();
+  return [](const std::string&) { return true; };
+}
+
 }  // namespace
 
 FleetDirectory::FleetDirectory(mesh::Discovery* inference, mesh::Discovery* embedding,
@@ -72,12 +78,13 @@ Call<v1::ListModelsReply> FleetDirectory::Ask(base::SteadyTime deadline) {
       [&](mesh::ModelsClient& client, const auto& target, auto done) {
         return client.ListModels(target, {}, {.deadline = deadline}, std::move(done));
       },
-      [inference, embedding](auto answers) -> absl::StatusOr<v1::ListModelsReply> {
+      [inference, embedding, is_registered = Registered(registered_)](
+          auto answers) -> absl::StatusOr<v1::ListModelsReply> {
         const std::span<const WorkerAnswer<v1::ListModelsReply>> all(answers);
         const auto num_inference = static_cast<size_t>(inference->num_usable());
         v1::ListModelsReply reply;
         for (v1::ModelStatus& model :
-             JoinModels(ModelsOf(*inference, all.first(num_inference)),
+             JoinModels(WithoutTried(ModelsOf(*inference, all.first(num_inference)), is_registered),
                         ModelsOf(*embedding, all.subspan(num_inference)))) {
           *reply.add_models() = std::move(model);
         }
@@ -86,7 +93,8 @@ Call<v1::ListModelsReply> FleetDirectory::Ask(base::SteadyTime deadline) {
 }
 
 std::vector<v1::ModelStatus> FleetDirectory::List() const {
-  std::vector<v1::ModelStatus> models = inference_->fleet()->Models();
+  std::vector<v1::ModelStatus> models =
+      WithoutTried(inference_->fleet()->Models(), Registered(registered_));
   if (embedding_ == nullptr) return models;
   return JoinModels(std::move(models), embedding_->fleet()->Models());
 }
@@ -116,6 +124,16 @@ std::optional<v1::ModelStatus> FleetDirectory::FindLost(std::string_view name) c
     if (const auto* model = fleet->FindLostModel(name); model != nullptr) return *model;
   }
   return registered_ == nullptr ? std::nullopt : registered_->Find(name);
+}
+
+std::vector<v1::ModelStatus> WithoutTried(
+    std::vector<v1::ModelStatus> models,
+    const std::function<bool(const std::string& name)>& is_registered) {
+  std::erase_if(models, [&](const v1::ModelStatus& model) {
+    const bool tried = !model.registration().empty() && !model.has_details();
+    return tried && !is_registered(model.name());
+  });
+  return models;
 }
 
 std::vector<v1::ModelStatus> JoinModels(std::vector<v1::ModelStatus> inference,

@@ -1,6 +1,7 @@
 // Model names → what the workers report of them, both kinds of workers together.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +33,12 @@ class FleetDirectory final : public ModelDirectory {
   mesh::ModelsClient inference_models_;
   std::optional<mesh::ModelsClient> embedding_models_;
 };
+
+// Without those that a worker only tries: somebody wants to register them, and the worker, which
+// knows nothing of them yet, may refuse. `is_registered`: the store has the name by now.
+std::vector<v1::ModelStatus> WithoutTried(
+    std::vector<v1::ModelStatus> models,
+    const std::function<bool(const std::string& name)>& is_registered);
 
 // Joins two sorted lists by name. A name that both have is the inference worker's, with the
 // capabilities of both.

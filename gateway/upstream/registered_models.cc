@@ -8,6 +8,8 @@
 namespace conclave::gateway {
 
 struct RegisteredModels::Known {
+  std::optional<v1::ModelStatus> Find(std::string_view name);
+
   std::mutex mutex;
   std::condition_variable_any wake;  // nobody notifies it but a stop
   bool asking = false;
@@ -44,8 +46,16 @@ void RegisteredModels::Loop(const std::stop_token& stop) {
 }
 
 std::optional<v1::ModelStatus> RegisteredModels::Find(std::string_view name) const {
-  const std::lock_guard lock(known_->mutex);
-  for (const v1::ModelRegistration& registration : known_->names.registrations()) {
+  return known_->Find(name);
+}
+
+std::function<bool(const std::string& name)> RegisteredModels::Knower() const {
+  return [known = known_](const std::string& name) { return known->Find(name).has_value(); };
+}
+
+std::optional<v1::ModelStatus> RegisteredModels::Known::Find(std::string_view name) {
+  const std::lock_guard lock(mutex);
+  for (const v1::ModelRegistration& registration : names.registrations()) {
     const auto& aliases = registration.aliases();
     if (registration.name() != name &&
         std::find(aliases.begin(), aliases.end(), name) == aliases.end()) {

@@ -33,6 +33,8 @@ class RegisteredModels final {
 
   // By name or alias: a model that is loading, and of which nothing else is known.
   std::optional<v1::ModelStatus> Find(std::string_view name) const;
+  // Whether a name or alias is registered; for answers that come when we may be gone.
+  std::function<bool(const std::string& name)> Knower() const;
 
  private:
   struct Known;

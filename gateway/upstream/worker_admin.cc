@@ -35,7 +35,10 @@ void JoinProvider(const v1::Provider& provider, v1::Provider* into, std::set<std
 
 }  // namespace
 
-FleetAdmin::FleetAdmin(mesh::Discovery* workers) : workers_(workers), client_(workers) {}
+FleetAdmin::FleetAdmin(mesh::Discovery* inference, mesh::Discovery* embedding)
+    : workers_(inference), embedding_(embedding), client_(inference) {
+  if (embedding != nullptr) embedding_client_.emplace(embedding);
+}
 
 absl::StatusOr<std::vector<AskedWorker>> FleetAdmin::Workers(std::string_view model) {
   const auto fleet = workers_->fleet();
@@ -56,20 +59,37 @@ absl::StatusOr<std::vector<AskedWorker>> FleetAdmin::Workers(std::string_view mo
       "model");
 }
 
-Call<v1::KeepModelReply> FleetAdmin::KeepModel(v1::KeepModelRequest request,
-                                               base::SteadyTime deadline) {
-  absl::StatusOr<std::vector<AskedWorker>> workers = Workers(request.name());
-  const bool lets_go = request.has_keep_alive_ms() && request.keep_alive_ms() == 0;
-  if (!lets_go && workers.ok()) {
-    const auto one = mesh::Pick(*workers_->fleet(), {.model = request.name()});
-    if (one.ok()) {
-      workers = std::vector<AskedWorker>{{(*one)->worker_id, &client_}};
-    } else {
-      workers = one.status();
+absl::StatusOr<std::vector<AskedWorker>> FleetAdmin::Holders(std::string_view model) {
+  absl::StatusOr<std::vector<AskedWorker>> inference = Workers(model);
+  std::vector<AskedWorker> all = inference.ok() ? *inference : std::vector<AskedWorker>();
+  if (embedding_client_) {
+    const auto fleet = embedding_->fleet();
+    for (const auto& worker : fleet->workers) {
+      if (!worker->usable() || worker->FindModel(model) == nullptr) continue;
+      all.push_back({worker->worker_id, &*embedding_client_});
     }
   }
+  if (all.empty()) return inference;
+  return all;
+}
+
+absl::StatusOr<std::vector<AskedWorker>> FleetAdmin::Pick(const std::string& model) {
+  ASSIGN_OR_RETURN(const std::vector<AskedWorker> holders, Holders(model));
+  const auto generates = mesh::Pick(*workers_->fleet(), {.model = model});
+  if (generates.ok()) return std::vector<AskedWorker>{{(*generates)->worker_id, &client_}};
+  if (embedding_client_) {
+    const auto embeds = mesh::Pick(*embedding_->fleet(), {.model = model});
+    if (embeds.ok()) return std::vector<AskedWorker>{{(*embeds)->worker_id, &*embedding_client_}};
+  }
+  // As last heard of it is on its way out, or has failed: its worker knows better.
+  return std::vector<AskedWorker>{holders.front()};
+}
+
+Call<v1::KeepModelReply> FleetAdmin::KeepModel(v1::KeepModelRequest request,
+                                               base::SteadyTime deadline) {
+  const bool lets_go = request.has_keep_alive_ms() && request.keep_alive_ms() == 0;
   return Gather<v1::KeepModelReply>(
-      std::move(workers),
+      lets_go ? Holders(request.name()) : Pick(request.name()),
       [&](mesh::ModelsClient& client, const auto& target, auto done) {
         return client.KeepModel(target, request, {.deadline = deadline}, std::move(done));
       },

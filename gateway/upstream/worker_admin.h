@@ -1,6 +1,7 @@
 // What only the workers know, asked of all of them at once and joined.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace conclave::gateway {
 
 class FleetAdmin final : public WorkerAdmin {
  public:
-  explicit FleetAdmin(mesh::Discovery* workers);  // must outlive it
+  // Both must outlive it; `embedding` may be null.
+  FleetAdmin(mesh::Discovery* inference, mesh::Discovery* embedding);
 
   Call<v1::KeepModelReply> KeepModel(v1::KeepModelRequest request,
                                      base::SteadyTime deadline) override;
@@ -25,11 +27,17 @@ class FleetAdmin final : public WorkerAdmin {
                                                base::SteadyTime deadline) override;
 
  private:
-  // The usable workers that have the model; all usable ones when it is empty.
+  // The usable inference workers that have the model; all usable ones when it is empty.
   absl::StatusOr<std::vector<AskedWorker>> Workers(std::string_view model);
+  // Those of both kinds that are to let go of a model.
+  absl::StatusOr<std::vector<AskedWorker>> Holders(std::string_view model);
+  // The one that a request for the model would go to.
+  absl::StatusOr<std::vector<AskedWorker>> Pick(const std::string& model);
 
   mesh::Discovery* const workers_;
+  mesh::Discovery* const embedding_;
   mesh::ModelsClient client_;
+  std::optional<mesh::ModelsClient> embedding_client_;
 };
 
 // The joined answers; an error when none is there to be joined.

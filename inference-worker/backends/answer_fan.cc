@@ -19,7 +19,9 @@ bool IsEnd(const Event& event) {
   return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event);
 }
 
-std::string PartId(std::string_view id, int32_t index) { return absl::StrCat(std::string(id), "/", index); }
+std::string PartId(std::string_view id, int32_t index) {
+  return absl::StrCat(std::string(id), "/", index);
+}
 
 // One request of several answers. Its parts' sinks hold it, so that it lives until the last of them
 // has ended. Events may come on several threads; one at a time tells them to the caller.

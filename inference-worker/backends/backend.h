@@ -259,8 +259,9 @@ class EventSink {
 };
 
 struct PredictRequest {
-  std::string id;    // unique among the live requests of the process
-  std::string body;  // one JSON value, well-formed
+  std::string id;      // unique among the live requests of the process
+  std::string body;    // one JSON value, well-formed
+  std::string method;  // "GET", "POST": towards a model behind HTTP; empty = as it is registered
 };
 using PredictDone = std::function<void(absl::StatusOr<std::string>)>;
 

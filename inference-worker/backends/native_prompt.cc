@@ -213,7 +213,9 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   if (!rendered.ok()) {
     return base::WithParam(base::Annotate(rendered.status(), "messages"), "messages");
   }
-  prompt.thinks = Thinks(*model.family, *chat_template);
+  // What goes on with an answer has its reasoning behind it.
+  prompt.thinks =
+      Thinks(*model.family, *chat_template) && !chat.conversation.continue_final_message;
   prompt.reasoning_open = engine::EndsInOpenReasoning(rendered->text);
   if (answers_at_once && prompt.reasoning_open) {
     const size_t begin = rendered->text.size();

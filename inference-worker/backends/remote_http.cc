@@ -1,6 +1,7 @@
-// Models behind plain HTTP: the body of Predict is posted as it is, and the JSON that comes back is
-// the answer. A model's id is its destination, "127.0.0.1:8888" or a whole URL; only what the
-// configuration lists is ever connected to (http_policy.h).
+// Models behind plain HTTP: the body of Predict is sent as it is, by the method that the model's
+// registration or else its caller names, and the JSON that comes back is the answer. A model's id
+// is its destination, "127.0.0.1:8888" or a whole URL; only what the configuration lists is ever
+// connected to (http_policy.h).
 #include <condition_variable>
 #include <mutex>
 #include <set>
@@ -107,10 +108,11 @@ class PredictListener final : public HttpListener {
 
 class HttpModel final : public Backend {
  public:
-  HttpModel(std::shared_ptr<HttpClient> client, HttpRequest request, size_t reply_bytes_max,
-            ModelDetails details)
+  HttpModel(std::shared_ptr<HttpClient> client, HttpRequest request, bool method_is_fixed,
+            size_t reply_bytes_max, ModelDetails details)
       : client_(std::move(client)),
         request_(std::move(request)),
+        method_is_fixed_(method_is_fixed),
         reply_bytes_max_(reply_bytes_max),
         details_(std::move(details)) {}
   ~HttpModel() override { Drain(milliseconds(0)); }
@@ -142,6 +144,7 @@ class HttpModel final : public Backend {
 
   const std::shared_ptr<HttpClient> client_;
   const HttpRequest request_;  // all but the body
+  const bool method_is_fixed_;
   const size_t reply_bytes_max_;
   const ModelDetails details_;
 
@@ -159,6 +162,8 @@ void HttpModel::Predict(PredictRequest request, PredictDone done) {
 absl::Status HttpModel::Submit(PredictRequest request, PredictDone* done) {
   HttpRequest http = request_;
   http.body = std::move(request.body);
+  if (!method_is_fixed_ && !request.method.empty()) http.method = request.method;
+  if (http.method == "GET" && http.body == "{}") http.body.clear();  // nothing is asked by it
   const std::lock_guard lock(mutex_);
   if (draining_) return base::Unavailable("draining");
   // The end waits for the lock, so it comes after the entry.
@@ -220,7 +225,8 @@ class RemoteHttp final : public Provider {
     HttpRequest request;
     request.times = settings_.times;
     request.headers = {"Content-Type: application/json", "Accept: application/json"};
-    RETURN_IF_ERROR(ReadModelSettings(model, &request));
+    bool method_is_fixed = false;
+    RETURN_IF_ERROR(ReadModelSettings(model, &request, &method_is_fixed));
     request.url =
         absl::StrContains(model.model_id, "://") ? model.model_id : "http://" + model.model_id;
     absl::StatusOr<HttpUrl> url = ParseHttpUrl(request.url);
@@ -238,17 +244,19 @@ class RemoteHttp final : public Provider {
     details.family = "http";
     details.capabilities = {"predict"};
     details.revision = absl::StrCat("http-", absl::Hex(std::hash<std::string>()(request.url)));
-    return std::make_unique<HttpModel>(client_, std::move(request),
+    return std::make_unique<HttpModel>(client_, std::move(request), method_is_fixed,
                                        static_cast<size_t>(settings_.reply_bytes_max),
                                        std::move(details));
   }
 
  private:
-  // {"method": "GET"}: how the model wants to be asked.
-  static absl::Status ReadModelSettings(const ProviderModel& model, HttpRequest* request) {
+  // {"method": "GET"}: how the model wants to be asked, whatever its callers say.
+  static absl::Status ReadModelSettings(const ProviderModel& model, HttpRequest* request,
+                                        bool* method_is_fixed) {
     const auto document =
         base::JsonDocument::Parse(model.config_json.empty() ? "{}" : model.config_json);
     RETURN_IF_ERROR(base::Annotate(document.status(), "config_json"));
+    *method_is_fixed = !document->root().Get("method").missing();
     Settings settings(document->root());
     settings.Read("method", &request->method);
     if (request->method != "POST" && request->method != "GET" && request->method != "PUT") {

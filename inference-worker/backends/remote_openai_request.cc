@@ -92,6 +92,7 @@ void WriteConversation(const ChatPrompt& chat, JsonWriter& json) {
   json.EndArray();
   WriteTools(chat, json);
   if (!chat.conversation.add_generation_prompt) json.Field("add_generation_prompt", false);
+  if (chat.conversation.continue_final_message) json.Field("continue_final_message", true);
   if (chat.reasoning_budget) json.Field("thinking_budget", *chat.reasoning_budget);
   if (chat.conversation.template_variables.empty()) return;
   json.Key("chat_template_kwargs");

@@ -77,6 +77,7 @@ engine::Conversation WithToolsInWords(const engine::Conversation& conversation,
                                       const ToolWords& words) {
   engine::Conversation told;
   told.add_generation_prompt = conversation.add_generation_prompt;
+  told.continue_final_message = conversation.continue_final_message;
   told.template_variables = conversation.template_variables;
   std::string text = Instruction(conversation.tools, *words.calls);
   for (const Message& message : conversation.messages) {

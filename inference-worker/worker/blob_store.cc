@@ -25,6 +25,7 @@ constexpr std::string_view kPartialPrefix = ".partial-";
 constexpr char kKeptPrefix[] = ".partial-sha256-";
 constexpr std::chrono::hours kKeptFor{7 * 24};
 constexpr size_t kHashedPieceBytes = 1 << 20;
+constexpr int kTriesMax = 8;
 
 absl::Status FileError(const std::string& what) {
   const int error = errno;
@@ -47,13 +48,20 @@ bool StartsWith(const std::string& name, std::string_view prefix) {
   return name.compare(0, prefix.size(), prefix) == 0;
 }
 
-// What nobody takes up any more.
-bool IsLeftover(const fs::directory_entry& entry) {
+// Takes away what nobody takes up any more, unless somebody is writing it: a writer holds the
+// file's lock, and looks whether the file is still there once it has it.
+bool RemoveLeftover(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   if (!StartsWith(name, kPartialPrefix)) return false;
   std::error_code error;
   const auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
-  return !StartsWith(name, kKeptPrefix) || error || age > kKeptFor;
+  if (StartsWith(name, kKeptPrefix) && !error && age <= kKeptFor) return false;
+  const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return false;
+  const bool free = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+  const bool removed = free && ::unlink(entry.path().c_str()) == 0;
+  ::close(fd);
+  return removed;
 }
 
 }  // namespace
@@ -78,10 +86,8 @@ absl::StatusOr<std::unique_ptr<BlobStore>> BlobStore::Open(std::string folder, i
   }
   int64_t used = 0;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (IsLeftover(entry)) {
-      std::error_code ignored;
-      fs::remove(entry.path(), ignored);
-    } else if (entry.is_regular_file(error)) {
+    if (RemoveLeftover(entry)) continue;
+    if (entry.is_regular_file(error)) {
       used += static_cast<int64_t>(entry.file_size(error));
     }
   }
@@ -111,10 +117,18 @@ absl::StatusOr<std::unique_ptr<BlobStore::Writer>> BlobStore::Begin(std::string 
   if (!digest.empty() && !IsDigest(digest)) {
     return base::InvalidArgument("digest: expected sha256: and 64 lower-case hex digits");
   }
-  const std::string path = absl::StrCat(folder_, "/", base::NewId(kPartialPrefix));
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-  if (fd < 0) return FileError("cannot write to the blob folder");
-  return std::unique_ptr<Writer>(new Writer(this, std::move(digest), path, fd, false));
+  for (int tries = 0; tries < kTriesMax; ++tries) {
+    const std::string path = absl::StrCat(folder_, "/", base::NewId(kPartialPrefix));
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0) return FileError("cannot write to the blob folder");
+    struct stat info {};
+    // Another worker that starts just now may have taken it for a leftover.
+    if (::flock(fd, LOCK_EX) == 0 && ::fstat(fd, &info) == 0 && info.st_nlink > 0) {
+      return std::unique_ptr<Writer>(new Writer(this, std::move(digest), path, fd, false));
+    }
+    ::close(fd);
+  }
+  return base::Internal("cannot write to the blob folder: its files vanish");
 }
 
 absl::StatusOr<std::unique_ptr<BlobStore::Writer>> BlobStore::Continue(const std::string& digest) {

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "worker/sha256.h"
+#include "base/sha256.h"
 
 namespace conclave::worker {
 
@@ -20,7 +20,8 @@ std::string BlobName(std::string_view digest);
 // Thread-safe.
 class BlobStore final {
  public:
-  // Makes the folder and clears away what interrupted writers left. NOT_FOUND, PERMISSION_DENIED.
+  // Makes the folder and clears away what interrupted writers left; workers may share it, and what
+  // one of them is writing stays. NOT_FOUND, PERMISSION_DENIED.
   static absl::StatusOr<std::unique_ptr<BlobStore>> Open(std::string folder, int64_t bytes_max);
 
   // The size. NOT_FOUND; INVALID_ARGUMENT: no digest.
@@ -57,7 +58,7 @@ class BlobStore final {
     const std::string path_;    // while it is written
     const int fd_;
     bool keeps_;  // an interrupted file stays, to be taken up by another writer
-    Sha256 hash_;
+    base::Sha256 hash_;
     int64_t size_ = 0;
     bool done_ = false;
   };

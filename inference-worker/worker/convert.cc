@@ -316,6 +316,25 @@ absl::StatusOr<std::optional<backends::Infill>> ReadInfill(pb::GenerateRequest* 
   return infill;
 }
 
+// Where the prompt ends: before an answer, behind the turns, or in the last of them.
+absl::Status ReadContinuation(const pb::ChatPrompt& from, engine::Conversation* to) {
+  to->continue_final_message = from.continue_final_message();
+  to->add_generation_prompt =
+      from.has_add_generation_prompt() ? from.add_generation_prompt() : !to->continue_final_message;
+  if (!to->continue_final_message) return absl::OkStatus();
+  if (to->add_generation_prompt) {
+    return Bad("continue_final_message", "goes without add_generation_prompt");
+  }
+  const engine::Message& last = to->messages.back();
+  if (last.content.find_first_not_of(" \t\r\n") == std::string::npos) {
+    return Bad("continue_final_message", "the last message has no text to go on from");
+  }
+  if (!last.tool_calls.empty()) {
+    return Bad("continue_final_message", "the last message calls tools");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
@@ -354,8 +373,7 @@ absl::StatusOr<backends::ChatPrompt> FromProto(pb::ChatPrompt&& from) {
   // A proto map has no order; the rendered prompt must.
   std::sort(chat.conversation.template_variables.begin(),
             chat.conversation.template_variables.end());
-  chat.conversation.add_generation_prompt =
-      !from.has_add_generation_prompt() || from.add_generation_prompt();
+  RETURN_IF_ERROR(ReadContinuation(from, &chat.conversation));
   return chat;
 }
 

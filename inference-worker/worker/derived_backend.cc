@@ -6,9 +6,9 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "worker/sha256.h"
 
 namespace conclave::worker {
 namespace {
@@ -32,7 +32,7 @@ std::string DigestOf(const std::string& base_revision, const DerivedSpec& spec) 
     add(message.content);
     add(message.reasoning);
   }
-  Sha256 hash;
+  base::Sha256 hash;
   hash.Add(text.data(), text.size());
   return hash.Hex();
 }

@@ -112,6 +112,8 @@ class HttpSource final : public PullSource {
   HttpSource(std::string base, AddressScope scope, const backends::HttpTimes& times)
       : base_(std::move(base)), scope_(scope), times_(times), client_({}) {}
 
+  const std::string& name() const override { return base_; }
+
   absl::StatusOr<std::string> Read(const std::string& path, size_t bytes_max) override {
     absl::StatusOr<backends::HttpReply> reply =
         backends::Fetch(client_, RequestFor(path, 0), bytes_max);

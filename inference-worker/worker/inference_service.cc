@@ -51,6 +51,72 @@ absl::Status DoDetokenize(const pb::DetokenizeRequest& request, const backends::
   return absl::OkStatus();
 }
 
+// A call that needs a model in memory and a thread of the pool, and nothing of the model after
+// that. gRPC holds one reference to OnDone, the host or the pool another until it has answered.
+class ModelCall final : public grpc::ServerUnaryReactor,
+                        public std::enable_shared_from_this<ModelCall> {
+ public:
+  using Work = std::function<absl::Status(backends::Backend&)>;
+  ModelCall(ModelHost* host, base::TaskPool* pool, grpc::CallbackServerContext* context,
+            std::optional<base::Gate::Pass> pass, Work work)
+      : host_(host),
+        pool_(pool),
+        context_(context),
+        pass_(std::move(pass)),
+        work_(std::move(work)) {}
+
+  // Keeps itself alive until OnDone.
+  void Start() { self_ = shared_from_this(); }
+
+  void Run(const pb::RequestMeta& meta, const std::string& model) {
+    const uint64_t use = host_->Use(model, UseOptionsOf(meta, *context_),
+                                    [self = shared_from_this()](absl::StatusOr<ModelLease> lease) {
+                                      self->Take(std::move(lease));
+                                    });
+    bool cancelled = false;
+    {
+      const std::lock_guard lock(mutex_);
+      use_ = use;
+      cancelled = cancelled_;
+    }
+    if (cancelled) host_->CancelUse(use);
+  }
+  void Refuse(const absl::Status& status) { Finish(mesh::ToGrpc(status, context_)); }
+
+ private:
+  // On a thread that must not block.
+  void Take(absl::StatusOr<ModelLease> got) {
+    if (!got.ok()) return Refuse(got.status());
+    const auto lease = std::make_shared<ModelLease>(*std::move(got));
+    const bool posted = pool_->Post(
+        [self = shared_from_this(), lease] { self->Refuse(self->work_(lease->backend())); });
+    if (!posted) Refuse(Busy());
+  }
+  void OnCancel() override {
+    uint64_t use = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_ = true;
+      use = use_;
+    }
+    if (use != 0) host_->CancelUse(use);  // it ends the call, unless the model is there by now
+  }
+  void OnDone() override {
+    pass_.reset();
+    const std::shared_ptr<ModelCall> self = std::move(self_);
+  }
+
+  ModelHost* const host_;
+  base::TaskPool* const pool_;
+  grpc::CallbackServerContext* const context_;
+  std::optional<base::Gate::Pass> pass_;
+  const Work work_;
+  std::shared_ptr<ModelCall> self_;
+  std::mutex mutex_;
+  uint64_t use_ = 0;  // of the host, while waiting for the model
+  bool cancelled_ = false;
+};
+
 }  // namespace
 
 InferenceService::InferenceService(ModelHost* host, WorkerMetrics* metrics, base::Gate* gate,
@@ -102,23 +168,17 @@ grpc::ServerUnaryReactor* InferenceService::Predict(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* InferenceService::RunUnary(
     grpc::CallbackServerContext* context, const pb::RequestMeta& meta, const std::string& model,
     std::function<absl::Status(backends::Backend&)> work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  auto pass = std::make_shared<std::optional<base::Gate::Pass>>(gate_->Enter());
-  if (!pass->has_value()) {
-    reactor->Finish(mesh::ToGrpc(mesh::DrainingError(), context));
-    return reactor;
+  std::optional<base::Gate::Pass> pass = gate_->Enter();
+  const bool open = pass.has_value();
+  const auto call =
+      std::make_shared<ModelCall>(host_, &pool_, context, std::move(pass), std::move(work));
+  call->Start();
+  if (open) {
+    call->Run(meta, model);
+  } else {
+    call->Refuse(mesh::DrainingError());
   }
-  host_->Use(model, UseOptionsOf(meta, *context),
-             [this, context, reactor, pass, work = std::move(work)](auto got) {
-               const auto lease = std::make_shared<absl::StatusOr<ModelLease>>(std::move(got));
-               const bool posted = pool_.Post([context, reactor, pass, lease, work] {
-                 const absl::Status status =
-                     lease->ok() ? work((*lease)->backend()) : lease->status();
-                 reactor->Finish(mesh::ToGrpc(status, context));
-               });
-               if (!posted) reactor->Finish(mesh::ToGrpc(Busy(), context));
-             });
-  return reactor;
+  return call.get();
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,

@@ -7,9 +7,9 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "engine/weights/gguf_split.h"
-#include "worker/sha256.h"
 
 namespace conclave::worker {
 namespace {
@@ -19,7 +19,6 @@ namespace fs = std::filesystem;
 constexpr int64_t kHeadBytes = 4 << 20;
 constexpr int64_t kSampleBytes = 4 << 10;
 constexpr int64_t kSamples = 256;
-constexpr size_t kReadBytes = 1 << 20;
 
 bool IsInside(const fs::path& path, const fs::path& folder) {
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
@@ -46,7 +45,7 @@ bool ShardsAreInside(const std::string& path, const fs::path& root) {
 
 // Adds up to `size` bytes from `offset` on.
 void AddRange(std::ifstream& file, int64_t offset, int64_t size, std::string* buffer,
-              Sha256* hash) {
+              base::Sha256* hash) {
   buffer->resize(static_cast<size_t>(size));
   file.clear();
   file.seekg(offset);
@@ -147,7 +146,7 @@ absl::StatusOr<ModelFile> CheckModelFile(const std::string& path,
 
 absl::StatusOr<std::string> Fingerprint(const std::string& path) {
   std::error_code error;
-  Sha256 hash;
+  base::Sha256 hash;
   std::string buffer;
   for (const std::string& name : FilesOf(path)) {
     std::ifstream file(name, std::ios::binary);
@@ -164,18 +163,7 @@ absl::StatusOr<std::string> Fingerprint(const std::string& path) {
 }
 
 absl::StatusOr<std::string> Sha256Digest(const std::string& path, const std::stop_token& stop) {
-  Sha256 hash;
-  std::string buffer(kReadBytes, '\0');
-  for (const std::string& name : FilesOf(path)) {
-    std::ifstream file(name, std::ios::binary);
-    if (!file) return base::NotFound(absl::StrCat(name, ": cannot be read"));
-    while (file) {
-      if (stop.stop_requested()) return absl::CancelledError("stopped");
-      file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-      hash.Add(buffer.data(), static_cast<size_t>(file.gcount()));
-    }
-  }
-  return absl::StrCat("sha256:", hash.Hex());
+  return base::Sha256Digest(FilesOf(path), stop);
 }
 
 }  // namespace conclave::worker

@@ -13,6 +13,12 @@ namespace conclave::worker {
 using State = HostedModel::State;
 using std::chrono::milliseconds;
 
+namespace {
+
+constexpr milliseconds kJustAnswered{100};
+
+}  // namespace
+
 // Why nobody may use the model, whoever waits for it; nothing while it is ready or may become so.
 std::optional<absl::Status> ModelHost::RefusalLocked(const HostedModel& model) const {
   if (closed_) return base::Unavailable("draining");
@@ -145,6 +151,9 @@ absl::StatusOr<bool> ModelHost::LetGo(std::string_view name, milliseconds timeou
   }
   root.life_.Keep(milliseconds(0), *core_->clock);
   core_->KickLocked();
+  // Whoever has just been answered by the model may ask before its call is cleared away.
+  core_->changed.wait_for(lock, std::min(kJustAnswered, timeout),
+                          [&root] { return root.life_.users == 0; });
   core_->changed.wait_for(lock, timeout, [&root] {
     const State state = root.status_.state;
     return root.life_.users > 0 || (state != State::kReady && state != State::kUnloading);

@@ -235,7 +235,9 @@ grpc::ServerUnaryReactor* ModelsService::KeepModel(grpc::CallbackServerContext* 
       *context);
   host_->Use(name, options,
              [this, context, reactor, name, reply](absl::StatusOr<ModelLease> lease) {
-               reactor->Finish(mesh::ToGrpc(Redescribe(lease.status(), name, reply), context));
+               const absl::Status status = lease.status();
+               lease = absl::CancelledError();  // given back: who is answered may let the model go
+               reactor->Finish(mesh::ToGrpc(Redescribe(status, name, reply), context));
              });
   return reactor;
 }

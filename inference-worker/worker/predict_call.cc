@@ -51,6 +51,10 @@ absl::Status PredictCall::Submit(absl::StatusOr<ModelLease> got) {
   ASSIGN_OR_RETURN(ModelLease lease, std::move(got));
   RETURN_IF_ERROR(
       base::Annotate(base::JsonDocument::Parse(request_->body_json()).status(), "body"));
+  const std::string& method = request_->method();
+  if (!method.empty() && method != "GET" && method != "POST") {
+    return base::InvalidArgument("method: expected GET or POST");
+  }
   backends::Backend& backend = lease.backend();
   bool cancelled = false;
   {
@@ -58,7 +62,7 @@ absl::Status PredictCall::Submit(absl::StatusOr<ModelLease> got) {
     if (cancelled_) return absl::CancelledError("the caller has gone");
     lease_ = std::move(lease);
   }
-  backend.Predict({.id = id_, .body = request_->body_json()},
+  backend.Predict({.id = id_, .body = request_->body_json(), .method = method},
                   [self = shared_from_this()](absl::StatusOr<std::string> body) {
                     self->End(std::move(body));
                   });

@@ -17,8 +17,9 @@ constexpr size_t kPieceBytes = 1 << 20;
 
 class FolderSource final : public PullSource {
  public:
-  explicit FolderSource(fs::path root) : root_(std::move(root)) {}
+  explicit FolderSource(fs::path root) : root_(std::move(root)), name_(root_.string()) {}
 
+  const std::string& name() const override { return name_; }
   absl::StatusOr<std::string> Read(const std::string& path, size_t bytes_max) override {
     ASSIGN_OR_RETURN(const fs::path file, Resolve(path));
     std::error_code error;
@@ -72,6 +73,7 @@ class FolderSource final : public PullSource {
   }
 
   const fs::path root_;
+  const std::string name_;
 };
 
 }  // namespace

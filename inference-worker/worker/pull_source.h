@@ -17,6 +17,8 @@ class PullSource {
  public:
   virtual ~PullSource() = default;
 
+  // As the configuration names it, for who reads an error.
+  virtual const std::string& name() const = 0;
   // A small file as a whole. NOT_FOUND; RESOURCE_EXHAUSTED: longer than `bytes_max`.
   virtual absl::StatusOr<std::string> Read(const std::string& path, size_t bytes_max) = 0;
   // A large one in pieces, from its byte `from` on: `begin` with the size of the whole (0 = not

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "worker/model_file.h"
 
@@ -67,6 +68,29 @@ std::vector<std::string> PlainPaths(const std::string& name,
   paths.push_back(absl::StrCat(stem, "-", parsed.tag, ".gguf"));
   paths.push_back(absl::StrCat(stem, "/", parsed.tag, ".gguf"));
   return paths;
+}
+
+// Why one source brought nothing.
+struct Failure {
+  std::string source;
+  absl::Status status;
+};
+
+// Whether no other source is asked: nobody listens, no disk has room, or the bytes are not what the
+// name stands for.
+bool EndsPull(const absl::Status& status) {
+  return absl::IsCancelled(status) || absl::IsResourceExhausted(status) ||
+         base::ReasonOf(status) == "digest_mismatch";
+}
+
+// Of several: the first one's kind, and what each of them said.
+absl::Status Joined(const std::vector<Failure>& failures) {
+  std::string all;
+  for (const Failure& failure : failures) {
+    absl::StrAppend(&all, all.empty() ? "" : "; ", failure.source, ": ", failure.status.message());
+  }
+  return base::WithReason(absl::Status(failures.front().status.code(), all),
+                          base::ReasonOf(failures.front().status));
 }
 
 // A file on its way into the store. Tells how far it is, not more often than somebody can read.
@@ -174,10 +198,12 @@ absl::Status ReadText(PullSource& source, const PullSource::ManifestName& name,
                      type == kLicenseType;
   if (!known) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::string text, source.Read(source.LayerPath(name, digest), kTextBytesMax));
-  Sha256 hash;
+  base::Sha256 hash;
   hash.Add(text.data(), text.size());
   if (absl::StrCat("sha256:", hash.Hex()) != digest) {
-    return base::InvalidArgument(absl::StrCat("digest mismatch in the layer ", digest));
+    return base::WithReason(
+        base::InvalidArgument(absl::StrCat("digest mismatch in the layer ", digest)),
+        "digest_mismatch");
   }
   if (type == kSystemType) pulled->system = std::move(text);
   if (type == kParametersType) pulled->parameters = std::move(text);
@@ -247,15 +273,18 @@ absl::StatusOr<Pulled> Puller::Pull(const std::string& name, const Told& told) {
   }
   RETURN_IF_ERROR(ParseName(name).status());
   if (!told({.status = "pulling manifest"})) return Stopped();
-  absl::Status missing;
+  std::vector<Failure> failures;  // but for "not here"
   for (const auto& source : sources_) {
     absl::StatusOr<Pulled> pulled = PullFrom(*source, name, told);
-    if (!absl::IsNotFound(pulled.status())) return pulled;
-    missing = pulled.status();
+    if (pulled.ok() || EndsPull(pulled.status())) return pulled;
+    if (!absl::IsNotFound(pulled.status())) failures.push_back({source->name(), pulled.status()});
   }
-  return base::WithReason(
-      base::NotFound(absl::StrCat("pull model manifest: no source has \"", name, "\"")),
-      "model_not_found");
+  if (failures.empty()) {
+    return base::WithReason(
+        base::NotFound(absl::StrCat("pull model manifest: no source has \"", name, "\"")),
+        "model_not_found");
+  }
+  return sources_.size() == 1 ? failures.front().status : Joined(failures);
 }
 
 }  // namespace conclave::worker

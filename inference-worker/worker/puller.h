@@ -39,8 +39,10 @@ class Puller final {
 
   // `name` is [host/][namespace/]model[:tag]. The first source that has it: as a manifest with
   // layers, or as a plain GGUF file: <name>.gguf, <name>-<tag>.gguf, <name>/<tag>.gguf. `told` says
-  // false to stop (CANCELLED). INVALID_ARGUMENT: no name of a model; NOT_FOUND;
-  // FAILED_PRECONDITION (no_pull_source); RESOURCE_EXHAUSTED: no room.
+  // false to stop (CANCELLED). A source that cannot be reached, or fails, is passed over; what all
+  // of them said is told when none is left. INVALID_ARGUMENT: no name of a model, (digest_mismatch)
+  // not the bytes that were promised; NOT_FOUND; FAILED_PRECONDITION (no_pull_source);
+  // RESOURCE_EXHAUSTED: no room.
   absl::StatusOr<Pulled> Pull(const std::string& name,
                               const std::function<bool(const PullStep&)>& told);
 

@@ -178,6 +178,19 @@ void ReadFiles(JsonValue files, FakeFiles* out) {
 void ReadWorkers(JsonValue workers, FakeAdmin* out) {
   const std::string providers = TextOr(workers.Get("providers"), "");
   out->providers = Proto<v1::ListProvidersReply>(providers);
+  if (!workers.Get("kept").missing()) {
+    out->kept = Proto<v1::KeepModelReply>(Must(workers.Get("kept").AsString()));
+  }
+  if (!workers.Get("plans").missing()) out->plans.workers.clear();
+  workers.Get("plans").ForEachMember([out](std::string_view worker, JsonValue plan) {
+    ModelPlans::One& one = out->plans.workers.emplace_back();
+    one.worker_id = std::string(worker);
+    if (plan.is_string()) {
+      one.plan = Proto<v1::MemoryPlan>(Must(plan.AsString()));
+    } else {
+      one.plan = ReadError(plan.Get("error"));
+    }
+  });
   workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
     out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
   });

@@ -167,6 +167,29 @@ def test_a_repeated_prompt_is_read_from_the_cache(anthropic_client, teacher):
             == first.input_tokens + first.cache_read_input_tokens)
 
 
+def test_an_answer_goes_on_from_its_beginning(anthropic_client, teacher):
+    """Greedy, the rest of an answer is the same whoever wrote its beginning."""
+    question = {"role": "user", "content": "What is 21 + 13?"}
+
+    def ask(*turns):
+        message = anthropic_client.messages.create(
+            model=teacher, max_tokens=64, messages=[question, *turns], extra_body=GREEDY)
+        usage = message.usage
+        return message.content[0].text, usage.input_tokens + usage.cache_read_input_tokens
+
+    whole, alone = ask()
+    words = whole.split(" ")
+    assert len(words) > 3
+    beginning = " ".join(words[: len(words) // 2])
+    rest, longer = ask({"role": "assistant", "content": beginning})
+    assert beginning + rest == whole
+    counted = anthropic_client.messages.count_tokens(
+        model=teacher, messages=[question, {"role": "assistant", "content": beginning}])
+    assert counted.input_tokens == longer > alone
+    with pytest.raises(anthropic.BadRequestError, match="trailing whitespace"):
+        ask({"role": "assistant", "content": beginning + " "})
+
+
 def test_errors_have_their_classes(anthropic_client, teacher):
     with pytest.raises(anthropic.NotFoundError) as unknown:
         anthropic_client.messages.create(model="no-such-model", max_tokens=8, messages=SUM)

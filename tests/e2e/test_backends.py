@@ -186,6 +186,33 @@ def test_tools_reasoning_and_logprobs_come_through(outer):
     assert all(len(token.top_logprobs) == 2 for token in content)
 
 
+def test_several_answers_of_one_that_gives_one_at_a_time(outer):
+    for model, content in (("far", "count go"), ("echo", "say hi")):
+        whole = chat(outer.client, model, content, n=3)
+        assert [choice.index for choice in whole.choices] == [0, 1, 2]
+        assert len({choice.message.content for choice in whole.choices}) == 1
+        one = chat(outer.client, model, content)
+        assert whole.choices[0].message.content == one.choices[0].message.content
+        assert whole.usage.prompt_tokens == one.usage.prompt_tokens
+        assert whole.usage.completion_tokens == 3 * one.usage.completion_tokens
+        streamed = ["", "", ""]
+        for chunk in chat(outer.client, model, content, n=3, stream=True):
+            for choice in chunk.choices:
+                streamed[choice.index] += choice.delta.content or ""
+        assert streamed == [one.choices[0].message.content] * 3
+
+
+def test_several_answers_of_the_far_teacher_differ_and_repeat(outer):
+    def ask(seed):
+        answer = chat(outer.client, "far-teacher", "Tell me a story.", n=4, seed=seed,
+                      temperature=2, max_tokens=24)
+        return [choice.message.content for choice in answer.choices]
+
+    first = ask(7)
+    assert len(set(first)) > 1
+    assert ask(7) == first and ask(8) != first
+
+
 def test_errors_keep_their_meaning(outer):
     with pytest.raises(openai.BadRequestError):
         chat(outer.client, "far-teacher", "word " * 20000)

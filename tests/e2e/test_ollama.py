@@ -37,6 +37,19 @@ def test_generate_uses_the_template(ollama_client, teacher):
     assert reply.done_reason == "stop"
 
 
+def test_a_last_message_of_the_assistant_s_is_continued(ollama_client, teacher):
+    question = {"role": "user", "content": "What is 21 + 13?"}
+
+    def ask(*turns):
+        return ollama_client.chat(model=teacher, messages=[question, *turns],
+                                  options={"temperature": 0}).message.content
+
+    whole = ask()
+    words = whole.split(" ")
+    beginning = " ".join(words[: len(words) // 2])
+    assert beginning + ask({"role": "assistant", "content": beginning}) == whole
+
+
 def test_num_predict_ends_with_length(ollama_client, teacher):
     reply = ollama_client.generate(
         model=teacher, prompt="Hello", options={"temperature": 0, "num_predict": 1}
@@ -303,3 +316,31 @@ def test_the_async_client_keeps_answers_apart(mesh):
 
     tags = [f"ol-{i}" for i in range(8)]
     assert asyncio.run(all_of(tags)) == [counts(tag, 40) for tag in tags]
+
+
+def test_an_embedding_model_leaves_memory_and_comes_back(ollama_client, embedding_model):
+    def running():
+        return {model.model.split(":")[0]: model for model in ollama_client.ps().models}
+
+    before = ollama_client.embed(model=embedding_model, input="hello").embeddings[0]
+    assert embedding_model in running()
+    assert ollama_client.embed(model=embedding_model, input=[], keep_alive=0).embeddings == []
+    assert embedding_model not in running()
+    assert embedding_model in [m.model.split(":")[0] for m in ollama_client.list().models]
+    # Asked for again, it is the same; `keep_alive` says for how long.
+    again = ollama_client.embed(model=embedding_model, input="hello", keep_alive="1h")
+    assert again.embeddings[0] == before and again.load_duration > 0
+    left = running()[embedding_model].expires_at - datetime.datetime.now(datetime.timezone.utc)
+    assert 3500 < left.total_seconds() <= 3600
+    ollama_client.embed(model=embedding_model, input="hello", keep_alive=0)
+    wait_until(lambda: embedding_model not in running(), 10, "an empty place")
+    ollama_client.embed(model=embedding_model, input=[], keep_alive=-1)
+    assert running()[embedding_model].expires_at.year > 2200
+
+
+def test_tags_have_the_digest_of_an_embedding_model(ollama_client, embedding_model):
+    def digest():
+        return next(model.digest for model in ollama_client.list().models
+                    if model.model.split(":")[0] == embedding_model)
+
+    assert len(wait_until(digest, 30, "the digest")) == 64

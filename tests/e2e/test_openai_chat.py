@@ -197,6 +197,32 @@ def test_functions_beside_tools_are_refused(openai_client):
     assert refused.value.param == "functions"
 
 
+def test_a_final_message_is_continued_where_that_is_asked_for(openai_client, teacher, mesh):
+    """vLLM's extension, which transformers named."""
+    messages = [{"role": "user", "content": "What is 21 + 13?"}]
+
+    def ask(turns, **extra):
+        answer = openai_client.chat.completions.create(
+            model=teacher, messages=turns, temperature=0, max_tokens=64, extra_body=extra)
+        return answer.choices[0].message.content
+
+    def prompt(turns, **extra):
+        return requests.post(mesh.url + "/apply-template", timeout=30, json={
+            "model": teacher, "messages": turns, **extra}).json()["prompt"]
+
+    whole = ask(messages)
+    words = whole.split(" ")
+    beginning = " ".join(words[: len(words) // 2])
+    turns = messages + [{"role": "assistant", "content": beginning}]
+    continues = {"continue_final_message": True, "add_generation_prompt": False}
+    assert prompt(turns, **continues) == prompt(messages) + beginning
+    assert beginning + ask(turns, **continues) == whole
+    with pytest.raises(openai.BadRequestError, match="add_generation_prompt"):
+        ask(turns, continue_final_message=True, add_generation_prompt=True)
+    with pytest.raises(openai.BadRequestError, match="no text"):
+        ask(messages + [{"role": "assistant", "content": ""}], **continues)
+
+
 def test_models_are_listed_and_found(openai_client, teacher):
     model = openai_client.models.retrieve(teacher)
     assert model.id == teacher and model.object == "model" and model.created > 0

@@ -23,8 +23,9 @@ class Peer(http.server.BaseHTTPRequestHandler):
     """Knows one answer and one way elsewhere; keeps account of who came."""
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.bodies.append(body)
+        self.server.methods.append(self.command)
         away = self.path == "/away"
         reply = json.dumps({"got": len(body)}).encode()
         self.send_response(307 if away else 200)
@@ -33,6 +34,8 @@ class Peer(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(reply)))
         self.end_headers()
         self.wfile.write(reply)
+
+    do_GET = do_POST
 
     def log_message(self, *_):
         pass
@@ -50,6 +53,7 @@ class DualStack(http.server.ThreadingHTTPServer):
 def peer(address, server=http.server.ThreadingHTTPServer):
     running = server((address, 0), Peer)
     running.bodies = []
+    running.methods = []
     threading.Thread(target=running.serve_forever, daemon=True).start()
     try:
         yield running
@@ -162,6 +166,21 @@ def test_registered_models_answer_at_once(registry):
     assert chat(registry, "far", "count near") == counts("near", 40)
     assert chat(registry, "teams/echo", "one two") == "one two "
     assert predict(registry, "score", {"a": 1}).json()["length"] == len('{"a": 1}')
+
+
+def test_the_word_of_the_path_is_the_method_towards_the_model(registry, scorer):
+    added = ai_backend(registry, "worded", "listed", f"127.0.0.1:{scorer.server_port}")
+    assert added.status_code == 200, added.text
+    for word, method in (("post", "POST"), ("get", "GET")):
+        for ours in ("GET", "POST"):
+            reply = requests.request(ours, f"{registry.url}/{word}/predict", json={"a": 1},
+                                     params={"id": "worded"}, timeout=60)
+            assert reply.json() == {"got": len('{"a": 1}')}
+            assert scorer.methods[-1] == method
+    # Nothing said is nothing sent.
+    reply = requests.get(f"{registry.url}/get/predict", params={"id": "worded"}, timeout=60)
+    assert reply.json() == {"got": 0} and scorer.methods[-1] == "GET"
+    assert requests.delete(registry.url + "/v1/models/worded", timeout=60).ok
 
 
 def test_a_providers_model_has_defaults_of_its_own(registry):
@@ -294,9 +313,9 @@ def test_a_pattern_does_not_lead_to_a_clouds_credentials(registry, host):
 
 @pytest.mark.parametrize("model", ["far", "teams/echo"])
 def test_what_such_a_model_cannot_do_is_refused(registry, model):
-    body = {"model": model, "n": 2, "messages": [{"role": "user", "content": "one"}]}
-    reply = requests.post(registry.url + "/v1/chat/completions", json=body, timeout=60)
-    assert reply.status_code == 501 and reply.json()["error"]["param"] == "n", reply.text
+    body = {"model": model, "prompt": "one", "echo": True, "logprobs": 1, "max_tokens": 1}
+    reply = requests.post(registry.url + "/v1/completions", json=body, timeout=60)
+    assert reply.status_code == 501 and reply.json()["error"]["param"] == "echo", reply.text
 
 
 def test_a_redirect_is_not_followed(registry, scorer, inside):

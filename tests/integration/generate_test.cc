@@ -160,6 +160,39 @@ TEST_CASE("a stream comes whole, in order, and ends once") {
   CHECK(recorder->Count(pb::GenerateEvent::kFinished) == 1);
 }
 
+TEST_CASE("requests of one key go to one worker of several, whatever they say") {
+  Mesh mesh(3);
+  mesh.SetScripts({.tokens = 1});
+  const auto ask = [&](const std::string& key, int i) {
+    pb::GenerateRequest request;
+    request.set_model("fake");
+    // No two prompts begin alike.
+    request.set_text(std::to_string(i) + key + std::string(4'000, static_cast<char>('a' + i)));
+    request.set_affinity_key(key);
+    std::vector<int> before;
+    for (const auto& worker : mesh.workers) before.push_back(worker->generates);
+    auto recorder = std::make_shared<Recorder>();
+    recorder->Attach(mesh.client->Generate(request, {.deadline = In(seconds(20))}, recorder));
+    REQUIRE(recorder->WaitDone().ok());
+    for (size_t w = 0; w < mesh.workers.size(); ++w) {
+      if (mesh.workers[w]->generates != before[w]) return static_cast<int>(w);
+    }
+    return -1;
+  };
+  for (const char* key : {"one", "two", "three"}) {
+    const int first = ask(key, 0);
+    REQUIRE(first >= 0);
+    for (int i = 1; i < 12; ++i) CHECK(ask(key, i) == first);
+    // Another takes over where that one is away, and keeps the key then.
+    if (key != std::string("three")) continue;
+    mesh.workers[static_cast<size_t>(first)]->SetDraining(true);
+    REQUIRE(mesh.WaitUsable(2));
+    const int second = ask(key, 12);
+    CHECK(second != first);
+    for (int i = 13; i < 20; ++i) CHECK(ask(key, i) == second);
+  }
+}
+
 TEST_CASE("nothing is delivered that was not asked for") {
   Mesh mesh(1);
   auto recorder = std::make_shared<Recorder>(false);

@@ -30,6 +30,8 @@ Message ParseText(const std::string& text) {
   }
 CONCLAVE_PROTO_TEXT(GenerateEvent)
 CONCLAVE_PROTO_TEXT(GenerateRequest)
+CONCLAVE_PROTO_TEXT(KeepModelReply)
+CONCLAVE_PROTO_TEXT(MemoryPlan)
 CONCLAVE_PROTO_TEXT(ModelStatus)
 CONCLAVE_PROTO_TEXT(RegisterModelRequest)
 CONCLAVE_PROTO_TEXT(RunEvent)

@@ -26,6 +26,8 @@ Task<absl::StatusOr<std::string>> AskModel(const Services& services, Exchange& e
   *request.mutable_meta() = MetaOf(services, exchange.request);
   request.set_model(model);
   request.set_body_json(body);
+  // The first word of the path is the method towards the model.
+  request.set_method(exchange.request.head.path.starts_with("/get/") ? "GET" : "POST");
   Call<v1::PredictReply> call = services.inference->Predict(
       std::move(request), std::chrono::steady_clock::now() + services.times.generate);
   absl::StatusOr<v1::PredictReply> reply = co_await AwaitReply(std::move(call), exchange.out);

@@ -132,14 +132,22 @@ absl::Status RefuseThread(JsonValue thread) {
                           "thread_unsupported_request");
 }
 
-// A template closes the turns it is given, so an answer would begin anew instead of going on.
-absl::Status RefusePrefill(JsonValue messages, const v1::ChatPrompt& chat) {
-  if (chat.messages().rbegin()->role() != v1::ROLE_ASSISTANT) return absl::OkStatus();
-  return messages.At(messages.size() - 1)
-      .Get("role")
-      .Error(
-          "the last message must be a user's: continuing an assistant's (prefill) is not "
-          "supported by this server");
+// An assistant's message at the end is the beginning of the answer.
+absl::Status ReadPrefill(JsonValue messages, v1::ChatPrompt* chat) {
+  const v1::ChatMessage& last = *chat->messages().rbegin();
+  if (last.role() != v1::ROLE_ASSISTANT) return absl::OkStatus();
+  const JsonValue content = messages.At(messages.size() - 1).Get("content");
+  if (!last.tool_calls().empty()) {
+    return content.Error("the final assistant message must not call tools");
+  }
+  std::string text;
+  for (const v1::ContentPart& part : last.content()) text += part.text();
+  if (text.empty()) return content.Error("the final assistant message must have text");
+  if (std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos) {
+    return content.Error("final assistant content cannot end with trailing whitespace");
+  }
+  chat->set_continue_final_message(true);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ReadModel(JsonValue root) {
@@ -162,7 +170,7 @@ absl::StatusOr<MessagesRequest> DecodeMessagesRequest(std::string_view body,
   RETURN_IF_ERROR(ReadLimits(root, generate.mutable_stop()));
   v1::ChatPrompt* chat = generate.mutable_chat();
   RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, chat));
-  RETURN_IF_ERROR(RefusePrefill(root.Get("messages"), *chat));
+  RETURN_IF_ERROR(ReadPrefill(root.Get("messages"), chat));
   RETURN_IF_ERROR(ReadSampling(root, generate.mutable_sampling()));
   const JsonValue thinking = root.Get("thinking");
   RETURN_IF_ERROR(ReadThinking(thinking, generate.stop().max_tokens(), chat));
@@ -186,6 +194,8 @@ absl::StatusOr<v1::TokenizeRequest> DecodeCountTokensRequest(
   ASSIGN_OR_RETURN(*request.mutable_model(), ReadModel(root));
   v1::ChatPrompt* chat = request.mutable_chat();
   RETURN_IF_ERROR(ReadConversation(root, default_system_prompt, chat));
+  // Counted as it stands where no answer could go on from it.
+  ReadPrefill(root.Get("messages"), chat).IgnoreError();
   RETURN_IF_ERROR(ReadThinking(root.Get("thinking"), kNoLimit, chat));
   RETURN_IF_ERROR(ReadOutputConfig(root.Get("output_config"), chat, nullptr));
   return request;

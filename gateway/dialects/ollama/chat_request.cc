@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "gateway/dialects/ollama/modelfile.h"
 #include "gateway/dialects/openai/chat_request.h"
 
 namespace conclave::gateway::ollama {
@@ -86,6 +87,14 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body) {
   ASSIGN_OR_RETURN(const std::optional<bool> parallel,
                    root.Get("parallel_tool_calls").OptionalBool());
   chat->set_parallel_tool_calls(parallel.value_or(true));
+  // Ollama's templates leave a last message of the assistant's open, so that the answer goes on.
+  if (chat->messages_size() > 0) {
+    const v1::ChatMessage& last = *chat->messages().rbegin();
+    const std::string text = TextOf(last);
+    const bool has_text = text.find_first_not_of(" \t\r\n") != std::string::npos;
+    chat->set_continue_final_message(last.role() == v1::ROLE_ASSISTANT && has_text &&
+                                     last.tool_calls().empty());
+  }
   return request;
 }
 

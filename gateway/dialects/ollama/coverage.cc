@@ -97,13 +97,15 @@ constexpr auto kEmbed = std::to_array<Parameter>({
     {"truncate", kHonoured, kBool, "false", "false: 400 when a text is too long"},
     {"dimensions", kHonoured, kCount, "2", "0: the model's own"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
-    {"keep_alive", kIgnored, kAny, R"("5m")", "embedding models stay loaded"},
+    {"keep_alive", kHonoured, kAny, R"("5m")",
+     "without a text the model is only loaded, or with 0 unloaded"},
 });
 constexpr auto kOldEmbed = std::to_array<Parameter>({
     {"model", kHonoured, kString, R"("minilm2")", {}, {}, true},
     {"prompt", kHonoured, kString, R"("Other")"},
     {"options", kIgnored, kObject, R"({"num_ctx":512})", kMachine},
-    {"keep_alive", kIgnored, kAny, R"("5m")", "embedding models stay loaded"},
+    {"keep_alive", kHonoured, kAny, R"("5m")",
+     "without a text the model is only loaded, or with 0 unloaded"},
 });
 constexpr std::string_view kOldName = "the older spelling, read when model is not given";
 constexpr auto kShow = std::to_array<Parameter>({

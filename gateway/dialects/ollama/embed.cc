@@ -1,10 +1,12 @@
 // POST /api/embed and the old POST /api/embeddings.
+#include <chrono>
 #include <utility>
 
 #include "base/json.h"
 #include "gateway/dialects/embedding_call.h"
 #include "gateway/dialects/ollama/errors.h"
 #include "gateway/dialects/ollama/names.h"
+#include "gateway/dialects/ollama/options.h"
 #include "gateway/dialects/ollama/routes.h"
 #include "gateway/dialects/ollama/stream.h"
 
@@ -44,12 +46,19 @@ absl::Status ReadModel(const Services& services, JsonValue root, Decoded* out) {
   return absl::OkStatus();
 }
 
+absl::Status ReadStay(JsonValue root, v1::EmbedRequest* out) {
+  ASSIGN_OR_RETURN(const std::optional<int64_t> keep_alive, ReadKeepAlive(root.Get("keep_alive")));
+  if (keep_alive) out->mutable_meta()->set_keep_alive_ms(*keep_alive);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Decoded> DecodeEmbed(const Services& services, const std::string& body) {
   ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
   const JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
   Decoded decoded;
   RETURN_IF_ERROR(ReadModel(services, root, &decoded));
+  RETURN_IF_ERROR(ReadStay(root, &decoded.embed));
   if (!root.Get("input").missing()) RETURN_IF_ERROR(ReadInput(root.Get("input"), &decoded.embed));
   decoded.empty = decoded.embed.inputs().empty();
   ASSIGN_OR_RETURN(const std::optional<bool> truncate, root.Get("truncate").OptionalBool());
@@ -67,6 +76,7 @@ absl::StatusOr<Decoded> DecodeOldEmbed(const Services& services, const std::stri
   RETURN_IF_ERROR(root.ExpectObject());
   Decoded decoded;
   RETURN_IF_ERROR(ReadModel(services, root, &decoded));
+  RETURN_IF_ERROR(ReadStay(root, &decoded.embed));
   ASSIGN_OR_RETURN(std::optional<std::string> prompt, root.Get("prompt").OptionalString());
   decoded.empty = prompt.value_or("").empty();
   decoded.embed.add_inputs()->set_text(prompt.value_or(std::string()));
@@ -93,6 +103,18 @@ std::string EncodeEmbed(const std::string& model, const Embeddings& embeddings) 
   return json.Take();
 }
 
+// Nothing to embed, and a word on the model's stay: it is loaded, or let go of.
+Task<absl::Status> Keep(const Services& services, Exchange& exchange,
+                        const v1::EmbedRequest& request) {
+  v1::KeepModelRequest keep;
+  keep.set_name(request.model());
+  keep.set_keep_alive_ms(request.meta().keep_alive_ms());
+  keep.set_load_wait_ms(LoadWaitOf(services).count());
+  Call<v1::KeepModelReply> call = services.workers->KeepModel(
+      std::move(keep), std::chrono::steady_clock::now() + services.times.embed);
+  co_return (co_await AwaitReply(std::move(call), exchange.out)).status();
+}
+
 Task<void> Run(const Services& services, Exchange& exchange, absl::StatusOr<Decoded> decoded,
                bool old_shape) {
   if (!decoded.ok()) {
@@ -100,7 +122,10 @@ Task<void> Run(const Services& services, Exchange& exchange, absl::StatusOr<Deco
     co_return;
   }
   absl::StatusOr<Embeddings> embeddings = Embeddings();
-  if (!decoded->empty) {
+  if (decoded->empty && decoded->embed.meta().has_keep_alive_ms()) {
+    const absl::Status kept = co_await Keep(services, exchange, decoded->embed);
+    if (!kept.ok()) embeddings = kept;
+  } else if (!decoded->empty) {
     embeddings = co_await EmbedInputs(services, exchange, std::move(decoded->embed));
   }
   if (!embeddings.ok()) {

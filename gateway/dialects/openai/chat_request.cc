@@ -221,6 +221,12 @@ absl::Status ReadTemplateVariables(JsonValue root, v1::ChatPrompt* chat) {
   ASSIGN_OR_RETURN(const std::optional<bool> generation_prompt,
                    root.Get("add_generation_prompt").OptionalBool());
   if (generation_prompt) chat->set_add_generation_prompt(*generation_prompt);
+  const JsonValue continues = root.Get("continue_final_message");
+  ASSIGN_OR_RETURN(const std::optional<bool> continuation, continues.OptionalBool());
+  if (continuation.value_or(false) && generation_prompt.value_or(false)) {
+    return continues.Error("goes without add_generation_prompt");
+  }
+  chat->set_continue_final_message(continuation.value_or(false));
   return absl::OkStatus();
 }
 
@@ -307,7 +313,6 @@ absl::StatusOr<CallWords> ReadConversation(JsonValue root, std::string_view defa
   chat->set_parallel_tool_calls(parallel.value_or(true));
   ASSIGN_OR_RETURN(const bool functions, ReadFunctions(root, chat));
   RETURN_IF_ERROR(ReadTemplateVariables(root, chat));
-  RETURN_IF_ERROR(RefuseFields(root, {"continue_final_message"}));
   return functions ? CallWords::kFunctions : CallWords::kTools;
 }
 

@@ -27,7 +27,7 @@ constexpr auto kConversation = std::to_array<Parameter>({
     {"thinking_budget", kIfModelCan, R"({"type":"integer","minimum":0,"maximum":1073741824})",
      "256"},
     {"add_generation_prompt", kHonoured, kBool, "false"},
-    {"continue_final_message", kRefused, kBool, "true"},
+    {"continue_final_message", kHonoured, kBool, "true"},
     {"functions", kIfModelCan, kArray, R"([{"name":"look"}])"},
     {"function_call", kIfModelCan, kAny, R"("none")", {}, R"("functions":[{"name":"look"}])"},
 });
@@ -47,7 +47,7 @@ constexpr auto kTokenize = std::to_array<Parameter>({
     {"add_special_tokens (messages)", kIgnored, kBool, "true",
      "the template has its special tokens in it", kChatInput},
     {"add_generation_prompt", kHonoured, kBool, "false", {}, kChatInput},
-    {"continue_final_message", kRefused, kBool, "true", {}, kChatInput},
+    {"continue_final_message", kHonoured, kBool, "true", {}, kChatInput},
     {"chat_template", kRefused, kString, R"("{{ messages }}")", {}, kChatInput},
     {"chat_template_kwargs", kHonoured, kObject, R"({"enable_thinking":false})", {}, kChatInput},
     {"tools",

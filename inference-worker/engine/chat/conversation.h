@@ -38,6 +38,8 @@ struct Conversation {
   std::vector<Message> messages;
   std::vector<Tool> tools;
   bool add_generation_prompt = true;
+  // The prompt ends where the content of the last message does; without a generation prompt.
+  bool continue_final_message = false;
   // Passed to the template by name: JSON text per variable (enable_thinking → "false").
   std::vector<std::pair<std::string, std::string>> template_variables;
 };

@@ -6,6 +6,7 @@
 #include "engine/chat/conversation_values.h"
 #include "engine/chat/jinja_eval.h"
 #include "engine/chat/jinja_parser.h"
+#include "engine/chat/jinja_text.h"
 
 namespace conclave::engine {
 namespace {
@@ -45,6 +46,27 @@ std::vector<TextRange> TrustedRanges(const jinja::Text& text) {
   }
   if (at < text.bytes.size()) trusted.push_back({at, text.bytes.size()});
   return trusted;
+}
+
+// Behind the text of a final message that is to be continued, to find its end in the prompt. The
+// space tells whether the template strips messages (as transformers' continue_final_message does).
+constexpr std::string_view kContinueHere = "continue_7f3a_here ";
+
+// Cuts what the template wrote behind the mark, and the mark.
+absl::Status CutAtMark(jinja::Text* text) {
+  const std::string_view mark = jinja::StripRight(kContinueHere);
+  const size_t at = text->bytes.rfind(mark);
+  if (at == std::string::npos) {
+    return base::InvalidArgument(
+        "the final message cannot be continued: the template does not show it to its end");
+  }
+  std::string_view kept = std::string_view(text->bytes).substr(0, at);
+  const bool stripped = !std::string_view(text->bytes).substr(at).starts_with(kContinueHere);
+  if (stripped) kept = jinja::StripRight(kept);
+  text->bytes.resize(kept.size());
+  std::erase_if(text->user, [&](const TextRange& range) { return range.begin >= kept.size(); });
+  if (!text->user.empty()) text->user.back().end = std::min(text->user.back().end, kept.size());
+  return absl::OkStatus();
 }
 
 // Texts that no template writes of its own accord.
@@ -134,8 +156,17 @@ absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::str
 }
 
 absl::StatusOr<Prompt> ChatTemplate::Render(const Conversation& conversation) const {
-  absl::StatusOr<jinja::Text> text = impl_->Run(conversation, impl_->habits, options_);
+  const bool continues = conversation.continue_final_message && !conversation.messages.empty();
+  std::optional<Conversation> marked;
+  if (continues) {
+    marked = conversation;
+    marked->add_generation_prompt = false;
+    marked->messages.back().content += kContinueHere;
+  }
+  absl::StatusOr<jinja::Text> text =
+      impl_->Run(continues ? *marked : conversation, impl_->habits, options_);
   if (!text.ok()) return base::Annotate(text.status(), "chat template");
+  if (continues) RETURN_IF_ERROR(CutAtMark(&*text));
   Prompt prompt{.text = {}, .trusted = TrustedRanges(*text)};
   prompt.text = std::move(text->bytes);
   return prompt;

@@ -55,8 +55,8 @@ class ChatTemplate final {
                                                                    TemplateOptions options);
   ~ChatTemplate();
 
-  // Thread-safe. INVALID_ARGUMENT: the template raised an exception, failed or met a limit, or a
-  // JSON text inside the conversation is malformed.
+  // Thread-safe. INVALID_ARGUMENT: the template raised an exception, failed or met a limit, a JSON
+  // text inside the conversation is malformed, or a final message to be continued is not shown.
   absl::StatusOr<Prompt> Render(const Conversation& conversation) const;
 
   const std::string& source() const { return source_; }

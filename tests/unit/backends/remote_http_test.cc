@@ -43,6 +43,31 @@ TEST_CASE("the body goes as it is and the JSON comes back as it is") {
   CHECK(peer.requests().back().path == "/a/b?c=1");
 }
 
+TEST_CASE("a model is asked by the method of its registration, else by its caller's") {
+  HttpPeer peer([](const PeerRequest&, PeerConnection& connection) { connection.Reply(200, "1"); });
+  const auto provider = MakeProvider("remote::http", Config(peer.address()));
+  REQUIRE(provider.ok());
+  const auto asked = [&](const std::string& config, const std::string& method,
+                         const std::string& body) {
+    auto model = (*provider)->Open(
+        {.name = "x", .model_id = peer.address(), .config_json = config, .log = nullptr});
+    REQUIRE(model.ok());
+    std::promise<void> done;
+    (*model)->Predict({.id = "1", .body = body, .method = method},
+                      [&](const absl::StatusOr<std::string>& reply) {
+                        CHECK(reply.ok());
+                        done.set_value();
+                      });
+    done.get_future().wait();
+    return peer.requests().back().method + " " + peer.requests().back().body;
+  };
+  CHECK(asked("", "", "[1]") == "POST [1]");
+  CHECK(asked("", "POST", "{}") == "POST {}");
+  CHECK(asked("", "GET", "[1]") == "GET [1]");
+  CHECK(asked("", "GET", "{}") == "GET ");  // no body where nothing is said
+  CHECK(asked(R"({"method":"PUT"})", "GET", "[1]") == "PUT [1]");
+}
+
 TEST_CASE("what goes wrong on the way is told apart") {
   HttpPeer peer([](const PeerRequest& request, PeerConnection& connection) {
     if (request.path == "/500") connection.Reply(500, "oops");

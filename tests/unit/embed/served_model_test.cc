@@ -52,11 +52,11 @@ TEST_CASE("ids outside the vocabulary and texts beyond all measure are refused")
 
 TEST_CASE("names, and a revision that the files decide") {
   const auto model = Tiny();
-  CHECK(model->Answers("tiny"));
-  CHECK(model->Answers("alias"));
-  CHECK_FALSE(model->Answers("other"));
-  CHECK(model->revision().size() == 16);
-  CHECK(model->revision() == Tiny()->revision());
+  CHECK(model->facts().Answers("tiny"));
+  CHECK(model->facts().Answers("alias"));
+  CHECK_FALSE(model->facts().Answers("other"));
+  CHECK(model->facts().revision.size() == 16);
+  CHECK(model->facts().revision == Tiny()->facts().revision);
 }
 
 }  // namespace conclave::embed

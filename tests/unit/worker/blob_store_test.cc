@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "worker/puller.h"
 
@@ -58,7 +59,7 @@ size_t NumFiles(const BlobStore& store) {
 }
 
 std::string DigestOf(const std::string& bytes) {
-  Sha256 hash;
+  base::Sha256 hash;
   hash.Add(bytes.data(), bytes.size());
   return "sha256:" + hash.Hex();
 }
@@ -125,6 +126,21 @@ TEST_CASE("a full folder refuses, and gives the room of what failed back") {
   CHECK(NumFiles(*again) == 2);
   CHECK(Put(*again, "", "12").status().code() == absl::StatusCode::kResourceExhausted);
   CHECK(Put(*again, "", "1").ok());
+}
+
+TEST_CASE("a worker that starts on a shared folder leaves alone what another is writing") {
+  const Folder folder;
+  const auto store = Open(folder);
+  auto running = *store->Begin(kHello);
+  REQUIRE(running->Append("hel").ok());
+  // What a killed writer leaves has nobody's lock on it.
+  std::ofstream(fs::path(store->folder()) / ".partial-left") << "x";
+  const auto other = Open(folder);
+  CHECK_FALSE(fs::exists(fs::path(store->folder()) / ".partial-left"));
+  CHECK(NumFiles(*store) == 1);
+  REQUIRE(running->Append("lo").ok());
+  CHECK(*running->Commit() == kHello);
+  CHECK(*other->Find(kHello) == 5);
 }
 
 TEST_CASE("a plain file is pulled by name and tag") {

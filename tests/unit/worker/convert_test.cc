@@ -54,6 +54,34 @@ TEST_CASE("a chat request becomes plain structs") {
   CHECK(plain->cache_salt == "alice");
 }
 
+TEST_CASE("a last message is continued when it has text, and nothing else comes then") {
+  const auto with_last = [](const std::string& text, auto set) {
+    pb::GenerateRequest request = UserSays("hi");
+    pb::ChatMessage* last = request.mutable_chat()->add_messages();
+    last->set_role(pb::ROLE_ASSISTANT);
+    last->add_content()->set_text(text);
+    request.mutable_chat()->set_continue_final_message(true);
+    set(request.mutable_chat(), last);
+    return request;
+  };
+  const auto plain = FromProto(with_last("The sum", [](auto*, auto*) {}), "id");
+  REQUIRE(plain.ok());
+  const auto& conversation = std::get<backends::ChatPrompt>(plain->prompt).conversation;
+  CHECK(conversation.continue_final_message);
+  CHECK_FALSE(conversation.add_generation_prompt);
+  const std::string field = "continue_final_message";
+  CHECK(Refused(with_last(" \n", [](auto*, auto*) {}), field));
+  CHECK(Refused(with_last("x", [](auto* chat, auto*) { chat->set_add_generation_prompt(true); }),
+                field));
+  CHECK(Refused(with_last("x",
+                          [](auto*, auto* last) {
+                            last->add_tool_calls()->set_name("f");
+                            last->mutable_tool_calls(0)->set_id("c");
+                            last->mutable_tool_calls(0)->set_arguments("{}");
+                          }),
+                field));
+}
+
 TEST_CASE("every numeric field has a range, and NaN is outside") {
   const auto with = [](auto set) {
     pb::GenerateRequest request = UserSays("x");

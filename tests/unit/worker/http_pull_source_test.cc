@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "support/http_peer.h"
 #include "worker/puller.h"
@@ -23,7 +24,7 @@ using support::PeerConnection;
 using support::PeerRequest;
 
 std::string DigestOf(const std::string& bytes) {
-  Sha256 hash;
+  base::Sha256 hash;
   hash.Add(bytes.data(), bytes.size());
   return "sha256:" + hash.Hex();
 }
@@ -252,6 +253,50 @@ TEST_CASE("a mirror that sends elsewhere, refuses or has no room here is told") 
   });
   large.Reopen(100'000);
   CHECK(absl::IsResourceExhausted(large.Pull().status()));
+}
+
+TEST_CASE("a source that cannot be reached is passed over, one that lies is not") {
+  Mirror mirror([](const PeerRequest& request, PeerConnection& connection) {
+    SendRest(request, connection, File().size());
+  });
+  const auto pull = [&](const std::vector<std::string>& urls) {
+    std::vector<std::unique_ptr<PullSource>> sources;
+    const backends::HttpTimes times{.connect = milliseconds(2'000),
+                                    .first_byte = milliseconds(500),
+                                    .idle = milliseconds(500),
+                                    .total = milliseconds(20'000)};
+    for (const std::string& url : urls) sources.push_back(*OpenHttpSource(url, times));
+    Puller puller(mirror.store.get(), std::move(sources));
+    return puller.Pull("tiny", [](const PullStep&) { return true; });
+  };
+  HttpPeer broken(
+      [](const PeerRequest&, PeerConnection& connection) { connection.Reply(500, ""); });
+  HttpPeer empty([](const PeerRequest&, PeerConnection& connection) { connection.Reply(404, ""); });
+  const std::string nobody = "http://127.0.0.1:1/";
+  const std::string ill = "http://" + broken.address() + "/";
+  const std::string without = "http://" + empty.address() + "/";
+  // All of them are told, but for those that only do not have it.
+  const absl::Status lost = pull({nobody, without, ill}).status();
+  CHECK_FALSE(absl::IsNotFound(lost));
+  CHECK(lost.message().find(nobody + ": ") != std::string::npos);
+  CHECK(lost.message().find("; " + ill + ": ") != std::string::npos);
+  CHECK(lost.message().find(without) == std::string::npos);
+  CHECK(absl::IsNotFound(pull({without, without}).status()));
+  const auto pulled = pull({nobody, ill, without, "http://" + mirror.peer.address() + "/"});
+  REQUIRE(pulled.ok());
+  CHECK(pulled->digest == DigestOf(File()));
+
+  HttpPeer liar([](const PeerRequest& request, PeerConnection& connection) {
+    if (request.path == kManifest) {
+      return connection.Reply(
+          200, absl::StrCat(R"({"layers":[{"mediaType":"application/vnd.ollama.image.system",)",
+                            R"("digest":")", DigestOf("other"), R"(","size":3}]})"));
+    }
+    connection.Reply(200, "lie");
+  });
+  CHECK(base::ReasonOf(
+            pull({"http://" + liar.address() + "/", "http://" + mirror.peer.address() + "/"})
+                .status()) == "digest_mismatch");
 }
 
 TEST_CASE("who stops listening stops the download, also of a mirror that has fallen silent") {

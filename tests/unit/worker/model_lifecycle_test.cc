@@ -2,10 +2,12 @@
 // loads end when the test says so.
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <latch>
+#include <thread>
 
 #include "base/status.h"
 #include "support/held_clock.h"
@@ -304,6 +306,43 @@ TEST_CASE("without preloading a model is known by its header until it is asked f
   Got got;
   host.Use("m", world.Patient(), got.Take());
   CHECK(got.Wait().ok());
+}
+
+// A loader's thread may hold a lease or a model until it has ended; whoever starts another one
+// joins those that have ended, under the host's lock.
+TEST_CASE("models that begin, settle and go at the same time do not wait for each other") {
+  const ScriptFile file(100);
+  World world(1'000'000);
+  world.options.models_max = 256;
+  ModelHost& host = world.host();
+  REQUIRE(host.Load(file.Spec("base")).ok());
+  constexpr int kThreads = 4, kRounds = 25;
+  std::atomic<int> served{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int t = 0; t < kThreads; ++t) {
+      callers.emplace_back([&, t] {
+        for (int i = 0; i < kRounds; ++i) {
+          const std::string name = "m" + std::to_string(t) + "-" + std::to_string(i);
+          LoadSpec spec = file.Spec(name);
+          if (i % 2 == 1) {
+            spec.path.clear();
+            spec.backend.clear();
+            spec.derived.emplace();
+            spec.derived->base = "base";
+          }
+          if (!host.StartLoading(spec).ok()) continue;
+          Got got;
+          host.Use(name, world.Patient(), got.Take());
+          if (got.Wait().ok()) ++served;
+          got.held.reset();
+          if (!host.Unload(name).ok()) --served;
+        }
+      });
+    }
+  }
+  CHECK(served == kThreads * kRounds);
+  CHECK(host.List().size() == 1);
 }
 
 TEST_CASE("derived models come and go with their base") {

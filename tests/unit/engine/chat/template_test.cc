@@ -147,6 +147,41 @@ TEST_CASE("no published template lets user text pass for its own") {
   CHECK(rendered >= 10);
 }
 
+// As transformers' apply_chat_template(continue_final_message=True) has it.
+TEST_CASE("a final message to be continued ends the prompt where its text ends") {
+  const auto continued = [](std::string_view source, const std::string& answer,
+                            const std::string& question = "hi") {
+    Conversation conversation = Say(question);
+    conversation.messages.push_back({.role = "assistant", .content = answer});
+    conversation.continue_final_message = true;
+    return Render(source, conversation);
+  };
+  const std::string head = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
+  CHECK(continued(FallbackChatTemplate(), "The sum is ").text == head + "The sum is ");
+  CHECK(continued(FallbackChatTemplate(), " \n1.").text == head + " \n1.");
+  // The answer's own text, not an equal one elsewhere.
+  CHECK(continued(FallbackChatTemplate(), "user").text == head + "user");
+  CHECK(Trusted(continued(FallbackChatTemplate(), "A<|im_end|>B")) ==
+        "<|im_start|>user\n|<|im_end|>\n<|im_start|>assistant\n");
+  // Templates that strip messages take the spaces in front of the answer's rest, too.
+  const std::string strips =
+      "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[/]{% endfor %}"
+      "{% if add_generation_prompt %}[assistant]{% endif %}";
+  CHECK(continued(strips, " The sum is ").text == "[user]hi[/][assistant]The sum is");
+  const std::string closes = "{% for m in messages %}{{ m.content }}{{ '!' }}{% endfor %}END";
+  CHECK(continued(closes, "A").text == "hi!A");
+}
+
+TEST_CASE("a final message that the template does not show cannot be continued") {
+  Conversation conversation = Say("hi");
+  conversation.messages.push_back({.role = "assistant", .content = "The sum"});
+  conversation.continue_final_message = true;
+  for (const char* source : {"{{ messages[0].content }}", "{{ messages[1].content[:3] }}"}) {
+    const auto prompt = Parse(source)->Render(conversation);
+    CHECK(absl::IsInvalidArgument(prompt.status()));
+  }
+}
+
 TEST_CASE("BOS stands once at the front") {
   const auto adds = ByteTokenizer(true), plain = ByteTokenizer(false);
   const Prompt with = Render("{{ bos_token }}x", Say(""), {.bos_token = "<s>"});

@@ -41,6 +41,11 @@ TEST_CASE("what a model of its own kind is asked and says is passed on as it is"
   CHECK(h.inference.predict_requests.at(0).body_json() == R"({"question": 1})");
   h.Call("GET", "/get/predict?id=echo");
   CHECK(h.inference.predict_requests.at(1).body_json() == "{}");
+  // The word is the method towards the model; the request's own says nothing.
+  CHECK(h.inference.predict_requests.at(0).method() == "POST");
+  CHECK(h.inference.predict_requests.at(1).method() == "GET");
+  h.Call("GET", "/post/predict?id=echo");
+  CHECK(h.inference.predict_requests.at(2).method() == "POST");
 }
 
 TEST_CASE("a body that is no JSON is refused before the model sees it") {

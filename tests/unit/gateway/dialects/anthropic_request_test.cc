@@ -53,6 +53,30 @@ TEST_CASE("anthropic: sampling and limits arrive") {
   CHECK_FALSE(Decoded(With(kUser)).sampling().has_temperature());
 }
 
+TEST_CASE("anthropic: an assistant's message at the end is where the answer goes on") {
+  const auto with_last = [](const std::string& content) {
+    return With(R"("messages":[{"role":"user","content":"hi"},{"role":"assistant","content":)" +
+                content + "}]");
+  };
+  CHECK(Decoded(with_last(R"("The sum")")).chat().continue_final_message());
+  CHECK(Decoded(with_last(R"([{"type":"text","text":"The"},{"type":"text","text":" sum"}])"))
+            .chat()
+            .continue_final_message());
+  CHECK_FALSE(Decoded(With(kUser)).chat().continue_final_message());
+  CHECK(Refusal(with_last(R"("The sum ")")) ==
+        "messages[1].content: final assistant content cannot end with trailing whitespace");
+  CHECK(Refusal(with_last("[]")) ==
+        "messages[1].content: the final assistant message must have text");
+  CHECK(Refusal(with_last(R"([{"type":"text","text":"x"},)"
+                          R"({"type":"tool_use","id":"t","name":"f","input":{}}])")) ==
+        "messages[1].content: the final assistant message must not call tools");
+  // Counted as it would be answered.
+  const auto counted = DecodeCountTokensRequest(with_last(R"("The sum")"), "");
+  REQUIRE(counted.ok());
+  CHECK(counted->chat().continue_final_message());
+  CHECK(DecodeCountTokensRequest(with_last(R"("The sum ")"), "").ok());
+}
+
 TEST_CASE("anthropic: a system prompt is text or blocks, or the server's") {
   const auto system_of = [](const std::string& member) {
     const auto chat = Decoded(With(member + kUser), "be kind").chat();
@@ -208,8 +232,6 @@ TEST_CASE("anthropic: bad values name their field") {
   refused(With(R"("messages":[{"role":"tool","content":""}])"), "messages[0].role");
   refused(With(R"("messages":[{"role":"user","content":[]}])"), "messages[0].content");
   refused(With(R"("messages":[{"role":"user"}])"), "messages[0].content");
-  refused(With(R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}])"),
-          "messages[1].role");
   refused(With(kUser + R"(,"temperature":"hot")"), "temperature");
   refused(With(kUser + R"(,"temperature":1.5)"), "temperature");
   refused(With(kUser + R"(,"top_p":2)"), "top_p");

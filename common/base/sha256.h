@@ -1,15 +1,16 @@
-// SHA-256 in pieces.
+// SHA-256 in pieces, and of files.
 #pragma once
 
 #include <openssl/evp.h>
 
 #include <memory>
+#include <span>
+#include <stop_token>
 #include <string>
 
-#include "absl/strings/escaping.h"
-#include "base/strings.h"
+#include "absl/status/statusor.h"
 
-namespace conclave::worker {
+namespace conclave::base {
 
 class Sha256 final {
  public:
@@ -18,12 +19,7 @@ class Sha256 final {
   }
   void Add(const void* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
   // 64 hex digits; once, last.
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context_.get(), digest, &size);
-    return absl::BytesToHexString(base::Abs({reinterpret_cast<const char*>(digest), size}));
-  }
+  std::string Hex();
 
  private:
   struct Free {
@@ -32,4 +28,9 @@ class Sha256 final {
   std::unique_ptr<EVP_MD_CTX, Free> context_;
 };
 
-}  // namespace conclave::worker
+// "sha256:…" of the files' bytes, one after the other. CANCELLED when stopped, NOT_FOUND naming
+// the file that cannot be read.
+absl::StatusOr<std::string> Sha256Digest(std::span<const std::string> files,
+                                         const std::stop_token& stop);
+
+}  // namespace conclave::base
