@@ -238,6 +238,7 @@ absl::StatusOr<AssemblerOptions> Native::Assembler(const GenerateRequest& reques
   }
   parser.split_reasoning = request.split_reasoning;
   parser.reasoning_open = prompt.reasoning_open;
+  parser.reasoning_tags = prompt.reasoning_tags;
   // A function of the prompt and the seed, so that a resumed stream repeats the ids it told.
   const uint64_t prompt_hash = HashBytes(prompt.text);
   parser.make_id = [seed, prompt_hash, index = 0](std::string_view) mutable {

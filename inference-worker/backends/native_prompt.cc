@@ -11,9 +11,6 @@
 namespace conclave::backends {
 namespace {
 
-constexpr std::string_view kReasoningBegin = "<think>";
-constexpr std::string_view kReasoningEnd = "</think>";
-constexpr std::string_view kReasoningClosing = "\n</think>\n\n";
 // Of gpt-oss.
 constexpr std::string_view kAnalysisBegin = "<|channel|>analysis<|message|>";
 constexpr std::string_view kAnalysisEnd = "<|end|>";
@@ -92,6 +89,10 @@ engine::grammar::Language LanguageOf(ResponseFormat::Kind kind) {
     default:
       return Language::kJsonObject;
   }
+}
+
+std::string ClosingOf(engine::ReasoningTags tags) {
+  return absl::StrCat("\n", std::string(tags.end), "\n\n");
 }
 
 // What the caller says of reasoning, by template variable or budget; nullopt: nothing.
@@ -216,10 +217,11 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   // What goes on with an answer has its reasoning behind it.
   prompt.thinks =
       Thinks(*model.family, *chat_template) && !chat.conversation.continue_final_message;
-  prompt.reasoning_open = engine::EndsInOpenReasoning(rendered->text);
+  prompt.reasoning_tags = engine::ReasoningTagsOf(chat_template->source());
+  prompt.reasoning_open = engine::EndsInOpenReasoning(rendered->text, prompt.reasoning_tags);
   if (answers_at_once && prompt.reasoning_open) {
     const size_t begin = rendered->text.size();
-    rendered->text += kReasoningClosing;
+    rendered->text += ClosingOf(prompt.reasoning_tags);
     rendered->trusted.push_back({begin, rendered->text.size()});
     prompt.reasoning_open = false;
   }
@@ -263,7 +265,9 @@ bool HasChannels(const engine::ChatFamily& family) {
 }
 
 bool Thinks(const engine::ChatFamily& family, const engine::ChatTemplate& chat_template) {
-  return HasChannels(family) || chat_template.source().find(kReasoningBegin) != std::string::npos;
+  const std::string& source = chat_template.source();
+  return HasChannels(family) ||
+         source.find(engine::ReasoningTagsOf(source).begin) != std::string::npos;
 }
 
 std::optional<engine::grammar::AnswerShape> ShapeOf(const TextModel& model,
@@ -271,6 +275,8 @@ std::optional<engine::grammar::AnswerShape> ShapeOf(const TextModel& model,
                                                     const NativePrompt& prompt) {
   using engine::grammar::AnswerShape;
   AnswerShape shape;
+  shape.reasoning_begin = prompt.reasoning_tags.begin;
+  shape.reasoning_end = prompt.reasoning_tags.end;
   const bool formatted = request.response_format.kind != ResponseFormat::Kind::kText;
   if (formatted) {
     shape.format = {.language = LanguageOf(request.response_format.kind),
@@ -316,10 +322,11 @@ std::optional<engine::grammar::ReasoningLimit> LimitOf(const TextModel& model,
     }
     return all;
   };
-  limit.begin = bytes(channels ? kAnalysisBegin : kReasoningBegin);
-  limit.end = bytes(channels ? kAnalysisEnd : kReasoningEnd);
-  limit.closing = model.tokenizer->Encode(channels ? kAnalysisClosing : kReasoningClosing,
-                                          {.parse_special = true});
+  limit.begin = bytes(channels ? kAnalysisBegin : prompt.reasoning_tags.begin);
+  limit.end = bytes(channels ? kAnalysisEnd : prompt.reasoning_tags.end);
+  limit.closing = model.tokenizer->Encode(
+      channels ? std::string(kAnalysisClosing) : ClosingOf(prompt.reasoning_tags),
+      {.parse_special = true});
   if (limit.begin.empty() || limit.end.empty() || limit.closing.empty()) return std::nullopt;
   return limit;
 }

@@ -39,6 +39,7 @@ struct NativePrompt {
   bool tools = false;           // the model was offered tools
   bool thinks = false;          // the model may begin its answer with reasoning
   bool reasoning_open = false;  // the prompt has opened the reasoning
+  engine::ReasoningTags reasoning_tags;
   bool stop_after_call = false;
   const engine::ChatFamily* family = nullptr;  // whose markup the answer is in
 };

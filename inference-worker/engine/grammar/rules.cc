@@ -156,6 +156,7 @@ ExprId Rules::Choice(std::vector<ExprId> parts) {
 }
 
 ExprId Rules::AddGraph(Graph graph) {
+  if (graph.final.empty()) return Choice({});
   text_bytes_ += graph.edges.size() * sizeof(Graph::Edge);
   graphs_.push_back(std::move(graph));
   return Add({.kind = Expr::Kind::kGraph, .graph = static_cast<int32_t>(graphs_.size() - 1)});

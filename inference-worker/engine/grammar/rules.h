@@ -93,6 +93,7 @@ class Rules final {
   // The items that are there, in order, with `separator` between them.
   ExprId List(ExprId separator, const std::vector<ListItem>& items);
 
+  // One without states accepts nothing.
   ExprId AddGraph(Graph graph);
   // Any bytes up to the first `marker`, and the marker. Precondition: it is not empty.
   ExprId Until(std::string_view marker);

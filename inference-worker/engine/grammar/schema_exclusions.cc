@@ -454,6 +454,7 @@ absl::StatusOr<SchemaCompiler::Ways> SchemaCompiler::KeepOffObjects(const Parts&
     ways.push_back({Made(absl::StrCat("{\"properties\":{", base::JsonQuote(name), ":false}}"),
                          parts[0].pointer)});
   }
+  RETURN_IF_ERROR(SpendWork(parts[0].pointer, own.names.size() / 8));
   for (const std::string& name : own.names) {
     const Parts off_about = About(off, name);
     bool apart = std::any_of(off_about.begin(), off_about.end(), [](const Part& part) {

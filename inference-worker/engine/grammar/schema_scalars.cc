@@ -34,7 +34,7 @@ Rules RulesOf(Graph graph) {
 Rules AnyText() {
   Rules rules;
   rules.root = rules.AddRule("root");
-  rules.Define(rules.root, rules.Repeat(rules.Set(Complement({{0, 0}})), 0, Rules::kUnbounded));
+  rules.Define(rules.root, rules.Repeat(rules.Set(Complement({})), 0, Rules::kUnbounded));
   return rules;
 }
 
@@ -217,7 +217,7 @@ absl::StatusOr<std::optional<Rules>> SchemaCompiler::StringBesides(const Parts& 
   return all;
 }
 
-// All strings of `parts` as they are, without NUL; nullopt: any. `away`: they are to be kept
+// All strings of `parts` as they are; nullopt: any. `away`: they are to be kept
 // off, so they are all that any reading of the keywords lets through, and formats say nothing.
 absl::StatusOr<std::optional<Rules>> SchemaCompiler::PlainStrings(const Parts& parts, bool away) {
   std::optional<Rules> all;

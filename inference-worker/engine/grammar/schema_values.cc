@@ -14,6 +14,7 @@ namespace {
 using base::JsonValue;
 
 constexpr int kViolatesDepthMax = 8;
+constexpr size_t kComparedPerSchema = 32;  // values that take as long as looking at a schema
 
 // As JSON Schema has it: 1 and 1.0 are the same, and members have no order.
 bool Same(JsonValue a, JsonValue b) {
@@ -35,6 +36,8 @@ bool Same(JsonValue a, JsonValue b) {
     });
     return same;
   }
+  if (a.is_string() && b.is_string())
+    return a.AsStringView().value_or("") == b.AsStringView().value_or("");
   return a.ToJson() == b.ToJson();
 }
 
@@ -85,6 +88,7 @@ absl::StatusOr<bool> SchemaCompiler::ViolatesAll(JsonValue value, const Parts& p
   if ((TypesOfValue(value) & types) == 0) return true;
   for (const Part& part : parts) {
     const JsonValue list = part.schema.Get("enum"), one = part.schema.Get("const");
+    RETURN_IF_ERROR(SpendWork(part.pointer, list.size() / kComparedPerSchema));
     if (list.is_array() && !IsOneOf(value, list)) return true;
     if (one.present() && !Same(value, one)) return true;
   }
@@ -102,6 +106,10 @@ absl::StatusOr<bool> SchemaCompiler::ViolatesAll(JsonValue value, const Parts& p
     const std::string text = value.AsString().value_or("");
     RETURN_IF_ERROR(Counts(parts, "minLength", "maxLength", &min, &max));
     if (Outside(ScalarsOf(text), min, max)) return true;
+    const bool shaped = std::any_of(parts.begin(), parts.end(), [](const Part& part) {
+      return part.schema.Get("pattern").present();
+    });
+    if (!shaped) return false;
     RETURN_IF_ERROR(SpendCompilation(parts[0].pointer));
     ASSIGN_OR_RETURN(const std::optional<Rules> texts, PlainStrings(parts, /*away=*/true));
     if (!texts) return false;

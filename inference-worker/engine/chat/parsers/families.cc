@@ -18,7 +18,7 @@ using ParserPtr = std::unique_ptr<OutputParser>;
 // Reasoning, if it is wanted apart, stands in front of whatever the family does.
 ParserPtr WithReasoning(ParserPtr inner, const ParserOptions& options) {
   if (!options.split_reasoning) return inner;
-  return MakeReasoningParser(std::move(inner), options.reasoning_open);
+  return MakeReasoningParser(std::move(inner), options.reasoning_open, options.reasoning_tags);
 }
 
 ParserPtr MakePlain(const ParserOptions& options) {

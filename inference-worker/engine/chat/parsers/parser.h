@@ -35,11 +35,19 @@ struct OutputEvent {
   std::string name;
 };
 
+// Around reasoning: those of most families, or Magistral's.
+struct ReasoningTags {
+  std::string_view begin = "<think>";
+  std::string_view end = "</think>";
+};
+ReasoningTags ReasoningTagsOf(std::string_view template_source);
+
 struct ParserOptions {
   bool tools = false;           // the request offers tools; if not, tool markup is content
   bool split_reasoning = true;  // false: reasoning stays in the content, tags included
   // The prompt ended inside an open reasoning block ("<think>\n"): output begins as reasoning.
   bool reasoning_open = false;
+  ReasoningTags reasoning_tags;
   // Name and JSON schema of the tools, for families that write values without their types.
   std::vector<std::pair<std::string, std::string>> schemas;
   base::IdSource make_id = base::NewId;  // "call_…"
@@ -72,6 +80,6 @@ const ChatFamily& FamilyOf(std::string_view template_source);
 const ChatFamily& GenericToolFamily();
 
 // Whether a prompt ends inside an open reasoning block, so that the output begins as reasoning.
-bool EndsInOpenReasoning(std::string_view prompt);
+bool EndsInOpenReasoning(std::string_view prompt, ReasoningTags tags = {});
 
 }  // namespace conclave::engine

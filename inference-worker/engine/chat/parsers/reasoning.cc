@@ -101,9 +101,15 @@ std::unique_ptr<OutputParser> MakeReasoningParser(std::unique_ptr<OutputParser> 
   return std::make_unique<ReasoningParser>(std::move(inner), open, tags);
 }
 
-bool EndsInOpenReasoning(std::string_view prompt) {
+ReasoningTags ReasoningTagsOf(std::string_view template_source) {
+  constexpr ReasoningTags kMagistral = {.begin = "[THINK]", .end = "[/THINK]"};
+  const bool magistral = template_source.find(kMagistral.begin) != std::string_view::npos;
+  return magistral ? kMagistral : ReasoningTags();
+}
+
+bool EndsInOpenReasoning(std::string_view prompt, ReasoningTags tags) {
   const size_t end = prompt.find_last_not_of(" \t\r\n");
-  return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
+  return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with(tags.begin);
 }
 
 }  // namespace conclave::engine

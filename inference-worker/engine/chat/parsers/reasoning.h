@@ -1,4 +1,5 @@
-// <think>…</think> in front of the answer: told apart here, the rest goes to the family's parser.
+// <think>…</think> or [THINK]…[/THINK] in front of the answer: told apart here, the rest goes to
+// the family's parser.
 #pragma once
 
 #include <memory>
@@ -6,11 +7,6 @@
 #include "engine/chat/parsers/parser.h"
 
 namespace conclave::engine {
-
-struct ReasoningTags {
-  std::string_view begin = "<think>";
-  std::string_view end = "</think>";
-};
 
 // Wraps `inner`, which sees what is left. Reasoning counts only at the very beginning of an output
 // (spaces aside), or where the prompt already opened it.

@@ -195,6 +195,29 @@ TEST_CASE("reasoning stands apart") {
   CHECK_FALSE(EndsInOpenReasoning("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
 }
 
+TEST_CASE("Magistral reasons in tags of its own") {
+  static constexpr char kMagistral[] = "{{ '[THINK]' }}[TOOL_CALLS]{{ name }}[ARGS]";
+  const auto tagged = [] {
+    ParserOptions options = Options();
+    options.reasoning_tags = ReasoningTagsOf(kMagistral);
+    return options;
+  };
+  CheckStory(kMagistral, "[THINK]a [b] or <think>?[/THINK]Yes.", "R:a [b] or <think>? C:Yes.",
+             tagged);
+  CheckStory(kMagistral, "[THINK]hm[/THINK]\n[TOOL_CALLS]f[ARGS]{\"a\": 1}",
+             "R:hm S0:f/call_1 A0:{\"a\": 1} F0", tagged);
+  CheckStory(kMagistral, "[THINK]never closed[/THIN", "R:never closed[/THIN", tagged);
+  CheckStory(kMagistral, "<think>x</think>[THI", "C:<think>x</think>[THI", tagged);
+  CheckStory(kMagistral, "hm[/THINK]Yes.", "R:hm C:Yes.", [] {
+    ParserOptions options = Options(true, true);
+    options.reasoning_tags = ReasoningTagsOf(kMagistral);
+    return options;
+  });
+  CHECK(ReasoningTagsOf("<think>").end == "</think>");
+  CHECK(EndsInOpenReasoning("[/INST][THINK]", ReasoningTagsOf(kMagistral)));
+  CHECK_FALSE(EndsInOpenReasoning("[/INST]<think>", ReasoningTagsOf(kMagistral)));
+}
+
 TEST_CASE("tags may come as control tokens, others never become content") {
   const auto parser = FamilyOf(kHermes).make(Options());
   std::vector<OutputEvent> events;

@@ -117,6 +117,8 @@ TEST_CASE("schemas that cannot be told apart are refused with their place") {
   CHECK(Contains(Refused(R"({"not":{"not":{"type":"string"}}})"), "\"not\" within \"not\""));
   // Everything is of both, so nothing of one.
   CHECK(Contains(Refused(R"({"oneOf":[{"type":"string"},{"type":"string"}]})"), "no finite text"));
+  CHECK(Contains(Refused(R"({"pattern":"^a","maxLength":4,"not":{"type":"string","maxLength":4}})"),
+                 "no finite text"));
   // Of a tool that is not strict it is left out.
   const auto lenient = ParseJsonSchema(
       R"({"oneOf":[{"type":"integer","multipleOf":3},{"type":"integer","multipleOf":5}]})",
