@@ -5,12 +5,10 @@
 #include <fstream>
 #include <iterator>
 
-#include "conclave/v1/models.grpc.pb.h"
+#include "mesh/client_queue.h"
 
 namespace conclave::mesh {
 namespace {
-
-namespace pb = conclave::v1;
 
 constexpr int kMessageBytesMax = 64 << 20;
 
@@ -62,29 +60,6 @@ grpc::ChannelArguments Arguments(const ClientTls& tls, bool round_robin) {
   return args;
 }
 
-// gRPC 1.51 runs client callbacks on threads that all channels share by reference count. When the
-// last channel of a process goes on one of these threads — a call's context holds its channel, and
-// a call may end after everything else — that thread joins itself and frees the queue it polls
-// ("assertion failed: prior > 0"). One channel that is never given back, with one call made over
-// it, keeps the count above zero.
-void KeepCallbackThreads() {
-  struct Immortal {
-    std::unique_ptr<pb::Worker::Stub> stub = pb::Worker::NewStub(
-        grpc::CreateChannel("unix:/nonexistent/conclave", grpc::InsecureChannelCredentials()));
-    grpc::ClientContext context;
-    pb::ListModelsRequest request;
-    pb::ListModelsReply reply;
-  };
-  static Immortal* const immortal = [] {
-    auto* made = new Immortal();
-    made->context.TryCancel();
-    made->stub->async()->ListModels(&made->context, &made->request, &made->reply,
-                                    [](const grpc::Status&) {});
-    return made;
-  }();
-  (void)immortal;
-}
-
 }  // namespace
 
 void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls) {
@@ -96,15 +71,14 @@ void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls) {
               "name expected in their certificates; empty = the host of the address");
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& address,
-                                                           const ClientTls& tls) {
+absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> OpenChannel(const std::string& address,
+                                                                    const ClientTls& tls) {
   if (address.rfind(':') == std::string::npos) {
     return base::InvalidArgument("expected host:port, got \"" + address + "\"");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, Credentials(tls));
-  KeepCallbackThreads();
   const bool replicas = address.starts_with("dns:///");
-  return grpc::CreateCustomChannel(address, credentials, Arguments(tls, replicas));
+  return WithClientQueue(grpc::CreateCustomChannel(address, credentials, Arguments(tls, replicas)));
 }
 
 }  // namespace conclave::mesh

@@ -11,7 +11,7 @@
 #include "base/status.h"
 
 namespace grpc {
-class Channel;
+class ChannelInterface;
 class ClientContext;
 }  // namespace grpc
 
@@ -30,8 +30,8 @@ void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls);
 
 // `address` is host:port, or "dns:///name:port" for round robin over replicas of one service.
 // INVALID_ARGUMENT when the TLS files cannot be read. Connects on first use.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& address,
-                                                           const ClientTls& tls);
+absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> OpenChannel(const std::string& address,
+                                                                    const ClientTls& tls);
 
 // What every call takes.
 struct CallOptions {

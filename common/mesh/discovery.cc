@@ -281,7 +281,8 @@ void Discovery::Impl::AddWorker(const std::string& address) {
     return;
   }
   // The TLS files were read once at the start; a failure now means they vanished.
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = OpenChannel(address, options.tls);
+  absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> channel =
+      OpenChannel(address, options.tls);
   if (!channel.ok()) {
     base::LogError("cannot open a channel",
                    {{"address", address}, {"error", std::string(channel.status().message())}});

@@ -1,6 +1,6 @@
 #include "mesh/store_client.h"
 
-#include <grpcpp/channel.h>
+#include <grpcpp/impl/channel_interface.h>
 #include <grpcpp/support/client_callback.h>
 
 #include <mutex>
@@ -17,7 +17,7 @@ namespace conclave::mesh {
 namespace pb = conclave::v1;
 
 struct StoreClient::Impl {
-  explicit Impl(std::shared_ptr<grpc::Channel> c)
+  explicit Impl(std::shared_ptr<grpc::ChannelInterface> c)
       : channel(std::move(c)),
         assistants(pb::Assistants::NewStub(channel)),
         threads(pb::Threads::NewStub(channel)),
@@ -30,7 +30,7 @@ struct StoreClient::Impl {
   auto* AsyncOf(pb::Runs*) { return runs->async(); }
   auto* AsyncOf(pb::ModelRegistry*) { return registry->async(); }
 
-  const std::shared_ptr<grpc::Channel> channel;
+  const std::shared_ptr<grpc::ChannelInterface> channel;
   const std::unique_ptr<pb::Assistants::Stub> assistants;
   const std::unique_ptr<pb::Threads::Stub> threads;
   const std::unique_ptr<pb::Runs::Stub> runs;
@@ -153,7 +153,7 @@ class RunStreamCall final : public grpc::ClientReadReactor<pb::RunEvent>,
 
 absl::StatusOr<std::unique_ptr<StoreClient>> StoreClient::Open(const std::string& address,
                                                                const ClientTls& tls) {
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(address, tls));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelInterface> channel, OpenChannel(address, tls));
   return std::unique_ptr<StoreClient>(new StoreClient(std::make_shared<Impl>(std::move(channel))));
 }
 

@@ -2,7 +2,7 @@
 // runs over it: a worker that leaves the fleet keeps its link until its last stream has ended.
 #pragma once
 
-#include <grpcpp/channel.h>
+#include <grpcpp/impl/channel_interface.h>
 
 #include <memory>
 
@@ -15,7 +15,7 @@ namespace conclave::mesh {
 
 class WorkerLink final {
  public:
-  explicit WorkerLink(std::shared_ptr<grpc::Channel> channel)
+  explicit WorkerLink(std::shared_ptr<grpc::ChannelInterface> channel)
       : channel_(std::move(channel)),
         inference_(conclave::v1::Inference::NewStub(channel_)),
         embedding_(conclave::v1::Embedding::NewStub(channel_)),
@@ -28,7 +28,7 @@ class WorkerLink final {
   conclave::v1::ModelFiles::Stub& files() { return *files_; }
 
  private:
-  std::shared_ptr<grpc::Channel> channel_;
+  std::shared_ptr<grpc::ChannelInterface> channel_;
   std::unique_ptr<conclave::v1::Inference::Stub> inference_;
   std::unique_ptr<conclave::v1::Embedding::Stub> embedding_;
   std::unique_ptr<conclave::v1::Worker::Stub> worker_;
