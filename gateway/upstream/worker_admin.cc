@@ -98,6 +98,16 @@ void JoinProvider(const v1::Provider& provider, v1::Provider* into, std::set<std
 
 }  // namespace
 
+absl::StatusOr<v1::GetExpertsReply> JoinExperts(
+    std::vector<WorkerAnswer<v1::GetExpertsReply>> answers) {
+  RETURN_IF_ERROR(AnyOf(answers));
+  v1::GetExpertsReply joined;
+  for (auto& answer : answers) {
+    if (answer.reply.ok()) joined.MergeFrom(*answer.reply);
+  }
+  return joined;
+}
+
 FleetAdmin::FleetAdmin(mesh::Discovery* workers) : workers_(workers), client_(workers) {}
 
 absl::StatusOr<std::vector<std::string>> FleetAdmin::Workers(std::string_view model) const {
@@ -156,6 +166,16 @@ Call<ModelPlans> FleetAdmin::PlanModel(v1::PlanModelRequest request, base::Stead
         }
         return plans;
       });
+}
+
+Call<v1::GetExpertsReply> FleetAdmin::GetExperts(v1::GetExpertsRequest request,
+                                                 base::SteadyTime deadline) {
+  return Gather<v1::GetExpertsReply>(
+      Workers(request.name()),
+      [&](const auto& target, auto done) {
+        return client_.GetExperts(target, request, {.deadline = deadline}, std::move(done));
+      },
+      JoinExperts);
 }
 
 Call<v1::ListProvidersReply> FleetAdmin::ListProviders(v1::ListProvidersRequest request,

@@ -178,6 +178,9 @@ void ReadFiles(JsonValue files, FakeFiles* out) {
 void ReadWorkers(JsonValue workers, FakeAdmin* out) {
   const std::string providers = TextOr(workers.Get("providers"), "");
   out->providers = Proto<v1::ListProvidersReply>(providers);
+  workers.Get("experts").ForEachMember([out](std::string_view model, JsonValue placements) {
+    out->experts[std::string(model)] = Proto<v1::GetExpertsReply>(Must(placements.AsString()));
+  });
   workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
     out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
   });
