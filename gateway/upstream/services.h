@@ -62,6 +62,10 @@ class WorkerAdmin {
   // Asked of all workers; of those that have the model, when it is by name. NOT_FOUND when nobody
   // has; the workers' own refusals are in the reply.
   virtual Call<ModelPlans> PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) = 0;
+  // One placement for each worker that has the model in memory. NOT_FOUND; FAILED_PRECONDITION:
+  // none has.
+  virtual Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
+                                               base::SteadyTime deadline) = 0;
   // One entry per provider_id, sorted: the models of all workers, healthy where one is. Workers
   // that do not answer are left out while one does.
   virtual Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,

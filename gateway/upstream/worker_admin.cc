@@ -35,6 +35,16 @@ void JoinProvider(const v1::Provider& provider, v1::Provider* into, std::set<std
 
 }  // namespace
 
+absl::StatusOr<v1::GetExpertsReply> JoinExperts(
+    std::vector<WorkerAnswer<v1::GetExpertsReply>> answers) {
+  RETURN_IF_ERROR(AnyOf(answers));
+  v1::GetExpertsReply joined;
+  for (auto& answer : answers) {
+    if (answer.reply.ok()) joined.MergeFrom(*answer.reply);
+  }
+  return joined;
+}
+
 FleetAdmin::FleetAdmin(mesh::Discovery* inference, mesh::Discovery* embedding)
     : workers_(inference), embedding_(embedding), client_(inference) {
   if (embedding != nullptr) embedding_client_.emplace(embedding);
@@ -115,6 +125,16 @@ Call<ModelPlans> FleetAdmin::PlanModel(v1::PlanModelRequest request, base::Stead
         }
         return plans;
       });
+}
+
+Call<v1::GetExpertsReply> FleetAdmin::GetExperts(v1::GetExpertsRequest request,
+                                                 base::SteadyTime deadline) {
+  return Gather<v1::GetExpertsReply>(
+      Workers(request.name()),
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.GetExperts(target, request, {.deadline = deadline}, std::move(done));
+      },
+      JoinExperts);
 }
 
 Call<v1::ListProvidersReply> FleetAdmin::ListProviders(v1::ListProvidersRequest request,

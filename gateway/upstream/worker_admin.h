@@ -19,6 +19,8 @@ class FleetAdmin final : public WorkerAdmin {
   Call<v1::KeepModelReply> KeepModel(v1::KeepModelRequest request,
                                      base::SteadyTime deadline) override;
   Call<ModelPlans> PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) override;
+  Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
+                                       base::SteadyTime deadline) override;
   Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
                                              base::SteadyTime deadline) override;
   Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -42,6 +44,8 @@ class FleetAdmin final : public WorkerAdmin {
 
 // The joined answers; an error when none is there to be joined.
 absl::StatusOr<v1::KeepModelReply> JoinKept(std::vector<WorkerAnswer<v1::KeepModelReply>> answers);
+absl::StatusOr<v1::GetExpertsReply> JoinExperts(
+    std::vector<WorkerAnswer<v1::GetExpertsReply>> answers);
 absl::StatusOr<v1::ListProvidersReply> JoinProviders(
     std::vector<WorkerAnswer<v1::ListProvidersReply>> answers);
 // `limit` newest, 0 = all.

@@ -191,6 +191,9 @@ void ReadWorkers(JsonValue workers, FakeAdmin* out) {
       one.plan = ReadError(plan.Get("error"));
     }
   });
+  workers.Get("experts").ForEachMember([out](std::string_view model, JsonValue placements) {
+    out->experts[std::string(model)] = Proto<v1::GetExpertsReply>(Must(placements.AsString()));
+  });
   workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
     out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
   });

@@ -86,6 +86,47 @@ absl::Status CheckShared(const Options& o, Kernels& cpu, Report& report) {
   return absl::OkStatus();
 }
 
+// Two experts that change places while rows run, there and back: the bits of those who were there.
+absl::Status CheckMoved(const Options& o, Report& report) {
+  const auto open = [&](std::vector<int32_t> experts) {
+    return CreateKernels({.device = o.device,
+                          .num_threads = o.threads,
+                          .isa = {},
+                          .device_experts = {std::move(experts)}});
+  };
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ4_K, DType::kMXFP4}) {
+    const int64_t size = o.quick ? 256 : 1024;
+    const SharedLayer layer(*FindFormat(type), 16, 4, size, size);
+    const SharedLayer::Rows rows = layer.MakeRows(o.quick ? 5 : 40);
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> moving, open({1, 2, 5}));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> there, open({0, 1, 9}));
+    const std::vector<float> expected = layer.Shared(*there, rows);
+    ASSIGN_OR_RETURN(SharedLayer::Packed packed, layer.Pack(*moving));
+    ExpertMover& mover = *moving->mover();
+    mover.Share(packed.shared());
+    RETURN_IF_ERROR(mover.Reserve(0));
+    const std::vector<float> before = layer.Shared(*moving, packed, rows);
+    const auto exchange = [&](const ExpertExchange& one) -> absl::Status {
+      RETURN_IF_ERROR(mover.Start(std::span(&one, 1)).status());
+      while (!mover.idle()) {
+        report.Same("experts on their way", std::string(NameOf(type)),
+                    !layer.Shared(*moving, packed, rows).empty());
+        RETURN_IF_ERROR(mover.Finish().status());
+      }
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(exchange({0, 0, 5}));
+    RETURN_IF_ERROR(exchange({0, 9, 2}));
+    report.Same("experts moved", std::string(NameOf(type)),
+                layer.Shared(*moving, packed, rows) == expected);
+    RETURN_IF_ERROR(exchange({0, 5, 9}));
+    RETURN_IF_ERROR(exchange({0, 2, 0}));
+    report.Same("experts moved back", std::string(NameOf(type)),
+                layer.Shared(*moving, packed, rows) == before);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const Options& o, Report& report) {
   RETURN_IF_ERROR(Describe(o.quick ? 1 << 20 : int64_t{1} << 30));
   std::printf("\n%-14s %-44s %10s  %8s\n", "operation", "what", "error", "bound");
@@ -101,6 +142,7 @@ absl::Status Run(const Options& o, Report& report) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
                      CreateKernels({.device = "cpu", .num_threads = o.threads, .isa = {}}));
     RETURN_IF_ERROR(CheckShared(o, *cpu, report));
+    RETURN_IF_ERROR(CheckMoved(o, report));
   }
   if (o.time) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,

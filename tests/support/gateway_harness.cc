@@ -37,12 +37,21 @@ CONCLAVE_PROTO_TEXT(RegisterModelRequest)
 CONCLAVE_PROTO_TEXT(RunEvent)
 CONCLAVE_PROTO_TEXT(Run)
 CONCLAVE_PROTO_TEXT(ListProvidersReply)
+CONCLAVE_PROTO_TEXT(GetExpertsReply)
 CONCLAVE_PROTO_TEXT(GetModelLogsReply)
 CONCLAVE_PROTO_TEXT(Message)
 #undef CONCLAVE_PROTO_TEXT
 
 Call<v1::ListProvidersReply> FakeAdmin::ListProviders(v1::ListProvidersRequest, base::SteadyTime) {
   return Played(std::vector<v1::ListProvidersReply>{providers}, absl::OkStatus());
+}
+
+Call<v1::GetExpertsReply> FakeAdmin::GetExperts(v1::GetExpertsRequest request, base::SteadyTime) {
+  const auto found = experts.find(request.name());
+  if (found == experts.end()) {
+    return Played(std::vector<v1::GetExpertsReply>(), base::NotFound("no such model"));
+  }
+  return Played(std::vector<v1::GetExpertsReply>{found->second}, absl::OkStatus());
 }
 
 Call<v1::GetModelLogsReply> FakeAdmin::GetModelLogs(v1::GetModelLogsRequest request,

@@ -55,6 +55,8 @@ class FakeAdmin final : public WorkerAdmin {
                                                           base::SteadyTime deadline) override;
   ::conclave::gateway::Call<ModelPlans> PlanModel(v1::PlanModelRequest request,
                                                   base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
+                                                            base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::ListProvidersReply> ListProviders(
       v1::ListProvidersRequest request, base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -62,6 +64,7 @@ class FakeAdmin final : public WorkerAdmin {
   ::conclave::gateway::Call<v1::ClearModelLogsReply> ClearModelLogs(
       v1::ClearModelLogsRequest request, base::SteadyTime deadline) override;
 
+  std::map<std::string, v1::GetExpertsReply> experts;  // by model
   v1::ListProvidersReply providers;
   absl::StatusOr<v1::KeepModelReply> kept = v1::KeepModelReply();
   ModelPlans plans = {{{.worker_id = "w", .plan = v1::MemoryPlan()}}};

@@ -66,6 +66,8 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
      .path = "/admin/models/{model}/logs",
      .summary = "A model's own log",
      .query = kLogs},
+    {"GET", "/admin/models/{model}/experts",
+     "Where a model's experts lie, and how often each is chosen"},
     {"DELETE", "/admin/models/{model}/logs", "Clear a model's own log"},
 });
 

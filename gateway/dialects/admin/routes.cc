@@ -127,6 +127,7 @@ void AddRoutes(Router& router, const Services& services) {
   add("POST", "/admin/models", Register);
   add("DELETE", "/admin/models/{model...}", Unregister);
   AddLifeRoutes(router, services);
+  AddExpertRoutes(router, services);
   add("GET", "/admin/models/{model}/logs", GetLogs);
   add("DELETE", "/admin/models/{model}/logs", ClearLogs);
 }

@@ -279,7 +279,7 @@ int64_t RoundedUp(int64_t count) {
 int64_t InputBytes(const ConclaveCudaLimits& l) {
   const int64_t blocks = RoundedUp(l.sequences * CeilDiv(l.context, kBlockTokens));
   const int64_t tiles = l.sequences + l.rows * l.num_heads / std::max<int64_t>(l.num_kv_heads, 1);
-  const int64_t lists = 4 * l.rows * static_cast<int64_t>(sizeof(int32_t));
+  const int64_t lists = 8 * l.rows * static_cast<int64_t>(sizeof(int32_t));
   return blocks * 4 + tiles * 8 + lists +
          l.sequences * static_cast<int64_t>(sizeof(ConclaveCudaSpan)) +
          (int64_t{64} << 10);  // each list is rounded, and angles have tables

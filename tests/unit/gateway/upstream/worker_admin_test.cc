@@ -52,6 +52,17 @@ TEST_CASE("without one answer there is nothing to join") {
   CHECK(JoinLogs({Lost<v1::GetModelLogsReply>("w0")}, 0).status().message() == "gone");
 }
 
+TEST_CASE("placements of experts are those of the workers that have the model in memory") {
+  using Reply = v1::GetExpertsReply;
+  const auto joined =
+      JoinExperts({From<Reply>("w0", R"(placements { worker_id: "w0" })"), Lost<Reply>("w1"),
+                   From<Reply>("w2", R"(placements { worker_id: "w2" })")});
+  REQUIRE(joined.ok());
+  REQUIRE(joined->placements_size() == 2);
+  CHECK(joined->placements(1).worker_id() == "w2");
+  CHECK(JoinExperts({Lost<Reply>("w0")}).status().message() == "gone");
+}
+
 TEST_CASE("logs of several workers are put in the order of time and say whose they are") {
   using Reply = v1::GetModelLogsReply;
   const auto answers = [] {
