@@ -79,14 +79,14 @@ struct Mirror {
   }
   ~Mirror() { fs::remove_all(folder); }
 
-  // As after a restart of the worker.
-  void Reopen(int64_t bytes_max = 1 << 20) {
+  // As after a restart of the worker. A mirror is given `silence` to say the next word.
+  void Reopen(int64_t bytes_max = 1 << 20, milliseconds silence = milliseconds(500)) {
     puller.reset();
     store = *BlobStore::Open(folder, bytes_max);
     std::vector<std::unique_ptr<PullSource>> sources;
     const backends::HttpTimes times{.connect = milliseconds(2'000),
-                                    .first_byte = milliseconds(500),
-                                    .idle = milliseconds(500),
+                                    .first_byte = silence,
+                                    .idle = silence,
                                     .total = milliseconds(20'000)};
     sources.push_back(*OpenHttpSource("http://" + peer.address() + "/", times));
     puller = std::make_unique<Puller>(store.get(), std::move(sources));
@@ -305,6 +305,7 @@ TEST_CASE("who stops listening stops the download, also of a mirror that has fal
       if (sent > 0) SendRest(request, connection, sent);
       connection.WaitForHangUp();
     });
+    mirror.Reopen(1 << 20, milliseconds(10'000));
     mirror.go_on = [count = 0](const PullStep&) mutable { return ++count < 4; };
     CHECK(absl::IsCancelled(mirror.Pull().status()));
     mirror.puller.reset();  // with its client
