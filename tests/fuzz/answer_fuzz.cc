@@ -86,6 +86,26 @@ std::optional<std::string> Write(const std::shared_ptr<const TokenGrammar>& gram
   return std::nullopt;
 }
 
+// Channels are told by control tokens alone.
+void FeedAsTokens(OutputParser& parser, const CallSyntax& syntax, std::string_view text,
+                  std::vector<OutputEvent>* events) {
+  while (syntax.form == CallSyntax::Form::kChannels && !text.empty()) {
+    size_t at = text.size();
+    std::string_view tag;
+    for (const std::string_view one : syntax.tags) {
+      const size_t found = one.empty() ? std::string_view::npos : text.find(one);
+      if (found >= at) continue;
+      at = found;
+      tag = one;
+    }
+    parser.Feed(text.substr(0, at), events);
+    if (tag.empty()) return;
+    parser.FeedControl(tag, events);
+    text.remove_prefix(at + tag.size());
+  }
+  if (!text.empty()) parser.Feed(text, events);
+}
+
 void CheckRead(const ChatFamily& family, std::string_view schema, std::string_view text) {
   ParserOptions options;
   options.tools = true;
@@ -94,7 +114,7 @@ void CheckRead(const ChatFamily& family, std::string_view schema, std::string_vi
   options.make_id = [](std::string_view prefix) { return std::string(prefix) + "1"; };
   const auto parser = family.make(options);
   std::vector<OutputEvent> events;
-  parser->Feed(text, &events);
+  FeedAsTokens(*parser, *family.calls, text, &events);
   parser->Finish(&events);
   int calls = 0;
   for (const OutputEvent& event : events) {
