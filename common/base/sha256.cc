@@ -33,6 +33,7 @@ absl::StatusOr<std::string> Sha256Digest(std::span<const std::string> files,
       file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
       hash.Add(buffer.data(), static_cast<size_t>(file.gcount()));
     }
+    if (file.bad()) return absl::DataLossError(absl::StrCat(name, ": reading it fails"));
   }
   return absl::StrCat("sha256:", hash.Hex());
 }

@@ -28,8 +28,8 @@ class Sha256 final {
   std::unique_ptr<EVP_MD_CTX, Free> context_;
 };
 
-// "sha256:…" of the files' bytes, one after the other. CANCELLED when stopped, NOT_FOUND naming
-// the file that cannot be read.
+// "sha256:…" of the files' bytes, one after the other. CANCELLED when stopped, NOT_FOUND and
+// DATA_LOSS name the file that cannot be opened, or read to its end.
 absl::StatusOr<std::string> Sha256Digest(std::span<const std::string> files,
                                          const std::stop_token& stop);
 

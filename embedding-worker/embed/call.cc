@@ -23,7 +23,7 @@ EmbedMetrics MakeEmbedMetrics(base::Metrics* metrics, const std::string& model_n
 
 std::optional<std::chrono::milliseconds> KeepAliveOf(const pb::RequestMeta& meta) {
   if (!meta.has_keep_alive_ms()) return std::nullopt;
-  return meta.keep_alive_ms() < 0 ? kForever : std::chrono::milliseconds(meta.keep_alive_ms());
+  return base::KeepAliveOfMillis(meta.keep_alive_ms());
 }
 
 Truncate ToTruncate(pb::EmbedRequest::Truncate truncate) {

@@ -25,13 +25,6 @@ struct Settings {
   std::string keep_alive = "forever";
 };
 
-absl::StatusOr<std::chrono::milliseconds> ReadKeepAlive(const std::string& text) {
-  if (text == "forever" || text == "-1") return kForever;
-  absl::StatusOr<std::chrono::milliseconds> time = base::ParseDuration(text);
-  RETURN_IF_ERROR(base::Annotate(time.status(), "keep-alive"));
-  return time;
-}
-
 void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("model", &s->model, "[name=]path of the model: a GGUF file or a Hugging Face folder");
   options.Add("aliases", &s->aliases, "further names; those of all-MiniLM-L6-v2 are known");
@@ -48,7 +41,7 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("keep-alive", &s->keep_alive,
               "how long the model stays in memory after its last request, where that does not say; "
               "forever, or a duration");
-  options.AddCheck([s] { return ReadKeepAlive(s->keep_alive).status(); });
+  options.AddCheck([s] { return base::ParseKeepAlive(s->keep_alive).status(); });
   options.AddCheck([s] { return s->server.Validate(); });
   options.AddCheck([s]() -> absl::Status {
     if (s->model.empty()) return base::InvalidArgument("model: required");
@@ -94,7 +87,7 @@ absl::StatusOr<int> Serve(const Settings& s, base::Shutdown& shutdown) {
   };
   ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model, open());
   base::LogInfo("model loaded", {{"model", from.name}, {"revision", model->facts().revision}});
-  ASSIGN_OR_RETURN(const std::chrono::milliseconds keep_alive, ReadKeepAlive(s.keep_alive));
+  ASSIGN_OR_RETURN(const std::chrono::milliseconds keep_alive, base::ParseKeepAlive(s.keep_alive));
   EmbedWorkerOptions options{.slot = {.open = open, .keep_alive = keep_alive},
                              .digest_files = WeightFiles(from.path)};
   EmbedWorker worker(std::move(model), s.server, s.worker_id, std::move(options));

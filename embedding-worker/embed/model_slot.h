@@ -17,12 +17,12 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/keep_alive.h"
 #include "embed/served_model.h"
 
 namespace conclave::embed {
 
-// Of a keep-alive; so is every negative one.
-constexpr std::chrono::milliseconds kForever{-1};
+using base::kForever;
 
 struct SlotOptions {
   // Brings the model back once it has gone. Null: it never goes.

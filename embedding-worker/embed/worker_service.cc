@@ -120,10 +120,7 @@ grpc::ServerUnaryReactor* WorkerService::KeepModel(grpc::CallbackServerContext* 
 absl::Status WorkerService::Keep(const pb::KeepModelRequest& request, pb::KeepModelReply* reply) {
   RETURN_IF_ERROR(slot_->facts().CheckAsked(request.name(), slot_->facts().info.ranks()));
   std::optional<std::chrono::milliseconds> keep_alive;
-  if (request.has_keep_alive_ms()) {
-    keep_alive =
-        request.keep_alive_ms() < 0 ? kForever : std::chrono::milliseconds(request.keep_alive_ms());
-  }
+  if (request.has_keep_alive_ms()) keep_alive = base::KeepAliveOfMillis(request.keep_alive_ms());
   if (keep_alive == std::chrono::milliseconds(0)) {
     ASSIGN_OR_RETURN(const bool in_use, slot_->LetGo(kLetGoWait));
     reply->set_in_use(in_use);

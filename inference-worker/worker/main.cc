@@ -24,15 +24,6 @@ struct Settings {
   std::string keep_alive = "forever";
 };
 
-absl::Status ReadKeepAlive(const std::string& text, std::chrono::milliseconds* keep_alive) {
-  *keep_alive = kForever;
-  if (text == "forever" || text == "-1") return absl::OkStatus();
-  absl::StatusOr<std::chrono::milliseconds> time = base::ParseDuration(text);
-  if (!time.ok()) return base::Annotate(time.status(), "keep-alive");
-  *keep_alive = *time;
-  return absl::OkStatus();
-}
-
 void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("model", &s->models, "a model file to serve, [name=]path; several with commas");
   options.Add("script", &s->scripts,
@@ -89,7 +80,10 @@ void AddOptions(base::OptionSet& options, Settings* s) {
               "what the streams of a model being unloaded may still take");
   options.Add("write-stall-max", &s->worker.stream.write_stall_max,
               "cut off a caller that has not read for this long", std::chrono::milliseconds(100));
-  options.AddCheck([s] { return ReadKeepAlive(s->keep_alive, &s->worker.host.keep_alive); });
+  options.AddCheck([s] {
+    ASSIGN_OR_RETURN(s->worker.host.keep_alive, base::ParseKeepAlive(s->keep_alive));
+    return absl::OkStatus();
+  });
   options.AddCheck([s] { return s->worker.server.Validate(); });
   options.AddCheck([s] { return s->worker.host.engine.Validate(); });
 }

@@ -9,11 +9,11 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/keep_alive.h"
 
 namespace conclave::worker {
 
-// Of a keep-alive; so is every negative one.
-constexpr std::chrono::milliseconds kForever{-1};
+using base::kForever;
 
 // Not thread-safe.
 struct ModelLife {

@@ -34,9 +34,7 @@ UseOptions UseOptionsFor(std::optional<int64_t> load_wait_ms, std::optional<int6
   }
   UseOptions options;
   options.wait_until = base::Clock::System().Now() + wait;
-  if (keep_alive_ms) {
-    options.keep_alive = *keep_alive_ms < 0 ? kForever : milliseconds(*keep_alive_ms);
-  }
+  if (keep_alive_ms) options.keep_alive = base::KeepAliveOfMillis(*keep_alive_ms);
   return options;
 }
 

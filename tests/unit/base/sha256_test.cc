@@ -32,6 +32,8 @@ TEST_CASE("files are digested one after the other, until somebody stops it") {
   std::stop_source stop;
   stop.request_stop();
   CHECK(absl::IsCancelled(Sha256Digest(files, stop.get_token()).status()));
+  CHECK(
+      absl::IsDataLoss(Sha256Digest(std::vector{folder}, {}).status()));  // opens, but has no bytes
   std::filesystem::remove_all(folder);
   CHECK(absl::IsNotFound(Sha256Digest(files, {}).status()));
 }
