@@ -31,12 +31,7 @@ std::string Names() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& options) {
-  if (options.num_threads < 0 || options.num_threads > 1024) {
-    return base::InvalidArgument("num_threads: expected 0..1024, found " +
-                                 std::to_string(options.num_threads));
-  }
-  std::string wanted = options.isa;
+absl::StatusOr<const IsaTable*> ChooseIsa(std::string wanted) {
   if (wanted.empty()) {
     const char* from_environment = std::getenv("CONCLAVE_ISA");
     if (from_environment != nullptr) wanted = from_environment;
@@ -51,6 +46,15 @@ absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& o
   if (!chosen->supported()) {
     return base::FailedPrecondition("isa: this machine cannot run " + wanted);
   }
+  return chosen;
+}
+
+absl::StatusOr<std::unique_ptr<Kernels>> CreateCpuKernels(const KernelOptions& options) {
+  if (options.num_threads < 0 || options.num_threads > 1024) {
+    return base::InvalidArgument("num_threads: expected 0..1024, found " +
+                                 std::to_string(options.num_threads));
+  }
+  ASSIGN_OR_RETURN(const IsaTable* const chosen, ChooseIsa(options.isa));
   return std::unique_ptr<Kernels>(std::make_unique<CpuKernels>(*chosen, options.num_threads));
 }
 

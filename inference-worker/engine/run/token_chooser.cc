@@ -19,8 +19,9 @@ void TokenChooser::Choose(const Batch& batch, std::span<float> logits) {
     const auto index = static_cast<size_t>(i);
     const Row& row = rows_[index];
     const std::span<float> own = logits.subspan(index * width, width);
-    if (row.score != nullptr) return Score(row, own);
-    ChooseOne(*row.sequence, own, workers_[static_cast<size_t>(worker)], *row.choice);
+    Worker& its = workers_[static_cast<size_t>(worker)];
+    if (row.score != nullptr) return Score(row, own, its.scan);
+    ChooseOne(*row.sequence, own, its, *row.choice);
   };
   if (rows_.size() == 1) {
     handle(0, 0);  // not worth waking anybody
@@ -47,12 +48,13 @@ void TokenChooser::ListRows(const Batch& batch) {
   }
 }
 
-void TokenChooser::Score(const Row& row, std::span<const float> logits) {
-  const double log_sum_exp = LogSumExp(logits);
+void TokenChooser::Score(const Row& row, std::span<const float> logits, RowScan& scan) {
+  scan.Read(logits);
+  const double log_sum_exp = LogSumExp(scan);
   const TokenId token = row.sequence->tokens[static_cast<size_t>(row.position)];
   row.score->logprob = LogprobOf(logits, log_sum_exp, token);
   row.score->alternatives =
-      TopLogprobs(logits, log_sum_exp, row.sequence->request.num_prompt_logprobs);
+      TopLogprobs(scan, log_sum_exp, row.sequence->request.num_prompt_logprobs);
 }
 
 void TokenChooser::ChooseOne(const Sequence& sequence, std::span<float> logits, Worker& worker,
@@ -69,13 +71,14 @@ void TokenChooser::ChooseOne(const Sequence& sequence, std::span<float> logits, 
                           .output = sequence.output(),
                           .stop_ids = sequence.stopping.stop_ids},
                          logits);
-  choice.token =
-      worker.sampler.Sample(logits, request.sampling, static_cast<uint64_t>(sequence.num_output()));
+  worker.scan.Read(logits);
+  choice.token = worker.sampler.Sample(worker.scan, request.sampling,
+                                       static_cast<uint64_t>(sequence.num_output()));
   choice.alternatives.clear();
   if (request.num_logprobs < 0 || choice.token < 0) return;
-  const double log_sum_exp = LogSumExp(logits);
+  const double log_sum_exp = LogSumExp(worker.scan);
   choice.logprob = LogprobOf(logits, log_sum_exp, choice.token);
-  choice.alternatives = TopLogprobs(logits, log_sum_exp, request.num_logprobs);
+  choice.alternatives = TopLogprobs(worker.scan, log_sum_exp, request.num_logprobs);
 }
 
 }  // namespace conclave::engine

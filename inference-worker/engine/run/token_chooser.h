@@ -10,6 +10,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/request.h"
 #include "engine/sample/logits.h"
+#include "engine/sample/row_scan.h"
 #include "engine/sample/sampler.h"
 #include "engine/schedule/batch.h"
 
@@ -38,6 +39,7 @@ class TokenChooser final {
   struct Worker {
     explicit Worker(int32_t vocab_size) : processor(vocab_size) {}
     LogitsProcessor processor;
+    RowScan scan;
     Sampler sampler;
   };
 
@@ -50,7 +52,7 @@ class TokenChooser final {
   };
 
   void ListRows(const Batch& batch);
-  static void Score(const Row& row, std::span<const float> logits);
+  static void Score(const Row& row, std::span<const float> logits, RowScan& scan);
   static void ChooseOne(const Sequence& sequence, std::span<float> logits, Worker& worker,
                         Choice& choice);
 

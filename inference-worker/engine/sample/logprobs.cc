@@ -2,28 +2,38 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 namespace conclave::engine {
 
-double LogSumExp(std::span<const float> logits) {
-  const double max = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
-  return max + std::log(sum);
+double LogSumExp(RowScan& row) {
+  row.Weigh(1.0);
+  return static_cast<double>(row.max()) + std::log(row.total());
 }
 
-std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, double log_sum_exp,
-                                      int32_t count) {
-  std::vector<TokenId> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const size_t kept = std::min(ids.size(), static_cast<size_t>(std::max(count, 0)));
-  std::partial_sort(
-      ids.begin(), ids.begin() + static_cast<ptrdiff_t>(kept), ids.end(),
-      [&](TokenId a, TokenId b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+std::vector<TokenLogprob> TopLogprobs(RowScan& row, double log_sum_exp, int32_t count) {
+  struct Entry {
+    TokenId id;
+    float logit;
+  };
+  std::vector<Entry> entries;
+  const auto wanted = static_cast<size_t>(std::max(count, 0));
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  if (wanted > 0) {
+    row.ForEachFrom(row.ReachedBy(wanted, kLowest), [&](TokenId id, float logit) {
+      entries.push_back({id, logit});
+    });
+  }
+  const size_t kept = std::min(entries.size(), wanted);
+  std::partial_sort(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(kept), entries.end(),
+                    [](const Entry& a, const Entry& b) {
+                      return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+                    });
   std::vector<TokenLogprob> top;
   top.reserve(kept);
-  for (size_t i = 0; i < kept; ++i) top.push_back(LogprobOf(logits, log_sum_exp, ids[i]));
+  for (size_t i = 0; i < kept; ++i) {
+    top.push_back(LogprobOf(row.logits(), log_sum_exp, entries[i].id));
+  }
   return top;
 }
 

@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "engine/sample/row_scan.h"
 
 namespace conclave::engine {
 
-// ln Σ exp(logits), summed in double in index order. Masked values (-inf) count nothing.
-double LogSumExp(std::span<const float> logits);
+// ln Σ exp(logits) of the row last read. Masked values (-inf) count nothing. Weighs the row.
+double LogSumExp(RowScan& row);
 
-// The `count` most probable tokens, most probable first, equal ones by id.
-std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, double log_sum_exp,
-                                      int32_t count);
+// The `count` most probable tokens, most probable first, equal ones by id; masked ones are none.
+std::vector<TokenLogprob> TopLogprobs(RowScan& row, double log_sum_exp, int32_t count);
 
 // Never below kMinLogprob, so that a masked token's value stays a number on every wire.
 inline constexpr float kMinLogprob = -9999.0f;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "engine/sample/philox.h"
@@ -17,29 +16,15 @@ absl::Status OutOfRange(const char* field, double value, const char* range) {
 // Refuses NaN too: every comparison with it is false.
 bool Within(double value, double low, double high) { return value >= low && value <= high; }
 
-// Most probable first, equal ones by id: the order of candidates never depends on how they were
-// found.
-template <typename C>
-bool MoreProbable(const C& a, const C& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
+// What is e^-80 times less probable than the best cannot be drawn in a lifetime.
+constexpr double kLeastLog = -80.0;
 
-template <typename C>
-bool ById(const C& a, const C& b) {
-  return a.id < b.id;
-}
-
-// The first of the largest, skipping NaN; -1 when nothing is finite or +inf.
-TokenId ArgMax(std::span<const float> logits) {
-  float best = -std::numeric_limits<float>::infinity();
-  TokenId token = -1;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > best) {
-      best = logits[i];
-      token = static_cast<TokenId>(i);
-    }
-  }
-  return token;
+// Candidates are sorted into bins by their distance from the first, in nats, and only the bin in
+// which a cut falls is sorted itself.
+constexpr double kBinsPerNat = 64;
+constexpr size_t kNumBins = static_cast<size_t>(-kLeastLog * kBinsPerNat) + 1;
+size_t BinOf(double nats) {
+  return nats < -kLeastLog ? static_cast<size_t>(nats * kBinsPerNat) : kNumBins - 1;
 }
 
 }  // namespace
@@ -80,50 +65,90 @@ absl::Status Validate(const SamplingParams& params, int32_t vocab_size) {
   return absl::OkStatus();
 }
 
-TokenId Sampler::Sample(std::span<const float> logits, const SamplingParams& params,
-                        uint64_t position) {
-  const TokenId best = ArgMax(logits);
-  if (best < 0 || params.temperature == 0 || std::isinf(logits[best])) return best;
-  CollectCandidates(logits, params, logits[best]);
-  return Draw(UniformAt(params.seed, position, params.stream));
+TokenId Sampler::Sample(RowScan& row, const SamplingParams& params, uint64_t position) {
+  const TokenId best = row.best();
+  if (best < 0 || params.temperature == 0 || std::isinf(row.max())) return best;
+  const double uniform = UniformAt(params.seed, position, params.stream);
+  const double factor = 1.0 / static_cast<double>(params.temperature);
+  const bool cuts_mass = params.typical_p < 1 || params.top_p < 1;
+  if (params.top_k == 0 && params.min_p == 0 && !cuts_mass) {
+    row.Weigh(factor);
+    return row.IdAt(uniform);
+  }
+  if (params.top_k == 0 && cuts_mass) {
+    CollectByMass(row, params, factor);
+  } else {
+    CollectByRank(row, params, factor, cuts_mass);
+  }
+  if (params.typical_p < 1) CutTypical(row.max(), factor, static_cast<double>(params.typical_p));
+  if (params.top_p < 1) CutTopP(row.max(), factor, static_cast<double>(params.top_p));
+  if (cuts_mass && params.min_p > 0) CutMinP(static_cast<double>(params.min_p));
+  return Draw(uniform);
 }
 
-// Leaves the candidates that survive the cuts, with weights exp((logit - max) / temperature).
-void Sampler::CollectCandidates(std::span<const float> logits, const SamplingParams& params,
-                                float max_logit) {
-  const double inverse_temperature = 1.0 / static_cast<double>(params.temperature);
-  // What is e^-80 times less probable than the best cannot be drawn in a lifetime. min_p is a bound
-  // on the weight itself, as the most probable token has weight 1; it may cut here already unless
-  // typical_p or top_p still have to see the whole distribution.
-  const double min_p_log = params.min_p > 0 ? std::log(static_cast<double>(params.min_p)) : -80.0;
-  const bool cuts_mass = params.typical_p < 1 || params.top_p < 1;
-  const double min_weight_log = cuts_mass ? -80.0 : min_p_log;
+// The candidates that top_k leaves and, where nothing has to see the whole distribution before it,
+// min_p.
+void Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double factor,
+                            bool cuts_mass) {
+  // min_p is a bound on the weight itself, as the most probable token has weight 1.
+  const bool cut_min_p = params.min_p > 0 && !cuts_mass;
+  const double least_log = cut_min_p ? std::log(static_cast<double>(params.min_p)) : kLeastLog;
+  const double max = static_cast<double>(row.max());
+  // A little below the bound, for the rounding to fp32.
+  const auto bound = static_cast<float>(max + least_log / factor - 1e-5 * (1 + std::abs(max)));
+  const auto top_k = static_cast<size_t>(params.top_k);
   candidates_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double log_weight =
-        (static_cast<double>(logits[i]) - static_cast<double>(max_logit)) * inverse_temperature;
-    if (log_weight >= min_weight_log || logits[i] == max_logit) {
-      candidates_.push_back(
-          {.id = static_cast<TokenId>(i), .logit = logits[i], .weight = log_weight});
-    }
-  }
-  const bool cut_k = params.top_k > 0 && candidates_.size() > static_cast<size_t>(params.top_k);
-  if (cut_k) {
-    const auto last = candidates_.begin() + params.top_k;
-    std::nth_element(candidates_.begin(), last - 1, candidates_.end(), MoreProbable<Candidate>);
-    candidates_.erase(last, candidates_.end());
-  }
-  // The sums below run in one fixed order: nth_element leaves the kept ones in any.
-  if (cut_k) std::sort(candidates_.begin(), candidates_.end(), ById<Candidate>);
-  for (Candidate& candidate : candidates_) candidate.weight = std::exp(candidate.weight);
-  if (params.typical_p < 1) CutTypical(static_cast<double>(params.typical_p));
-  if (params.top_p < 1) CutTopP(static_cast<double>(params.top_p), TotalWeight());
-  if (!cuts_mass || params.min_p == 0) return;
-  double most = 0;  // not 1 where the most probable token was not typical
-  for (const Candidate& candidate : candidates_) most = std::max(most, candidate.weight);
-  std::erase_if(candidates_, [&](const Candidate& candidate) {
-    return candidate.weight < static_cast<double>(params.min_p) * most;
+  row.ForEachFrom(top_k > 0 ? row.ReachedBy(top_k, bound) : bound, [&](TokenId id, float logit) {
+    const double log_weight = (static_cast<double>(logit) - max) * factor;
+    if (log_weight < least_log && logit != row.max()) return;
+    candidates_.push_back({.id = id, .logit = logit, .weight = log_weight});
   });
+  if (top_k > 0 && candidates_.size() > top_k) {
+    const auto last = candidates_.begin() + params.top_k;
+    std::nth_element(candidates_.begin(), last - 1, candidates_.end(), MoreProbable);
+    candidates_.erase(last, candidates_.end());
+    std::sort(candidates_.begin(), candidates_.end(), ById);
+  }
+  for (Candidate& candidate : candidates_) candidate.weight = std::exp(candidate.weight);
+  total_ = TotalWeight();
+}
+// The candidates that typical_p or top_p may leave: all there are, or the most probable ones whose
+// share surely reaches top_p.
+void Sampler::CollectByMass(RowScan& row, const SamplingParams& params, double factor) {
+  row.Weigh(factor);
+  total_ = row.total();
+  const auto bound = [&](double log_weight) {
+    return static_cast<float>(static_cast<double>(row.max()) + log_weight / factor);
+  };
+  if (params.typical_p < 1) {
+    CollectFrom(row, bound(kLeastLog));
+    return;
+  }
+  // The head is usually short: then most blocks are not visited.
+  const double wanted = static_cast<double>(params.top_p) * total_;
+  for (const double log_weight : {-3.0, -9.0}) {
+    if (CollectFrom(row, bound(log_weight)) >= wanted) return;
+  }
+  const auto max = static_cast<double>(row.max());
+  mass_.assign(kNumBins, 0.0);
+  row.ForEachFrom(bound(kLeastLog), [&](TokenId id, float logit) {
+    mass_[BinOf((max - static_cast<double>(logit)) * factor)] +=
+        static_cast<double>(row.weights()[static_cast<size_t>(id)]);
+  });
+  // One bin more: the bound is rounded.
+  CollectFrom(row, bound(-static_cast<double>(Edge(wanted).bin + 2) / kBinsPerNat));
+}
+
+// Returns the sum of the weights.
+double Sampler::CollectFrom(const RowScan& row, float least) {
+  candidates_.clear();
+  double collected = 0;
+  row.ForEachFrom(least, [&](TokenId id, float logit) {
+    const auto weight = static_cast<double>(row.weights()[static_cast<size_t>(id)]);
+    candidates_.push_back({.id = id, .logit = logit, .weight = weight});
+    collected += weight;
+  });
+  return collected;
 }
 
 double Sampler::TotalWeight() const {
@@ -132,47 +157,74 @@ double Sampler::TotalWeight() const {
   return total;
 }
 
-// Locally typical sampling (Meister et al., TACL 2023): keeps the smallest set of candidates whose
-// information is nearest to the distribution's entropy and whose share reaches typical_p.
-void Sampler::CutTypical(double typical_p) {
-  const double total = TotalWeight();
-  double entropy = 0;
-  for (const Candidate& candidate : candidates_) {
-    const double p = candidate.weight / total;
-    if (p > 0) entropy -= p * std::log(p);
+// Where the masses of the bins, the nearest first, reach `wanted`.
+Sampler::BinEdge Sampler::Edge(double wanted) const {
+  BinEdge edge;
+  while (edge.bin + 1 < kNumBins && edge.before + mass_[edge.bin] < wanted) {
+    edge.before += mass_[edge.bin++];
   }
-  for (Candidate& candidate : candidates_) {
-    candidate.atypical = std::abs(-std::log(candidate.weight / total) - entropy);
-  }
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    return a.atypical != b.atypical ? a.atypical < b.atypical : a.id < b.id;
-  });
-  double sum = 0;
-  size_t kept = 0;
-  while (kept < candidates_.size() && sum < typical_p * total) sum += candidates_[kept++].weight;
-  candidates_.resize(kept, Candidate{});
-  std::sort(candidates_.begin(), candidates_.end(), ById<Candidate>);
+  return edge;
 }
 
-// Keeps the smallest set of most probable candidates whose share reaches top_p. The head is usually
-// short, so it is sorted in growing pieces instead of all at once.
-void Sampler::CutTopP(double top_p, double total) {
-  const double wanted = top_p * total;
-  double sum = 0;
-  size_t sorted = 0;
-  for (size_t piece = 64; sorted < candidates_.size(); piece *= 8) {
-    const size_t end = std::min(candidates_.size(), sorted + piece);
-    std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted),
-                      candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(),
-                      MoreProbable<Candidate>);
-    for (; sorted < end; ++sorted) {
-      sum += candidates_[sorted].weight;
-      if (sum >= wanted) {
-        candidates_.resize(sorted + 1, Candidate{});
-        return;
-      }
-    }
+// Leaves the smallest set of candidates, those first that come before others, whose weights reach
+// `wanted`. No candidate may come before a nearer one.
+template <typename Distance, typename Before>
+void Sampler::KeepMass(double wanted, const Distance& distance, const Before& before) {
+  mass_.assign(kNumBins, 0.0);
+  for (const Candidate& candidate : candidates_) {
+    mass_[BinOf(distance(candidate))] += candidate.weight;
   }
+  const BinEdge edge = Edge(wanted);
+  edge_.clear();
+  size_t kept = 0;
+  for (const Candidate& candidate : candidates_) {
+    const size_t bin = BinOf(distance(candidate));
+    if (bin == edge.bin) edge_.push_back(candidate);
+    if (bin < edge.bin) candidates_[kept++] = candidate;
+  }
+  std::sort(edge_.begin(), edge_.end(), before);
+  double sum = edge.before;
+  size_t reached = 0;
+  while (reached < edge_.size() && sum < wanted) sum += edge_[reached++].weight;
+  edge_.resize(reached, Candidate{});
+  std::sort(edge_.begin(), edge_.end(), ById);
+  candidates_.resize(kept, Candidate{});
+  const auto middle = candidates_.insert(candidates_.end(), edge_.begin(), edge_.end());
+  std::inplace_merge(candidates_.begin(), middle, candidates_.end(), ById);
+}
+
+// Locally typical sampling (Meister et al., TACL 2023): keeps the smallest set of candidates whose
+// information is nearest to the distribution's entropy and whose share reaches typical_p.
+void Sampler::CutTypical(float max, double factor, double typical_p) {
+  double weighted = 0;
+  for (const Candidate& candidate : candidates_) {
+    weighted += candidate.weight * LogWeight(candidate, max, factor);
+  }
+  // A candidate's information is ln(total) − ln(weight), the entropy their mean.
+  const double mean = weighted / total_;
+  for (Candidate& candidate : candidates_) {
+    candidate.atypical = std::abs(LogWeight(candidate, max, factor) - mean);
+  }
+  KeepMass(
+      typical_p * total_, [](const Candidate& candidate) { return candidate.atypical; },
+      [](const Candidate& a, const Candidate& b) {
+        return a.atypical != b.atypical ? a.atypical < b.atypical : a.id < b.id;
+      });
+  total_ = TotalWeight();
+}
+
+// Keeps the smallest set of most probable candidates whose share reaches top_p.
+void Sampler::CutTopP(float max, double factor, double top_p) {
+  KeepMass(
+      top_p * total_,
+      [&](const Candidate& candidate) { return -LogWeight(candidate, max, factor); }, MoreProbable);
+}
+
+void Sampler::CutMinP(double min_p) {
+  double most = 0;  // not 1 where the most probable token was not typical
+  for (const Candidate& candidate : candidates_) most = std::max(most, candidate.weight);
+  std::erase_if(candidates_,
+                [&](const Candidate& candidate) { return candidate.weight < min_p * most; });
 }
 
 TokenId Sampler::Draw(double uniform) const {

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "base/status.h"
 #include "engine/request.h"
+#include "engine/sample/row_scan.h"
 
 namespace conclave::engine {
 
@@ -18,9 +18,9 @@ absl::Status Validate(const SamplingParams& params, int32_t vocab_size);
 // Keeps scratch between calls; owned by one thread.
 class Sampler final {
  public:
-  // `logits` is not changed. Logits that are not finite numbers never win, unless none is left:
-  // then -1 (the model's output is broken and the request must end in an error).
-  TokenId Sample(std::span<const float> logits, const SamplingParams& params, uint64_t position);
+  // Of the row last read. Logits that are not finite numbers never win, unless none is left: then
+  // -1 (the model's output is broken and the request must end in an error).
+  TokenId Sample(RowScan& row, const SamplingParams& params, uint64_t position);
 
  private:
   struct Candidate {
@@ -29,15 +29,35 @@ class Sampler final {
     double weight;        // unnormalised probability; 1 for the most probable
     double atypical = 0;  // distance of its information from the entropy; of CutTypical
   };
+  // Most probable first, equal ones by id.
+  static bool MoreProbable(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  }
+  static double LogWeight(const Candidate& candidate, float max, double factor) {
+    return (static_cast<double>(candidate.logit) - static_cast<double>(max)) * factor;
+  }
+  static bool ById(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
-  void CollectCandidates(std::span<const float> logits, const SamplingParams& params,
-                         float max_logit);
+  void CollectByRank(RowScan& row, const SamplingParams& params, double factor, bool cuts_mass);
+  void CollectByMass(RowScan& row, const SamplingParams& params, double factor);
+  double CollectFrom(const RowScan& row, float least);
   double TotalWeight() const;
-  void CutTypical(double typical_p);
-  void CutTopP(double top_p, double total);
+  struct BinEdge {
+    size_t bin = 0;
+    double before = 0;  // the mass of nearer bins
+  };
+  BinEdge Edge(double wanted) const;
+  template <typename Distance, typename Before>
+  void KeepMass(double wanted, const Distance& distance, const Before& before);
+  void CutTypical(float max, double factor, double typical_p);
+  void CutTopP(float max, double factor, double top_p);
+  void CutMinP(double min_p);
   TokenId Draw(double uniform) const;
 
-  std::vector<Candidate> candidates_;  // by id, but between CutTopP and the draw
+  std::vector<Candidate> candidates_;  // ids ascending: sums and the draw run in this order
+  double total_ = 0;                   // of the weights that top_p and typical_p are shares of
+  std::vector<double> mass_;           // by key
+  std::vector<Candidate> edge_;        // of KeepMass
 };
 
 }  // namespace conclave::engine

@@ -136,4 +136,8 @@ class CpuKernels final : public Kernels {
   std::vector<AttentionTask> attention_tasks_;
 };
 
+// The instruction set of that name; "": CONCLAVE_ISA's, or the best that this machine runs. Errors as
+// of CreateCpuKernels.
+absl::StatusOr<const IsaTable*> ChooseIsa(std::string wanted);
+
 }  // namespace conclave::engine

@@ -94,19 +94,23 @@ TEST_CASE("stop ids are masked until there are min_tokens") {
 
 TEST_CASE("logprobs are those of the whole distribution") {
   const std::vector<float> logits = {std::log(0.2f), std::log(0.5f), std::log(0.3f)};
-  const double lse = LogSumExp(logits);
+  RowScan row;
+  row.Read(logits);
+  const double lse = LogSumExp(row);
   CHECK(lse == Approx(0).margin(1e-6));
   CHECK(LogprobOf(logits, lse, 2).logprob == Approx(std::log(0.3)).margin(1e-6));
-  const std::vector<TokenLogprob> top = TopLogprobs(logits, lse, 2);
+  const std::vector<TokenLogprob> top = TopLogprobs(row, lse, 2);
   REQUIRE(top.size() == 2);
   CHECK(top[0].id == 1);
   CHECK(top[1].id == 2);
-  CHECK(TopLogprobs(logits, lse, 99).size() == 3);
+  CHECK(TopLogprobs(row, lse, 99).size() == 3);
 }
 
 TEST_CASE("logprobs of masked tokens stay numbers, and large logits do not overflow") {
   const std::vector<float> logits = {-INFINITY, 1000.0f, 1000.0f};
-  const double lse = LogSumExp(logits);
+  RowScan row;
+  row.Read(logits);
+  const double lse = LogSumExp(row);
   CHECK(LogprobOf(logits, lse, 0).logprob == kMinLogprob);
   CHECK(LogprobOf(logits, lse, 1).logprob == Approx(std::log(0.5)).margin(1e-6));
 }

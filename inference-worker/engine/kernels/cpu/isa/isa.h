@@ -62,6 +62,9 @@ struct AttentionTile {
   float slope[kAttentionRows] = {};      // ALiBi's, times the distance taken from a score
 };
 
+// Rows of logits are looked at in blocks of this many.
+inline constexpr int64_t kScanBlock = 256;
+
 struct IsaTable {
   const char* name;
   bool (*supported)();
@@ -81,6 +84,12 @@ struct IsaTable {
   void (*activate_mul)(Activation activation, const float* gate, const float* up, int64_t n,
                        float* y);
   void (*softmax)(float* x, int64_t n);
+  // The largest number of each block; −inf where there is none.
+  void (*largest_by_block)(const float* x, int64_t n, float* largest);
+  // weights = exp((x − max) · factor), 0 below e^−80 and for NaN, and their sum in each block; x <=
+  // max.
+  void (*weigh_by_block)(const float* x, int64_t n, float max, float factor, float* weights,
+                         float* sums);
   void (*rope)(RopeStyle style, float* head, int32_t rope_dim, const float* cos_sin);
   // One token's key or value vector into its tile: element d at [d · element_stride].
   void (*store_half)(const float* x, int64_t n, uint16_t* out, int64_t element_stride);

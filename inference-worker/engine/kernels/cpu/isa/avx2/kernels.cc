@@ -37,6 +37,8 @@ const IsaTable& Avx2Table() {
       .activate = avx2::Activate,
       .activate_mul = avx2::ActivateMul,
       .softmax = avx2::Softmax,
+      .largest_by_block = avx2::LargestByBlock,
+      .weigh_by_block = avx2::WeighByBlock,
       .rope = avx2::Rope,
       .store_half = avx2::StoreHalves,
       .unpack_keys = avx2::UnpackKeys,

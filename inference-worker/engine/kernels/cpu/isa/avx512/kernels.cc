@@ -37,6 +37,8 @@ const IsaTable& Avx512Table() {
       .activate = avx512::Activate,
       .activate_mul = avx512::ActivateMul,
       .softmax = avx512::Softmax,
+      .largest_by_block = avx512::LargestByBlock,
+      .weigh_by_block = avx512::WeighByBlock,
       .rope = avx512::Rope,
       .store_half = avx512::StoreHalves,
       .unpack_keys = avx512::UnpackKeys,

@@ -97,6 +97,38 @@ void Softmax(float* x, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) StoreN(x + i, Div(LoadN(x + i, n - i), total), n - i);
 }
 
+CONCLAVE_INLINE F32x16 LoadOr(const float* x, int64_t n, float fill) {
+  return n >= 16 ? Load(x) : KeepN(LoadN(x, n), n, fill);
+}
+
+void LargestByBlock(const float* x, int64_t n, float* largest) {
+  for (int64_t begin = 0; begin < n; begin += kScanBlock) {
+    const int64_t end = begin + kScanBlock < n ? begin + kScanBlock : n;
+    F32x16 most = Set1(-__builtin_inff());
+    // Max takes its second operand where the first is NaN.
+    for (int64_t i = begin; i < end; i += 16) {
+      most = Max(LoadOr(x + i, end - i, -__builtin_inff()), most);
+    }
+    *largest++ = ReduceMax(most);
+  }
+}
+
+void WeighByBlock(const float* x, int64_t n, float max, float factor, float* weights, float* sums) {
+  const F32x16 least = Set1(-80.0f);
+  for (int64_t begin = 0; begin < n; begin += kScanBlock) {
+    const int64_t end = begin + kScanBlock < n ? begin + kScanBlock : n;
+    F32x16 sum = Set1(0.0f);
+    for (int64_t i = begin; i < end; i += 16) {
+      const F32x16 v = LoadOr(x + i, end - i, -__builtin_inff());
+      const F32x16 power = Mul(Sub(v, Set1(max)), Set1(factor));
+      const F32x16 weight = SelectLess(least, power, Exp(power), Set1(0.0f));
+      sum = Add(sum, weight);
+      StoreN(weights + i, weight, end - i);
+    }
+    *sums++ = ReduceAdd(sum);
+  }
+}
+
 void QuantizeInt8(const float* x, int64_t n, int8_t* q, float* scales, int32_t* negative_sums) {
   for (int64_t g = 0; g < n / 32; ++g) {
     const F32x16 a = Load(x + g * 32);

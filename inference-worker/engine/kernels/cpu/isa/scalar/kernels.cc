@@ -37,6 +37,8 @@ const IsaTable& ScalarTable() {
       .activate = scalar::Activate,
       .activate_mul = scalar::ActivateMul,
       .softmax = scalar::Softmax,
+      .largest_by_block = scalar::LargestByBlock,
+      .weigh_by_block = scalar::WeighByBlock,
       .rope = scalar::Rope,
       .store_half = scalar::StoreHalves,
       .unpack_keys = scalar::UnpackKeys,
