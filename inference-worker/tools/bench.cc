@@ -47,6 +47,7 @@ struct Options {
   int64_t vram_budget = 0;
   int gpu_experts = -1;
   std::string expert_placement;
+  int expert_half_life = 4096;
   std::string isa;
   std::string kv_type = "f16";
   std::string numerics = "exact";
@@ -161,6 +162,7 @@ struct Report {
   double open_ms = 0;
   double read_gbps = 0;  // 0 = not measured
   std::vector<Result> results;
+  ExpertStats experts;
   uint64_t hash = 0;
 
   // What decoding one sequence read per second. Several share what they read, by how much depends
@@ -191,6 +193,15 @@ void PrintTable(const Report& report) {
     if (gbps > 0 && report.read_gbps > 0) std::printf(" %7.0f%%", 100 * gbps / report.read_gbps);
     std::printf("\n");
   }
+  const ExpertStats& experts = report.experts;
+  if (experts.selections_total > 0) {
+    std::printf(
+        "\nexperts on the device: %.1f%% of those chosen of late, %.1f%% of all; %lld moved",
+        100 * experts.device_share,
+        100 * static_cast<double>(experts.device_selections_total) /
+            static_cast<double>(experts.selections_total),
+        static_cast<long long>(experts.exchanges_total));
+  }
   std::printf("\nhash %016llx\n", static_cast<unsigned long long>(report.hash));
 }
 
@@ -207,6 +218,7 @@ void PrintJson(const Report& report) {
   json.Field("threads", report.threads);
   json.Field("open_ms", report.open_ms);
   json.Field("read_gbps", report.read_gbps);
+  json.Field("device_share", report.experts.device_share);
   json.Field("hash", absl::StrFormat("%016x", report.hash));
   json.Key("results");
   json.BeginArray();
@@ -246,6 +258,7 @@ absl::Status Run(const Options& o) {
                                          .vram_budget = o.vram_budget,
                                          .gpu_experts = o.gpu_experts,
                                          .expert_placement = o.expert_placement,
+                                         .expert_half_life = o.expert_half_life,
                                          .isa = o.isa}));
   report.open_ms = base::MillisBetween(start, base::Clock::System().Now());
   report.model = engine->info();
@@ -257,6 +270,7 @@ absl::Status Run(const Options& o) {
   if (o.output > 0) {
     ASSIGN_OR_RETURN(report.results.emplace_back(), bench.Decode());
   }
+  report.experts = engine->Stats().experts;
   o.json ? PrintJson(report) : PrintTable(report);
   return absl::OkStatus();
 }
@@ -279,6 +293,8 @@ int Main(int argc, char** argv) {
               "experts of each layer to keep on the GPU; -1 = as many as fit", -1, 1 << 20);
   options.Add("expert-placement", &o.expert_placement,
               "static, or dynamic: experts chosen most move to the GPU; empty = by numerics");
+  options.Add("expert-half-life", &o.expert_half_life,
+              "tokens after which what was chosen counts half", 64, 1 << 24);
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the engine");
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");

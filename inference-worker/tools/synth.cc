@@ -23,6 +23,7 @@ struct Options {
   int layers = 0;
   int vocab = 0;
   int64_t seed = 1;
+  double zipf = 0;
 };
 
 absl::StatusOr<DType> TypeByName(const std::string& name) {
@@ -44,6 +45,7 @@ absl::Status Write(const Options& options) {
   if (options.layers > 0) spec.num_layers = options.layers;
   if (options.vocab > 0) spec.vocab_size = options.vocab;
   spec.seed = static_cast<uint64_t>(options.seed);
+  spec.routing.zipf = options.zipf;
   ASSIGN_OR_RETURN(const GgufWriter writer, MakeSynthModel(spec));
   return writer.WriteFile(options.out);
 }
@@ -59,6 +61,8 @@ int Main(int argc, char** argv) {
   options.Add("layers", &o.layers, "layers; 0 = as published", 0, 1024);
   options.Add("vocab", &o.vocab, "tokens of the vocabulary; 0 = as published", 0, 1 << 20);
   options.Add("seed", &o.seed, "of the weights");
+  options.Add("zipf", &o.zipf, "experts are chosen as often as rank to minus this; 0 = all alike",
+              0.0, 4.0);
   options.Add("out", &o.out, "the file to write");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::Status status = Write(o);

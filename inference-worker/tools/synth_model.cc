@@ -2,12 +2,14 @@
 #include "tools/synth_model.h"
 
 #include <cmath>
+#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "tools/synth_routing.h"
 #include "tools/synth_values.h"
 
 namespace conclave::engine {
@@ -76,6 +78,21 @@ class Author {
   void Matrix(const std::string& name, DType dtype, const Shape& shape) {
     const int64_t cols = shape[shape.rank() - 1];
     Add(name, TypeFor(name, dtype, cols), shape, 0, MatrixScale(cols));
+  }
+  // F32, each row times a number of its own.
+  void ScaledRows(const std::string& name, const Shape& shape, std::vector<float> scales) {
+    if (!status_.ok()) return;
+    const int64_t cols = shape[shape.rank() - 1];
+    const GgufWriter::RowFiller plain =
+        MakeFiller(TensorSeed(spec_.seed, name), DType::kF32, cols, 0, MatrixScale(cols));
+    writer.AddTensor(name, DType::kF32, shape,
+                     GgufWriter::RowFiller([=](int64_t row, std::span<std::byte> bytes) {
+                       plain(row, bytes);
+                       std::vector<float> values(static_cast<size_t>(cols));
+                       std::memcpy(values.data(), bytes.data(), bytes.size());
+                       for (float& value : values) value *= scales[static_cast<size_t>(row)];
+                       std::memcpy(bytes.data(), values.data(), bytes.size());
+                     }));
   }
   // A tensor that holds matrices of the `stacks`, by turns, from the one numbered `first` on, with
   // the values they have there. Those matrices are [rows][cols].
@@ -329,7 +346,14 @@ void WriteExperts(const SynthSpec& spec, const Family& family, const std::string
                   Author& author) {
   const int64_t hidden = spec.hidden, experts = spec.num_experts, ffn = spec.expert_ffn;
   const SynthRouting& routing = spec.routing;
-  author.Matrix(prefix + "ffn_gate_inp.weight", DType::kF32, {experts, hidden});
+  const std::string router = prefix + "ffn_gate_inp.weight";
+  if (routing.zipf > 0) {
+    author.ScaledRows(
+        router, {experts, hidden},
+        ZipfRouterScales(spec.seed, router, spec.num_experts, spec.num_experts_used, routing.zipf));
+  } else {
+    author.Matrix(router, DType::kF32, {experts, hidden});
+  }
   WriteExpertMatrices(spec, prefix, author);
   if (family.expert_bias) {
     author.Bias(prefix + "ffn_gate_inp.bias", {experts});

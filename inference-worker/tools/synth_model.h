@@ -43,6 +43,7 @@ struct SynthRouting {
   int32_t num_shared = 0;     // expert_shared_count
   int32_t shared_ffn = 0;     // of all shared experts together
   SynthExperts layout = SynthExperts::kStacks;
+  double zipf = 0;  // > 0: some experts are chosen more often than others (synth_routing.h)
 };
 
 struct SynthSpec {

@@ -48,7 +48,9 @@ if [ -n "$whole" ]; then
 fi
 
 step "models"
-synth() { "$bin/conclave-synth" --shape "$1" --type "$2" --head-type "$3" --layers "$4" --vocab "$5" --out "$work/$6.gguf"; }
+synth() {
+  "$bin/conclave-synth" --shape "$1" --type "$2" --head-type "$3" --layers "$4" --vocab "$5" --out "$work/$6.gguf" "${@:7}"
+}
 synth qwen3moe-30b-a3b Q4_K Q6_K 2 2048 qwen3moe-Q4_K &
 synth qwen3moe-30b-a3b BF16 BF16 2 2048 qwen3moe-BF16 &
 if [ -n "$whole" ]; then
@@ -62,6 +64,7 @@ synth deepseek-v2-lite Q4_K Q6_K 3 2048 deepseek-v2-lite-Q4_K &
 synth gpt-oss-20b MXFP4 Q8_0 2 2048 gpt-oss-MXFP4 &
 if [ -n "$speed" ]; then
   synth qwen3moe-30b-a3b Q4_K Q6_K "$layers" 0 moe &
+  synth qwen3moe-30b-a3b Q4_K Q6_K "$layers" 2048 moe-zipf --zipf 1 &
   [ -z "$whole" ] || synth llama-1b Q4_K Q6_K 0 0 dense &
 fi
 # One of every architecture and of their variants, as the tests of the processors use.
@@ -130,6 +133,14 @@ if [ -n "$speed" ]; then
       hybrid "${device[@]}" --prompt 0 --output 64
       unset CONCLAVE_CUDA_GRAPHS
     fi
+  done
+  # Some experts chosen more often than others, 40 % of them on the GPU: those that were first in the
+  # file, and those that are chosen most. The prompts are what they are known from.
+  for placement in static dynamic; do
+    step "hybrid: experts by rank: $placement"
+    attempt 60 "$bin/conclave-bench" --model "$work/moe-zipf.gguf" --probe=false --device cuda --numerics fast \
+      --gpu-experts 51 --expert-placement $placement --expert-half-life 1024 --prompt 4096 --step-tokens 512 \
+      --output 64 --repeat 3
   done
 fi
 

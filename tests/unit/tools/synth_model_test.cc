@@ -1,13 +1,19 @@
 #include "tools/synth_model.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <numeric>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/quant/format.h"
 #include "engine/weights/gguf.h"
+#include "tools/synth_routing.h"
 
 namespace conclave::engine {
 
@@ -46,6 +52,51 @@ TEST_CASE("values depend on seed and tensor name") {
   CHECK(MakeSynthModel(spec)->Serialize() == one);
   spec.seed = 2;
   CHECK(MakeSynthModel(spec)->Serialize() != one);
+}
+
+TEST_CASE("a router with ranks chooses experts as often as they say") {
+  constexpr int32_t kExperts = 64, kUsed = 6;
+  SynthSpec spec = *TinySpec("qwen3moe");
+  spec.hidden = 512;
+  spec.num_experts = kExperts;
+  spec.num_experts_used = kUsed;
+  spec.routing.zipf = 1;
+  const std::vector<std::byte> bytes = MakeSynthModel(spec)->Serialize();
+  const auto source = *OpenGgufBytes(bytes, "synth");
+  const TensorView router = source->FindTensor("blk.1.ffn_gate_inp.weight")->view;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<int> chosen(kExperts);
+  constexpr int kTokens = 4000;
+  std::vector<float> x(512), row(512);
+  std::vector<std::pair<float, size_t>> scores(kExperts);
+  for (int token = 0; token < kTokens; ++token) {
+    for (float& value : x) value = normal(random);
+    for (size_t e = 0; e < scores.size(); ++e) {
+      std::memcpy(row.data(), router.row(static_cast<int64_t>(e)), sizeof(float) * row.size());
+      scores[e] = {std::inner_product(x.begin(), x.end(), row.begin(), 0.0f), e};
+    }
+    std::partial_sort(scores.begin(), scores.begin() + kUsed, scores.end(), std::greater<>());
+    for (int i = 0; i < kUsed; ++i) ++chosen[scores[static_cast<size_t>(i)].second];
+  }
+  std::sort(chosen.begin(), chosen.end(), std::greater<>());
+  const std::vector<double> shares = ZipfShares(kExperts, kUsed, 1);
+  CHECK(std::accumulate(shares.begin(), shares.end(), 0.0) == Approx(kUsed));
+  // What the hottest quarter and half have of all that is chosen.
+  double expected = 0, counted = 0;
+  for (size_t rank = 0; rank < kExperts; ++rank) {
+    expected += shares[rank] / kUsed;
+    counted += chosen[rank] / double{kTokens * kUsed};
+    if (rank == kExperts / 4 - 1 || rank == kExperts / 2 - 1) {
+      CHECK(counted == Approx(expected).margin(0.05));
+      CHECK(counted > 1.5 * static_cast<double>(rank + 1) / kExperts);
+    }
+  }
+  // Another layer has other favourites.
+  const auto scales = [](const std::string& name) {
+    return ZipfRouterScales(1, name, kExperts, kUsed, 1);
+  };
+  CHECK(scales("blk.0.ffn_gate_inp.weight") != scales("blk.1.ffn_gate_inp.weight"));
 }
 
 TEST_CASE("every tiny model can be made, and widened in a type of long blocks") {
