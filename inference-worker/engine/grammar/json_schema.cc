@@ -187,7 +187,7 @@ absl::StatusOr<ExprId> SchemaCompiler::Schema(const Parts& parts, int depth) {
   RETURN_IF_ERROR(rules_.status());
   std::string key;
   for (const Part& part : all) {
-    absl::StrAppend(&key, part.pointer, part.chosen_any ? "!" : "", part.chosen_one ? "?" : "",
+    absl::StrAppend(&key, part.Id(), part.chosen_any ? "!" : "", part.chosen_one ? "?" : "",
                     part.settled ? "." : "", "\n");
   }
   const auto [known, is_new] = known_.try_emplace(key, 0);
@@ -208,16 +208,16 @@ absl::Status SchemaCompiler::Gather(const Part& part, std::set<std::string> path
     return absl::OkStatus();
   }
   if (!part.schema.is_object()) return Wrong(part.pointer, "expected an object or a boolean");
-  if (!path.insert(part.pointer).second) {
+  if (!path.insert(part.Id()).second) {
     return Wrong(part.pointer, "$ref leads back to itself");
   }
   // An alternative that is nothing but the whole again has no text of its own.
-  if (part.through.contains(part.pointer)) {
+  if (part.through.contains(part.Id())) {
     *impossible = true;
     return absl::OkStatus();
   }
   for (const Part& other : *all) {
-    if (other.pointer == part.pointer && other.chosen_any == part.chosen_any &&
+    if (other.Is(part) && other.chosen_any == part.chosen_any &&
         other.chosen_one == part.chosen_one && other.settled == part.settled) {
       return absl::OkStatus();
     }
@@ -311,7 +311,7 @@ SchemaPart SchemaCompiler::BranchOf(const Part& with, const std::string& keyword
   Part branch{with.schema.Get(keyword).At(index),
               absl::StrCat(Below(with.pointer, keyword), "/", index)};
   branch.through = with.through;
-  branch.through.insert(with.pointer);
+  branch.through.insert(with.Id());
   return branch;
 }
 
@@ -325,7 +325,7 @@ absl::StatusOr<ExprId> SchemaCompiler::Branches(const Parts& parts, const Part& 
   for (size_t i = 0; i < branches.size(); ++i) {
     Parts chosen = parts;
     for (Part& part : chosen) {
-      if (part.pointer == with.pointer) (any ? part.chosen_any : part.chosen_one) = true;
+      if (part.Is(with)) (any ? part.chosen_any : part.chosen_one) = true;
     }
     chosen.push_back(BranchOf(with, keyword, i));
     if (!any) RETURN_IF_ERROR(ExcludeOthers(with, i, &chosen));

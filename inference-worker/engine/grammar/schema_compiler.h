@@ -26,7 +26,8 @@ namespace conclave::engine::grammar {
 // what it takes in stands beside it.
 struct SchemaPart {
   base::JsonValue schema;
-  std::string pointer;
+  std::string pointer;    // in the caller's schema
+  std::string made = {};  // what the schema is, where it does not stand there itself
   bool chosen_any = false;
   bool chosen_one = false;
   bool gathered = false;
@@ -34,6 +35,10 @@ struct SchemaPart {
   // Instead: what must not hold, in exclusions_; of strings only, if that was `settled`.
   int32_t besides = -1;
   bool settled = false;
+
+  // Which schema it is, whatever has been chosen of it.
+  std::string Id() const { return made.empty() ? pointer : pointer + " " + made; }
+  bool Is(const SchemaPart& other) const { return pointer == other.pointer && made == other.made; }
 };
 // Schemas that must all hold.
 using SchemaParts = std::vector<SchemaPart>;

@@ -59,8 +59,7 @@ bool IsFinite(const SchemaParts& parts) {
 std::string KeyOf(const SchemaParts& parts) {
   std::string key;
   for (const SchemaPart& part : parts) {
-    absl::StrAppend(&key, part.pointer, part.chosen_any ? "!" : "", part.chosen_one ? "?" : "",
-                    " ");
+    absl::StrAppend(&key, part.Id(), part.chosen_any ? "!" : "", part.chosen_one ? "?" : "", " ");
   }
   return key;
 }
@@ -73,7 +72,8 @@ SchemaPart SchemaCompiler::Made(std::string json, std::string_view pointer) {
     document = std::make_unique<base::JsonDocument>(*base::JsonDocument::Parse(json));
   }
   return {.schema = document->root(),
-          .pointer = absl::StrCat(std::string(pointer), " with ", json),
+          .pointer = std::string(pointer),
+          .made = std::move(json),
           .gathered = true};
 }
 
@@ -99,7 +99,7 @@ absl::Status SchemaCompiler::Conjunctions(const Parts& parts, int depth, std::ve
       for (size_t i = 0; i < branches.size(); ++i) {
         Parts chosen = all;
         for (Part& one : chosen) {
-          if (one.pointer == part.pointer) (any ? one.chosen_any : one.chosen_one) = true;
+          if (one.Is(part)) (any ? one.chosen_any : one.chosen_one) = true;
         }
         chosen.push_back(BranchOf(part, keyword, i));
         RETURN_IF_ERROR(Conjunctions(chosen, depth + 1, sets));
@@ -133,8 +133,8 @@ absl::Status SchemaCompiler::ExcludeSet(Parts set, const std::string& place,
   const auto [known, is_new] =
       exclusion_ids_.try_emplace(key, static_cast<int32_t>(exclusions_.size()));
   if (is_new) exclusions_.push_back({std::move(set), place, what});
-  Part part = Made("{}", "");
-  part.pointer = key;
+  Part part = Made("{}", place);
+  part.made = key;
   part.besides = known->second;
   all->push_back(std::move(part));
   return absl::OkStatus();
@@ -232,11 +232,13 @@ absl::StatusOr<ExprId> SchemaCompiler::Without(const Parts& parts, const Part& e
     for (Part part : way) {
       if (part.settled) {
         part.pointer = excluded.pointer;
+        part.made = excluded.made;
         part.besides = excluded.besides;
       }
       narrowed.push_back(std::move(part));
     }
-    ASSIGN_OR_RETURN(const ExprId choice, Schema(narrowed, depth + 1));
+    // No deeper: it is the same value, and what there is to keep off has become less.
+    ASSIGN_OR_RETURN(const ExprId choice, Schema(narrowed, depth));
     choices.push_back(choice);
   }
   return rules_.Choice(std::move(choices));

@@ -114,6 +114,13 @@ TEST_CASE("schemas that cannot be told apart are refused with their place") {
                  "told apart"));
   CHECK(Contains(Refused(R"({"type":"array","not":{"contains":{"const":1}}})"),
                  "schema.not: \"not\" of this schema is not supported"));
+  // What is not written anywhere is named by where it comes from.
+  std::string many = R"({"oneOf":[)";
+  for (int i = 0; i < 300; ++i) {
+    many += std::string(i > 0 ? "," : "") + R"({"type":"string","minLength":)" + std::to_string(i) +
+            "}";
+  }
+  CHECK(Contains(Refused(many + "]}"), "schema.oneOf: more than 256 schemas hold at once"));
   CHECK(Contains(Refused(R"({"not":{"not":{"type":"string"}}})"), "\"not\" within \"not\""));
   // Everything is of both, so nothing of one.
   CHECK(Contains(Refused(R"({"oneOf":[{"type":"string"},{"type":"string"}]})"), "no finite text"));
