@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::string_view kOpenAi =
     "id:string object:string created:integer model:string choices:array usage:object";
+constexpr std::string_view kVectors = "object:string data:array model:string usage:object";
 constexpr std::string_view kModel = "id:string object:string created:integer owned_by:string";
 constexpr std::string_view kList = "object:string data:array";
 constexpr std::string_view kReranked =
@@ -18,7 +19,10 @@ constexpr std::string_view kMessages = "completion_message_batch:array";
 constexpr auto kAll = std::to_array<AnswerFields>({
     {"POST", "/v1/chat/completions", kOpenAi},
     {"POST", "/v1/completions", kOpenAi},
-    {"POST", "/v1/embeddings", "object:string data:array model:string usage:object"},
+    {"POST", "/v1/embeddings", kVectors},
+    {"POST", "/openai/deployments/{deployment}/chat/completions", kOpenAi},
+    {"POST", "/openai/deployments/{deployment}/completions", kOpenAi},
+    {"POST", "/openai/deployments/{deployment}/embeddings", kVectors},
     {"GET", "/v1/models", kList},
     {"GET", "/v1/models/{model...}", kModel},
     {"POST", "/v1/models", kModel},

@@ -24,7 +24,8 @@ prints. `GET /v1/capabilities` gives the same as JSON, with what each loaded mod
 - **ignored**: accepted, and nothing changes. So is every field that stands in no row, unless the endpoint
   says otherwise.
 
-Paths under `/v1` are served without it as well, and all of them with a slash at the end.
+Paths under `/v1` are served without it as well, those of the OpenAI dialect also under `/openai/v1` and
+`/openai`, where Azure has them, and all of them with a slash at the end.
 )";
 
 void AppendRows(std::span<const Parameter> rows, std::string_view where, std::string* out) {

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/json.h"
 #include "gateway/dialects/answer_fields.h"
+#include "gateway/dialects/bare_path.h"
 #include "gateway/dialects/dialect.h"
 
 namespace conclave::gateway {
@@ -17,13 +18,6 @@ namespace {
 using base::JsonDocument;
 using base::JsonValue;
 using base::JsonWriter;
-
-constexpr std::string_view kVersions = "/v1";
-
-std::string_view Bare(std::string_view path) {
-  const bool versioned = path.substr(0, kVersions.size() + 1) == "/v1/";
-  return versioned ? path.substr(kVersions.size()) : path;
-}
 
 // The fields of one object, as a tree: "messages[].content" is the field content of the items of
 // the field messages.
@@ -141,7 +135,7 @@ std::string PathOf(std::string_view pattern) {
 // Of the schema of its body.
 std::string SchemaName(const Endpoint& endpoint) {
   return NameOf(endpoint.method,
-                PathOf(endpoint.has_no_twin ? endpoint.path : Bare(endpoint.path)));
+                PathOf(endpoint.has_no_twin ? endpoint.path : BarePath(endpoint.path)));
 }
 
 // "id:string choices:array" → an object that has both.

@@ -12,6 +12,7 @@
 #include "catch2/catch.hpp"
 #include "conformance/dialect_gateway.h"
 #include "conformance/golden_exchange.h"
+#include "gateway/dialects/bare_path.h"
 #include "gateway/dialects/dialect.h"
 #include "support/raw_client.h"
 
@@ -62,10 +63,9 @@ Answer Replay(const DialectGateway& gateway, JsonValue request) {
 
 // Without the prefixes under which a route exists as well: its handler is the same.
 std::string Unprefixed(const std::string& pattern) {
-  for (const std::string_view prefix : {"/v1/openai/v1/", "/v1/"}) {
-    if (pattern.substr(0, prefix.size()) == prefix) return pattern.substr(prefix.size() - 1);
-  }
-  return pattern;
+  constexpr std::string_view kLayer = "/v1/openai/v1/";
+  if (pattern.substr(0, kLayer.size()) == kLayer) return pattern.substr(kLayer.size() - 1);
+  return std::string(BarePath(pattern));
 }
 
 // The route a request finds, "POST /chat/completions": with and without /v1 it is the same.

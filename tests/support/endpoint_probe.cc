@@ -8,6 +8,8 @@
 namespace conclave::gateway {
 namespace {
 
+constexpr std::string_view kPlaceOfModel = "{deployment}";
+
 using base::JsonDocument;
 using base::JsonValue;
 using base::JsonWriter;
@@ -88,6 +90,16 @@ std::string TargetOf(std::string_view pattern) {
   return target;
 }
 
+std::string TargetOf(const Endpoint& endpoint) {
+  const size_t at = endpoint.path.find(kPlaceOfModel);
+  if (at == std::string_view::npos) return TargetOf(endpoint.path);
+  const auto body = JsonDocument::Parse(endpoint.body);
+  REQUIRE(body.ok());
+  std::string path(endpoint.path);
+  path.replace(at, kPlaceOfModel.size(), body->root().Get("model").AsString().value());
+  return path;
+}
+
 std::string QueryOf(const Endpoint& endpoint, std::string_view without) {
   std::string query;
   for (const Parameter& row : endpoint.query) {
@@ -155,6 +167,13 @@ Outcome SendTo(const Endpoint& endpoint, const std::string& body) {
 
 Outcome SendFor(const Endpoint& endpoint, const std::string& model) {
   const std::string body(endpoint.body);
+  const size_t place = endpoint.path.find(kPlaceOfModel);
+  if (place != std::string_view::npos) {
+    std::string path(endpoint.path);
+    Endpoint there = endpoint;
+    there.path = path.replace(place, kPlaceOfModel.size(), model);
+    return SendTo(there, body);
+  }
   const std::string_view field = ModelField(endpoint);
   if (field == "id") return SendTo(endpoint, body, QueryOf(endpoint, field) + "?id=" + model);
   return SendTo(endpoint, WithField(body, field, "\"" + model + "\""));
@@ -164,7 +183,7 @@ Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::str
   Harness harness;
   AnswerEverything(harness);
   const RecordingWriter answer =
-      harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + query, body);
+      harness.Call(std::string(endpoint.method), TargetOf(endpoint) + query, body);
   Outcome outcome{.status = answer.response.status, .body = answer.response.body};
   outcome.all = std::to_string(answer.response.status) + " " + answer.response.content_type + "\n" +
                 answer.response.body + "\n";

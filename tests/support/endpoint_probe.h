@@ -23,6 +23,8 @@ std::string BodyFor(const Endpoint& endpoint, const Parameter& row);
 
 // "/v1/threads/{thread}/runs" with something in each place.
 std::string TargetOf(std::string_view pattern);
+// With the example's model where the path names it.
+std::string TargetOf(const Endpoint& endpoint);
 
 // The query that the endpoint needs, but for the parameter `without`: "?id=teacher", or nothing.
 std::string QueryOf(const Endpoint& endpoint, std::string_view without = "");

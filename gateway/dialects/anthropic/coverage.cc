@@ -64,7 +64,9 @@ constexpr auto kMessages = Join(
          R"({"type":"json_schema","schema":{"type":"object"}})", "docs/structured-output.md"},
         {"container", kRefused, kString, R"("c")"},
         {"mcp_servers", kRefused, kArray, R"([{"type":"url","url":"http://x/","name":"x"}])"},
-        {"output_format", kRefused, kObject, R"({"type":"json_schema"})", "use output_config"},
+        {"output_format", kHonoured, kObject,
+         R"({"type":"json_schema","schema":{"type":"object"}})",
+         "the name of output_config.format in beta"},
         {"thread", kRefused, kObject, R"({"id":"t"})", "no conversation is kept"},
         {"metadata", kIgnored, kObject, R"({"user_id":"u"})"},
         {"service_tier", kIgnored, R"({"enum":["auto","standard_only"]})", R"("standard_only")"},
@@ -83,6 +85,8 @@ constexpr auto kCountTokens =
                              {},
                              R"("thinking":{"type":"adaptive"})"},
                             {"output_config.format", kIgnored, kObject,
+                             R"({"type":"json_schema","schema":{"type":"object"}})"},
+                            {"output_format", kIgnored, kObject,
                              R"({"type":"json_schema","schema":{"type":"object"}})"},
                         }));
 

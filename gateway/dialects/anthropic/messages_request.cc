@@ -78,8 +78,24 @@ absl::StatusOr<bool> OmitsThinking(JsonValue display) {
   return true;
 }
 
-// {"effort","format"}. The worker refuses a format that it cannot enforce.
-absl::Status ReadOutputConfig(JsonValue config, v1::ChatPrompt* chat, v1::ResponseFormat* out) {
+// {"type":"json_schema","schema"}. The worker refuses a format that it cannot enforce.
+absl::Status ReadOutputFormat(JsonValue format, v1::ResponseFormat* out) {
+  if (format.missing()) return absl::OkStatus();
+  if (out->has_json_schema()) return format.Error("the answer's format is given twice");
+  RETURN_IF_ERROR(format.ExpectObject());
+  ASSIGN_OR_RETURN(const std::string type, format.Get("type").AsString());
+  if (type != "json_schema") return format.Get("type").Error("expected json_schema");
+  RETURN_IF_ERROR(format.Get("schema").ExpectObject());
+  out->mutable_json_schema()->set_schema_json(format.Get("schema").ToJson());
+  out->mutable_json_schema()->set_strict(true);
+  out->set_place(format.Get("schema").path());
+  return absl::OkStatus();
+}
+
+// output_config, {"effort","format"}, and output_format, as its format was called in beta.
+absl::Status ReadOutputConfig(JsonValue root, v1::ChatPrompt* chat, v1::ResponseFormat* out) {
+  RETURN_IF_ERROR(ReadOutputFormat(root.Get("output_format"), out));
+  const JsonValue config = root.Get("output_config");
   if (config.missing()) return absl::OkStatus();
   RETURN_IF_ERROR(config.ExpectObject());
   ASSIGN_OR_RETURN(const std::optional<std::string> effort, config.Get("effort").OptionalString());
@@ -94,18 +110,7 @@ absl::Status ReadOutputConfig(JsonValue config, v1::ChatPrompt* chat, v1::Respon
     openai::ApplyEffort(*effort, chat);
     if (budget) chat->set_reasoning_budget(*budget);
   }
-  const JsonValue format = config.Get("format");
-  if (format.missing()) return absl::OkStatus();
-  RETURN_IF_ERROR(format.ExpectObject());
-  ASSIGN_OR_RETURN(const std::string type, format.Get("type").AsString());
-  if (type != "json_schema") return format.Get("type").Error("expected json_schema");
-  RETURN_IF_ERROR(format.Get("schema").ExpectObject());
-  if (out != nullptr) {
-    out->mutable_json_schema()->set_schema_json(format.Get("schema").ToJson());
-    out->mutable_json_schema()->set_strict(true);
-    out->set_place(format.Get("schema").path());
-  }
-  return absl::OkStatus();
+  return ReadOutputFormat(config.Get("format"), out);
 }
 
 // What is checked and has no effect.
@@ -176,10 +181,10 @@ absl::StatusOr<MessagesRequest> DecodeMessagesRequest(std::string_view body,
   RETURN_IF_ERROR(ReadThinking(thinking, generate.stop().max_tokens(), chat));
   ASSIGN_OR_RETURN(request.omit_thinking, OmitsThinking(thinking.Get("display")));
   v1::ResponseFormat format;
-  RETURN_IF_ERROR(ReadOutputConfig(root.Get("output_config"), chat, &format));
+  RETURN_IF_ERROR(ReadOutputConfig(root, chat, &format));
   if (format.has_json_schema()) *generate.mutable_response_format() = std::move(format);
   RETURN_IF_ERROR(CheckIgnored(root));
-  RETURN_IF_ERROR(openai::RefuseFields(root, {"container", "mcp_servers", "output_format"}));
+  RETURN_IF_ERROR(openai::RefuseFields(root, {"container", "mcp_servers"}));
   ASSIGN_OR_RETURN(const std::optional<bool> stream, root.Get("stream").OptionalBool());
   request.stream = stream.value_or(false);
   return request;
@@ -197,7 +202,8 @@ absl::StatusOr<v1::TokenizeRequest> DecodeCountTokensRequest(
   // Counted as it stands where no answer could go on from it.
   ReadPrefill(root.Get("messages"), chat).IgnoreError();
   RETURN_IF_ERROR(ReadThinking(root.Get("thinking"), kNoLimit, chat));
-  RETURN_IF_ERROR(ReadOutputConfig(root.Get("output_config"), chat, nullptr));
+  v1::ResponseFormat no_part_of_the_prompt;
+  RETURN_IF_ERROR(ReadOutputConfig(root, chat, &no_part_of_the_prompt));
   return request;
 }
 

@@ -20,6 +20,7 @@ Task<void> Chat(const Services& services, Exchange& exchange) {
   ChatRequest& request = *decoded;
   const ChatShape shape{.with_logprobs = request.generate.has_logprobs(),
                         .call_words = request.call_words,
+                        .custom_tools = std::move(request.custom_tools),
                         .reports = request.reports};
   AnswerIdentity identity = NewAnswer(services, "chatcmpl-", request.generate);
   if (exchange.request.profile == CompatProfile::kLlmServing) {

@@ -14,7 +14,8 @@ constexpr std::string_view kOther = R"([{"role":"user","content":"Other"}])";
 constexpr std::string_view kFunctionTurns =
     R"([{"role":"user","content":"Hi"},{"role":"assistant","content":null,"function_call":{"name":"look","arguments":"{}"}},{"role":"function","name":"look","content":"1"}])";
 constexpr std::string_view kSchema = R"({"type":"object","properties":{"a":{"type":"integer"}}})";
-constexpr std::string_view kOneFormat = "one of the ways to give a format, never two";
+constexpr std::string_view kOneFormat =
+    "one of the ways to give a format; a second has to say the same";
 constexpr std::string_view kEchoed =
     R"([{"role":"assistant","content":"x","reasoning_content":"y"},{"role":"user","content":"z"}])";
 
@@ -45,9 +46,12 @@ constexpr auto kSampling = std::to_array<Parameter>({
     {"stream_options.include_usage", kHonoured, kBool, "true", {}, kStreamed},
     {"stream_options.include_obfuscation", kIgnored, kBool, "true", {}, kStreamed},
     {"response_format", kHonoured, kObject, R"({"type":"json_object"})",
-     "text, json_object (with llama-server's schema), json_schema; docs/structured-output.md"},
+     "text, json_object (with llama-server's schema), json_schema, TGI's json and regex (with a "
+     "value); docs/structured-output.md"},
     {"json_schema", kHonoured, kObject, kSchema, kOneFormat},
     {"grammar", kHonoured, kString, R"("root ::= \"a\"")", kOneFormat},
+    {"ebnf", kHonoured, kString, R"("root ::= \"a\"")", "SGLang's grammar"},
+    {"regex", kHonoured, kString, R"("a+")", "SGLang's"},
     {"guided_json", kHonoured, kObject, kSchema, kOneFormat},
     {"guided_regex", kHonoured, kString, R"("a+")", kOneFormat},
     {"guided_choice", kHonoured, kStrings, R"(["a","b"])", kOneFormat},
@@ -105,10 +109,13 @@ constexpr auto kChatOnly = std::to_array<Parameter>({
      R"("logprobs":true)"},
     {"tools", kIfModelCan, R"({"type":"array","maxItems":128})",
      R"([{"type":"function","function":{"name":"look"}}])"},
-    {"tools (custom)", kRefused, kArray, R"([{"type":"custom","custom":{"name":"look"}}])"},
+    {"tools (custom)", kIfModelCan, kArray, R"([{"type":"custom","custom":{"name":"look"}}])",
+     "the input is any text, or matches a regular expression"},
+    {"tools (custom, lark)", kRefused, kArray,
+     R"([{"type":"custom","custom":{"name":"look","format":{"type":"grammar","grammar":{"syntax":"lark","definition":"start: \"a\""}}}}])"},
     {"tools[].function.strict", kIfModelCan, kBool, "true", {}, kTools},
     {"tool_choice", kIfModelCan, kAny, R"("required")",
-     "none, auto, required, a function by name, allowed_tools", kTools},
+     "none, auto, required, a function or custom tool by name, allowed_tools", kTools},
     {"parallel_tool_calls", kIfModelCan, kBool, "false", {}, kTools},
     {"functions", kIfModelCan, kArray, R"([{"name":"look"}])",
      "the old name of tools, at most one call; not beside tools, tool_choice, parallel_tool_calls"},

@@ -69,7 +69,13 @@ void WriteChoice(JsonWriter& json, size_t index, const Completion::Choice& choic
   } else if (!choice.tool_calls.empty()) {
     json.Key("tool_calls");
     json.BeginArray();
-    for (const v1::ToolCall& call : choice.tool_calls) WriteToolCall(json, call);
+    for (const v1::ToolCall& call : choice.tool_calls) {
+      if (shape.custom_tools.contains(call.name())) {
+        WriteCustomCall(json, call);
+      } else {
+        WriteToolCall(json, call);
+      }
+    }
     json.EndArray();
   }
   json.Key("annotations");
@@ -158,8 +164,35 @@ void ChatStreamEncoder::SendDelta(int index, std::string_view delta_json, std::s
   logprobs.clear();
 }
 
+std::string ChatStreamEncoder::CustomCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice) {
+  const bool started = call.state() == v1::ToolCallDelta::STATE_STARTED;
+  const std::string input = started ? "" : choice->inputs[call.index()].Feed(call.arguments());
+  if (!started && input.empty()) return {};
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("tool_calls");
+  json.BeginArray();
+  json.BeginObject();
+  json.Field("index", call.index());
+  if (started) {
+    json.Field("id", call.id());
+    json.Field("type", "custom");
+  }
+  json.Key("custom");
+  json.BeginObject();
+  if (started) json.Field("name", call.name());
+  json.Field("input", input);
+  json.EndObject();
+  json.EndObject();
+  json.EndArray();
+  json.EndObject();
+  return json.Take();
+}
+
 std::string ChatStreamEncoder::ToolCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice) {
   const bool started = call.state() == v1::ToolCallDelta::STATE_STARTED;
+  if (started && shape_.custom_tools.contains(call.name())) choice->inputs[call.index()] = {};
+  if (choice->inputs.contains(call.index())) return CustomCallDelta(call, choice);
   bool& has_arguments = choice->call_has_arguments[call.index()];
   std::string_view fragment = call.arguments();
   // A finished call without arguments is a call with none, and "" is no JSON.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "gateway/dialects/openai/answer.h"
 #include "gateway/dialects/openai/chat_request.h"
+#include "gateway/dialects/openai/custom_tools.h"
 
 namespace conclave::gateway::openai {
 
@@ -16,6 +18,7 @@ namespace conclave::gateway::openai {
 struct ChatShape {
   bool with_logprobs = false;
   CallWords call_words = CallWords::kTools;
+  std::set<std::string> custom_tools = {};  // calls of these are written as custom ones
   Reports reports;
 };
 
@@ -34,6 +37,7 @@ class ChatStreamEncoder final : public AnswerStream {
     bool role_sent = false;
     std::vector<v1::TokenLogprob> logprobs;  // of tokens whose text is still held back
     std::map<int, bool> call_has_arguments;  // by index of the call
+    std::map<int, CustomInput> inputs;       // likewise, of calls of custom tools
   };
 
   void OnAccepted(std::string* out) override { SendRole(0, out); }
@@ -44,6 +48,7 @@ class ChatStreamEncoder final : public AnswerStream {
   void SendDelta(int index, std::string_view delta_json, std::string_view finish, std::string* out);
   // A delta object; "" when there is nothing to tell.
   std::string ToolCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice);
+  std::string CustomCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice);
 
   const ChatShape shape_;
   std::map<int, ChoiceState> choices_;

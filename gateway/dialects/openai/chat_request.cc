@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "gateway/dialects/openai/custom_tools.h"
 #include "gateway/dialects/openai/format.h"
 #include "gateway/dialects/openai/legacy_functions.h"
 
@@ -71,6 +72,12 @@ absl::Status ReadToolCalls(JsonValue calls, v1::ChatMessage* message) {
   for (size_t i = 0; i < calls.size(); ++i) {
     const JsonValue call = calls.At(i);
     ASSIGN_OR_RETURN(std::string id, call.Get("id").AsString());
+    if (call.Get("type").AsString().value_or("") == "custom") {
+      v1::ToolCall* custom = message->add_tool_calls();
+      custom->set_id(std::move(id));
+      RETURN_IF_ERROR(ReadCustomCall(call.Get("custom"), custom));
+      continue;
+    }
     const JsonValue function = call.Get("function");
     RETURN_IF_ERROR(function.ExpectObject());
     ASSIGN_OR_RETURN(std::string name, function.Get("name").AsString());
@@ -158,9 +165,11 @@ absl::Status ReadChoiceMode(JsonValue choice, v1::ChatPrompt* chat) {
   return absl::OkStatus();
 }
 
-// The name in {"type":"function","function":{"name"}}; it must be one of the tools.
+// The name in {"type":"function","function":{"name"}}, or the same with "custom"; it must be one of
+// the tools.
 absl::StatusOr<std::string> ReadChosenTool(JsonValue choice, const v1::ChatPrompt& chat) {
-  const JsonValue name = choice.Get("function").Get("name");
+  const bool custom = choice.Get("type").AsString().value_or("") == "custom";
+  const JsonValue name = choice.Get(custom ? "custom" : "function").Get("name");
   ASSIGN_OR_RETURN(std::string tool, name.AsString());
   if (!HasTool(chat, tool)) return name.Error("no tool of this name is given");
   return tool;
@@ -354,8 +363,13 @@ absl::Status ReadTools(JsonValue tools, v1::ChatPrompt* chat) {
   for (size_t i = 0; i < tools.size(); ++i) {
     const JsonValue tool = tools.At(i);
     ASSIGN_OR_RETURN(const std::string type, tool.Get("type").AsString());
-    if (type != "function") return tool.Get("type").Error("only \"function\" tools are supported");
-    RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
+    if (type == "custom") {
+      RETURN_IF_ERROR(ReadCustomTool(tool.Get("custom"), chat->add_tools()));
+    } else if (type == "function") {
+      RETURN_IF_ERROR(ReadFunctionTool(tool.Get("function"), chat->add_tools()));
+    } else {
+      return tool.Get("type").Error("only \"function\" and \"custom\" tools are supported");
+    }
   }
   return absl::OkStatus();
 }
@@ -384,8 +398,8 @@ absl::Status ReadToolChoice(JsonValue choice, v1::ChatPrompt* chat) {
   if (!choice.is_object()) return choice.Error("expected string or object");
   ASSIGN_OR_RETURN(const std::string type, choice.Get("type").AsString());
   if (type == "allowed_tools") return ReadAllowedTools(choice.Get("allowed_tools"), chat);
-  if (type != "function") {
-    return choice.Get("type").Error("only \"function\" and \"allowed_tools\" are supported");
+  if (type != "function" && type != "custom") {
+    return choice.Get("type").Error("expected function, custom or allowed_tools");
   }
   ASSIGN_OR_RETURN(const std::string tool, ReadChosenTool(choice, *chat));
   chat->mutable_tool_choice()->set_mode(v1::ToolChoice::MODE_NAMED);
@@ -404,6 +418,7 @@ absl::StatusOr<ChatRequest> DecodeChatRequest(std::string_view body,
   generate.set_model(std::move(model));
   ASSIGN_OR_RETURN(request.call_words,
                    ReadConversation(root, default_system_prompt, generate.mutable_chat()));
+  request.custom_tools = CustomToolNames(root.Get("tools"));
   RETURN_IF_ERROR(ReadFormat(root, &generate));
   RETURN_IF_ERROR(ReadLogprobs(root, &generate));
   RETURN_IF_ERROR(ReadMaxTokens(root, &generate));

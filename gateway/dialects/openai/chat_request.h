@@ -1,6 +1,7 @@
 // POST /v1/chat/completions: the request.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@ enum class CallWords { kTools, kFunctions };
 struct ChatRequest {
   v1::GenerateRequest generate;
   CallWords call_words = CallWords::kTools;
+  std::set<std::string> custom_tools;  // names of those whose input is a text
   StreamOptions stream;
   Reports reports;
 };

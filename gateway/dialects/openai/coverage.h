@@ -12,5 +12,11 @@ Coverage DialectCoverage();
 // Its parts: chat, completions, embeddings, models; assistants, threads, runs.
 std::span<const Endpoint> GenerationEndpoints();
 std::span<const Endpoint> AssistantEndpoints();
+std::span<const Endpoint> DeploymentEndpoints();
+
+// What Azure has below a model's name in the path.
+inline constexpr std::string_view kDeployment = "/openai/deployments/{deployment}";
+inline constexpr std::string_view kDeployed[] = {"/chat/completions", "/completions",
+                                                 "/embeddings"};
 
 }  // namespace conclave::gateway::openai

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -67,14 +68,18 @@ absl::Status ReadResponseFormat(JsonValue value, v1::ResponseFormat* format) {
     return absl::OkStatus();
   }
   if (type == "json_object") {
-    // llama-server's spelling of a schema.
-    const JsonValue schema = value.Get("schema");
-    if (!schema.missing()) return ReadSchema(schema, format);
+    // llama-server's and TGI's spellings of a schema.
+    for (const std::string_view name : {"schema", "value"}) {
+      const JsonValue schema = value.Get(name);
+      if (!schema.missing()) return ReadSchema(schema, format);
+    }
     format->set_json_object(true);
     return absl::OkStatus();
   }
+  if (type == "json") return ReadSchema(value.Get("value"), format);
+  if (type == "regex") return ReadRegex(value.Get("value"), format);
   if (type != "json_schema") {
-    return value.Get("type").Error("expected text, json_object or json_schema");
+    return value.Get("type").Error("expected text, json_object, json_schema, json or regex");
   }
   const JsonValue given = value.Get("json_schema");
   RETURN_IF_ERROR(given.ExpectObject());
@@ -97,6 +102,8 @@ struct Field {
 constexpr Field kFields[] = {{"response_format", ReadResponseFormat},
                              {"json_schema", ReadSchema},
                              {"grammar", ReadGrammar},
+                             {"ebnf", ReadGrammar},
+                             {"regex", ReadRegex},
                              {"guided_json", ReadSchema},
                              {"guided_regex", ReadRegex},
                              {"guided_choice", ReadChoice},
@@ -104,6 +111,12 @@ constexpr Field kFields[] = {{"response_format", ReadResponseFormat},
 
 constexpr Field kStructuredOutputs[] = {
     {"json", ReadSchema}, {"regex", ReadRegex}, {"choice", ReadChoice}, {"grammar", ReadGrammar}};
+
+bool IsTheSame(const v1::ResponseFormat& a, const v1::ResponseFormat& b) {
+  return a.format_case() == b.format_case() && a.json_object() == b.json_object() &&
+         a.json_schema().schema_json() == b.json_schema().schema_json() && a.gbnf() == b.gbnf() &&
+         a.regex() == b.regex();
+}
 
 bool IsGiven(JsonValue value) {
   return !value.missing() && !(value.is_string() && value.AsString().value_or("").empty());
@@ -115,10 +128,15 @@ absl::Status ReadFormat(JsonValue root, v1::GenerateRequest* request) {
   v1::ResponseFormat format;
   const auto read = [&](const Field& field, JsonValue value) {
     if (!IsGiven(value)) return absl::OkStatus();
-    // A second field, "text" aside, would have to be ignored.
+    v1::ResponseFormat read;
+    RETURN_IF_ERROR(field.read(value, &read));
+    // Clients give it under the names of two releases of a server. What differs, "text" aside,
+    // would have to be ignored.
     const bool taken = format.format_case() != v1::ResponseFormat::FORMAT_NOT_SET && !format.text();
+    if (taken && IsTheSame(read, format)) return absl::OkStatus();
     if (taken) return value.Error("the answer's format is given twice");
-    return field.read(value, &format);
+    format = std::move(read);
+    return absl::OkStatus();
   };
   for (const Field& field : kFields) RETURN_IF_ERROR(read(field, root.Get(field.name)));
   const JsonValue structured = root.Get("structured_outputs");

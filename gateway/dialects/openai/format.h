@@ -1,5 +1,5 @@
-// The fields that ask for a shape of the answer: response_format, and what vLLM and llama-server
-// call the same (guided_*, structured_outputs, grammar, json_schema).
+// The fields that ask for a shape of the answer: response_format, and what vLLM, llama-server and
+// SGLang call the same (guided_*, structured_outputs, grammar, json_schema, regex, ebnf).
 #pragma once
 
 #include "base/json.h"
@@ -7,7 +7,7 @@
 
 namespace conclave::gateway::openai {
 
-// INVALID_ARGUMENT naming the field, also when two of them are given. What the shape itself says is
+// INVALID_ARGUMENT naming the field, also when two of them differ. What the shape itself says is
 // the worker's to check.
 absl::Status ReadFormat(base::JsonValue root, v1::GenerateRequest* request);
 

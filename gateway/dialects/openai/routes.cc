@@ -61,7 +61,7 @@ void AddUnservedRoutes(Router& router) {
 
 Coverage DialectCoverage() {
   Coverage coverage;
-  for (const auto& part : {GenerationEndpoints(), AssistantEndpoints()}) {
+  for (const auto& part : {GenerationEndpoints(), AssistantEndpoints(), DeploymentEndpoints()}) {
     coverage.endpoints.insert(coverage.endpoints.end(), part.begin(), part.end());
   }
   coverage.unserved.assign(std::begin(kUnserved), std::end(kUnserved));
@@ -79,6 +79,7 @@ void AddRoutes(Router& router, const Services& services) {
   AddThreadRoutes(router, services);
   AddRunRoutes(router, services);
   AddUnservedRoutes(router);
+  AddAzureRoutes(router);
 }
 
 }  // namespace conclave::gateway::openai

@@ -12,6 +12,8 @@ void AddChatRoutes(Router& router, const Services& services);
 void AddCompletionRoutes(Router& router, const Services& services);
 void AddModelRoutes(Router& router, const Services& services);
 void AddEmbeddingRoutes(Router& router, const Services& services);
+// All that the router has by then under /v1, at Azure's paths.
+void AddAzureRoutes(Router& router);
 // Surfaces of OpenAI that we know and do not serve: 501 in the envelope rather than an unknown
 // path.
 void AddUnservedRoutes(Router& router);

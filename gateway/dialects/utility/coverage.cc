@@ -108,6 +108,8 @@ constexpr auto kInfill = std::to_array<Parameter>({
     {"grammar", kHonoured, kString, R"("root ::= \"a\"")", kHeld},
     {"json_schema", kHonoured, kObject, R"({"type":"object"})", kHeld},
     {"response_format", kHonoured, kObject, R"({"type":"json_object"})", kHeld},
+    {"ebnf", kHonoured, kString, R"("root ::= \"a\"")", kHeld},
+    {"regex", kHonoured, kString, R"("a+")", kHeld},
     {"guided_json", kHonoured, kObject, R"({"type":"object"})", kHeld},
     {"guided_regex", kHonoured, kString, R"("a+")", kHeld},
     {"guided_choice", kHonoured, kStrings, R"(["a","b"])", kHeld},

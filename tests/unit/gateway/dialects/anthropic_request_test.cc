@@ -218,6 +218,18 @@ TEST_CASE("anthropic: a format of the answer is the worker's to enforce") {
   CHECK_FALSE(Decoded(With(kUser)).has_response_format());
 }
 
+TEST_CASE("anthropic: a format has its name of the beta, too") {
+  const std::string schema = R"({"type":"json_schema","schema":{"type":"object"}})";
+  const v1::GenerateRequest request = Decoded(With(kUser + R"(,"output_format":)" + schema));
+  CHECK(request.response_format().json_schema().schema_json() == R"({"type":"object"})");
+  CHECK(request.response_format().place() == "output_format.schema");
+  CHECK(Refusal(With(kUser + R"(,"output_format":{"type":"json"})")).find("output_format.type: ") ==
+        0);
+  CHECK(Refusal(With(kUser + R"(,"output_format":)" + schema + R"(,"output_config":{"format":)" +
+                     schema + "}"))
+            .find("output_config.format: ") == 0);
+}
+
 TEST_CASE("anthropic: bad values name their field") {
   const auto refused = [](const std::string& body, const std::string& path) {
     const std::string message = Refusal(body);

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "catch2/catch.hpp"
+#include "gateway/dialects/bare_path.h"
 #include "gateway/dialects/coverage_text.h"
 #include "support/endpoint_probe.h"
 #include "support/gateway_harness.h"
@@ -40,10 +41,8 @@ void CheckRow(const Parameter& row, const Outcome& without, const Outcome& with)
   }
 }
 
-// Without /v1: the twins of a route are one endpoint.
-std::string Bare(std::string_view path) {
-  return std::string(path.substr(0, 4) == "/v1/" ? path.substr(3) : path);
-}
+// The twins of a route are one endpoint.
+std::string Bare(std::string_view path) { return std::string(BarePath(path)); }
 
 }  // namespace
 

@@ -156,7 +156,7 @@ TEST_CASE("unknown models are 404 and loading ones 503 with Retry-After, in ever
       model.set_state(v1::ModelStatus::STATE_LOADING);
     }
     const RecordingWriter answer =
-        harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + QueryOf(endpoint),
+        harness.Call(std::string(endpoint.method), TargetOf(endpoint) + QueryOf(endpoint),
                      std::string(endpoint.body));
     CHECK(answer.response.status ==
           harness.router.error_family(endpoint.method, endpoint.path).unavailable_status);
@@ -179,7 +179,7 @@ TEST_CASE("a prompt beyond the context is 400 with both numbers, in every dialec
           absl::OutOfRangeError("the context of this model is 512 tokens, the prompt has 600"),
           "context_length_exceeded");
       const RecordingWriter answer =
-          harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + QueryOf(endpoint),
+          harness.Call(std::string(endpoint.method), TargetOf(endpoint) + QueryOf(endpoint),
                        WithField(std::string(endpoint.body), "stream", stream));
       INFO(answer.response.body);
       CHECK(answer.response.status == 400);
@@ -199,7 +199,7 @@ TEST_CASE("a stream that breaks ends with an error of its dialect, never with it
     harness.inference.status =
         base::WithReason(base::Unavailable("the worker was lost"), "worker_lost");
     const RecordingWriter answer =
-        harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + QueryOf(endpoint),
+        harness.Call(std::string(endpoint.method), TargetOf(endpoint) + QueryOf(endpoint),
                      WithField(std::string(endpoint.body), "stream", "true"));
     INFO(answer.response.body);
     CHECK(answer.response.status == 200);
@@ -303,7 +303,7 @@ TEST_CASE(
   FrontDoor door(&harness.router, &filters, &metrics);
   ForEachEndpoint([&](const Endpoint& endpoint) {
     if (endpoint.body.empty()) return;
-    const Router::Match match = harness.router.Find(endpoint.method, TargetOf(endpoint.path));
+    const Router::Match match = harness.router.Find(endpoint.method, TargetOf(endpoint));
     REQUIRE(match.route != nullptr);
     RequestHead head = GoodHead(*match.route);
     head.content_length = 2;

@@ -72,8 +72,8 @@ std::string HeaderOf(const RecordingWriter& answer, std::string_view name) {
 
 RecordingWriter Ask(Harness& harness, const Endpoint& endpoint, const std::string& body,
                     std::function<void(RecordingWriter&)> after_write = nullptr) {
-  return harness.Call(std::string(endpoint.method), TargetOf(endpoint.path) + QueryOf(endpoint),
-                      body, std::move(after_write));
+  return harness.Call(std::string(endpoint.method), TargetOf(endpoint) + QueryOf(endpoint), body,
+                      std::move(after_write));
 }
 
 // What the endpoint's example leads to.

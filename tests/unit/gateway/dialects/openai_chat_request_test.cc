@@ -199,6 +199,28 @@ TEST_CASE("every spelling of a format becomes one") {
   CHECK(format(R"("guided_grammar":"root ::= \"a\"")").gbnf() == "root ::= \"a\"");
   CHECK(format(R"("guided_choice":["a","b\"c"])").gbnf() == R"(root ::= "a" | "b\"c")");
   CHECK(format(R"("structured_outputs":{"regex":"b"})").regex() == "b");
+  CHECK(format(R"("regex":"b")").regex() == "b");
+  CHECK(format(R"("ebnf":"root ::= \"a\"")").gbnf() == "root ::= \"a\"");
+  for (const char* const type : {"json", "json_object"}) {
+    const std::string given =
+        std::string(R"("response_format":{"type":")") + type + R"(","value":{"type":"null"}})";
+    CHECK(format(given).json_schema().schema_json() == R"({"type":"null"})");
+  }
+  CHECK(format(R"("response_format":{"type":"regex","value":"b"})").regex() == "b");
+}
+
+TEST_CASE("a format may come under the names of two releases of a server") {
+  const auto decoded = [](const std::string& fields) {
+    return Decoded(With(fields)).response_format();
+  };
+  CHECK(decoded(R"("guided_grammar":"g","structured_outputs":{"grammar":"g"})").gbnf() == "g");
+  CHECK(decoded(R"("guided_json":{"a":1},"structured_outputs":{"json":{"a":1}})")
+            .json_schema()
+            .schema_json() == R"({"a":1})");
+  CHECK(Refused(With(R"("guided_regex":"a","structured_outputs":{"regex":"b"})")).param ==
+        "structured_outputs.regex");
+  CHECK(Refused(With(R"("guided_json":{},"response_format":{"type":"json_object"})")).param ==
+        "guided_json");
 }
 
 TEST_CASE("a format and a tool's parameters keep the name the caller gave them") {
