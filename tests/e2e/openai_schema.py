@@ -19,7 +19,7 @@ from mesh import REPO
 SPECIFICATION = REPO.parent / "shared/fixtures/specs/openai-openapi.yaml"
 OURS = pathlib.Path(__file__).with_name("openai_schema.json")
 
-# Path (without /v1), method, streamed → the schema of the answer, or of one event's data.
+# Path (without /v1, or what Azure has in its place), method, streamed → the schema of the answer, or of one event's data.
 CLAIMED = [
     ("POST", r"/chat/completions", False, "CreateChatCompletionResponse"),
     ("POST", r"/chat/completions", True, "CreateChatCompletionStreamResponse"),
@@ -113,7 +113,7 @@ def check(name, value):
 
 
 def schema_of(method, path, streamed):
-    path = re.sub(r"^/v1", "", path).rstrip("/")
+    path = re.sub(r"^(/openai/deployments/[^/]+|/openai/v1|/openai|/v1)(?=/)", "", path).rstrip("/")
     for methods, pattern, is_stream, name in CLAIMED:
         if is_stream == streamed and re.fullmatch(methods, method) and re.fullmatch(pattern, path):
             return name
