@@ -2,6 +2,7 @@
 administrator's routes, against a mesh whose worker has room for one of its two models at a time."""
 
 import datetime
+import json
 import pathlib
 import re
 import subprocess
@@ -227,7 +228,7 @@ def test_every_gateway_shows_what_one_has_answered(client, life, impatient):
 
     def states():
         served = requests.get(impatient + "/v1/models", timeout=10).json()["data"]
-        return {model["id"]: model["status"] for model in served}
+        return {model["id"]: model["status"]["value"] for model in served}
 
     for _ in range(20):
         load(client, TEACHER)
@@ -281,6 +282,80 @@ def test_an_administrator_loads_unloads_and_plans(client, life, need):
     assert post("/admin/plan", path="/etc/passwd").status_code == 403
     assert post("/admin/plan", model="nobody").status_code == 404
     assert post("/admin/plan").status_code == 400
+
+
+def props(mesh, model):
+    reply = requests.get(mesh.url + "/props", params={"model": model}, timeout=10)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def test_looking_at_a_model_does_not_load_it(client, life):
+    """llama-server's /props and /slots, as its clients read them."""
+    unload(client, TEACHER)
+    for _ in range(5):
+        asleep = props(life, TEACHER)
+        assert asleep["is_sleeping"] is True
+        assert requests.get(life.url + "/slots", params={"model": TEACHER}, timeout=10).ok
+    assert loaded(client) == []
+    load(client, TEACHER)
+    awake = props(life, TEACHER)
+    assert awake["is_sleeping"] is False and awake["total_slots"] == 4
+    assert awake["default_generation_settings"]["n_ctx"] == 2048
+    assert awake["chat_template"] and awake["eos_token"] and awake["model_alias"] == TEACHER
+    # What is looked at goes when its time is over all the same.
+    client.chat(model=TEACHER, messages=SUM, options=GREEDY, keep_alive="1s")
+    wait_until(lambda: props(life, TEACHER)["is_sleeping"], 20, "the end of its time")
+
+
+def test_slots_are_taken_while_somebody_is_answered(client, life):
+    def slots(**query):
+        return requests.get(life.url + "/slots", params={"model": TEACHER, **query}, timeout=10)
+
+    load(client, TEACHER)
+    wait_until(lambda: [s["is_processing"] for s in slots().json()] == [False] * 4, 10, "free slots")
+    parts = [client.generate(model=TEACHER, prompt="Tell me a story.", stream=True,
+                             options={"temperature": 1, "num_predict": 1500, "seed": seed})
+             for seed in range(4)]
+    for one in parts:
+        next(iter(one))
+    wait_until(lambda: slots(fail_on_no_slot=1).status_code == 503, 10, "a full server")
+    busy = slots().json()
+    assert [slot["is_processing"] for slot in busy] == [True] * 4
+    assert "story" not in json.dumps(busy)
+    for one in parts:
+        one.close()
+    wait_until(lambda: slots(fail_on_no_slot=1).status_code == 200, 30, "a free slot")
+
+
+def test_the_router_s_verbs_load_and_unload_and_tell_who_listens(client, life):
+    def verb(name, model):
+        return requests.post(f"{life.url}/models/{name}", json={"model": model}, timeout=60)
+
+    def value(model):
+        served = requests.get(life.url + "/models", timeout=10).json()["data"]
+        return next(entry["status"]["value"] for entry in served if entry["id"] == model)
+
+    unload(client, TEACHER)
+    assert value(TEACHER) == "unloaded"
+    with requests.get(life.url + "/models/sse", stream=True, timeout=60) as stream:
+        assert verb("load", TEACHER).json()["success"] is True
+        wait_until(lambda: value(TEACHER) == "loaded", 30, "the model in memory")
+        told = []
+        for line in stream.iter_lines():
+            if not line.startswith(b"data: "):
+                continue
+            event = json.loads(line[6:])
+            if event["model"] != TEACHER:
+                continue
+            assert event["event"] == "model_status"
+            told.append(event["data"]["status"])
+            if told[-1] == "loaded":
+                break
+    assert told[-1] == "loaded" and set(told[:-1]) <= {"loading", "unloaded"}
+    assert verb("unload", TEACHER).json()["success"] is True
+    assert value(TEACHER) == "unloaded"
+    assert verb("load", "nobody").status_code == 404
 
 
 def test_plan_says_what_would_fit(build_dir, need):

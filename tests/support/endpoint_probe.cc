@@ -119,6 +119,8 @@ std::string_view ModelField(const Endpoint& endpoint) {
   return "model";
 }
 
+bool IsEndless(const Endpoint& endpoint) { return endpoint.answer == "text/event-stream"; }
+
 void AnswerEverything(Harness& harness) {
   for (const char* const name : {"web", "web2"}) {
     v1::Provider* provider = harness.admin.providers.add_providers();
@@ -182,6 +184,7 @@ Outcome SendFor(const Endpoint& endpoint, const std::string& model) {
 Outcome SendTo(const Endpoint& endpoint, const std::string& body, const std::string& query) {
   Harness harness;
   AnswerEverything(harness);
+  if (IsEndless(endpoint)) harness.services.draining = [] { return true; };
   const RecordingWriter answer =
       harness.Call(std::string(endpoint.method), TargetOf(endpoint) + query, body);
   Outcome outcome{.status = answer.response.status, .body = answer.response.body};

@@ -32,6 +32,9 @@ std::string QueryOf(const Endpoint& endpoint, std::string_view without = "");
 // What names the model of a request: a field of the body, or of the query.
 std::string_view ModelField(const Endpoint& endpoint);
 
+// A stream that only the client's going ends, or the server's.
+bool IsEndless(const Endpoint& endpoint);
+
 // Models of every kind, and an answer to every call.
 void AnswerEverything(Harness& harness);
 

@@ -123,8 +123,8 @@ const ErrorForm& FormOf(const Router& router, std::string_view method, std::stri
 
 bool IsRegistration(const Endpoint& endpoint) {
   return endpoint.method == "POST" &&
-         (endpoint.path == "/v1/models" || endpoint.path.substr(0, 8) == "/models/" ||
-          endpoint.path.substr(0, 14) == "/alpha/models/");
+         (endpoint.path == "/v1/models" || endpoint.path == "/models/register" ||
+          endpoint.path == "/models/unregister" || endpoint.path.substr(0, 14) == "/alpha/models/");
 }
 
 const ErrorForm& FormOf(const Router& router, const Endpoint& endpoint) {

@@ -35,6 +35,7 @@ Call<Reply> Played(std::vector<Reply> replies, absl::Status status) {
 class FakeModels final : public ModelDirectory {
  public:
   std::vector<v1::ModelStatus> List() const override { return models; }
+  std::vector<v1::WorkerState> Workers() const override { return workers; }
   ::conclave::gateway::Call<v1::ListModelsReply> Ask(base::SteadyTime deadline) override {
     return Describe("", deadline);
   }
@@ -43,6 +44,7 @@ class FakeModels final : public ModelDirectory {
   v1::ModelStatus& Add(const std::string& name);
   std::vector<v1::ModelStatus> models;
   std::vector<v1::ModelStatus> lost;  // of workers that are away
+  std::vector<v1::WorkerState> workers;
 
  private:
   std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;

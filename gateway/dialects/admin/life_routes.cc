@@ -15,8 +15,13 @@ namespace {
 
 using openai::ErrorJson;
 
+struct Verb {
+  bool unload = false;
+  bool waits = true;  // for the model to be loaded, or to have failed
+};
+
 absl::StatusOr<v1::KeepModelRequest> DecodeKeep(const Services& services, std::string_view body,
-                                                bool unload) {
+                                                Verb verb) {
   ASSIGN_OR_RETURN(const base::JsonDocument document, base::JsonDocument::Parse(body));
   const base::JsonValue root = document.root();
   RETURN_IF_ERROR(root.ExpectObject());
@@ -24,8 +29,8 @@ absl::StatusOr<v1::KeepModelRequest> DecodeKeep(const Services& services, std::s
   ASSIGN_OR_RETURN(const v1::ModelStatus model, services.models->Find(name));
   v1::KeepModelRequest keep;
   keep.set_name(model.name());
-  keep.set_load_wait_ms(services.times.registering.count());
-  if (unload) {
+  keep.set_load_wait_ms(verb.waits ? services.times.registering.count() : 0);
+  if (verb.unload) {
     keep.set_keep_alive_ms(0);
     return keep;
   }
@@ -37,8 +42,16 @@ absl::StatusOr<v1::KeepModelRequest> DecodeKeep(const Services& services, std::s
   return keep;
 }
 
-Task<void> Keep(const Services& services, Exchange& exchange, bool unload) {
-  absl::StatusOr<v1::KeepModelRequest> keep = DecodeKeep(services, exchange.request.body, unload);
+// What began, where nobody waits for its end.
+v1::KeepModelReply Begun(const std::string& name) {
+  v1::KeepModelReply reply;
+  reply.mutable_model()->set_name(name);
+  reply.mutable_model()->set_state(v1::ModelStatus::STATE_LOADING);
+  return reply;
+}
+
+Task<void> Keep(const Services& services, Exchange& exchange, Verb verb) {
+  absl::StatusOr<v1::KeepModelRequest> keep = DecodeKeep(services, exchange.request.body, verb);
   if (!keep.ok()) {
     co_await ReplyError(exchange, keep.status(), ErrorJson);
     co_return;
@@ -46,8 +59,10 @@ Task<void> Keep(const Services& services, Exchange& exchange, bool unload) {
   exchange.record.model = keep->name();
   Call<v1::KeepModelReply> call = services.workers->KeepModel(
       *std::move(keep), std::chrono::steady_clock::now() + services.times.registering);
-  const absl::StatusOr<v1::KeepModelReply> reply =
-      co_await AwaitReply(std::move(call), exchange.out);
+  absl::StatusOr<v1::KeepModelReply> reply = co_await AwaitReply(std::move(call), exchange.out);
+  if (!verb.waits && base::ReasonOf(reply.status()) == "model_loading") {
+    reply = Begun(exchange.record.model);
+  }
   if (!reply.ok()) {
     co_await ReplyError(exchange, reply.status(), ErrorJson);
     co_return;
@@ -57,7 +72,7 @@ Task<void> Keep(const Services& services, Exchange& exchange, bool unload) {
   json.Field("success", true);
   json.Field("model", reply->model().name());
   json.Field("state", StateWord(reply->model().state()));
-  if (unload) json.Field("in_use", reply->in_use());
+  if (verb.unload) json.Field("in_use", reply->in_use());
   json.EndObject();
   co_await ReplyJson(exchange, json.Take());
 }
@@ -82,14 +97,17 @@ Task<void> Plan(const Services& services, Exchange& exchange) {
 }  // namespace
 
 void AddLifeRoutes(Router& router, const Services& services) {
-  const auto keep = [&](std::string_view path, bool unload) {
+  const auto keep = [&](std::string_view path, Verb verb) {
     router.Add(
         "POST", path,
-        [&services, unload](Exchange& exchange) { return Keep(services, exchange, unload); },
+        [&services, verb](Exchange& exchange) { return Keep(services, exchange, verb); },
         AdminRoute());
   };
-  keep("/admin/models/load", false);
-  keep("/admin/models/unload", true);
+  keep("/admin/models/load", {});
+  keep("/admin/models/unload", {.unload = true});
+  // llama-server's: its clients look at the list of models until the model is there.
+  keep("/models/load", {.waits = false});
+  keep("/models/unload", {.unload = true});
   router.Add(
       "POST", "/admin/plan", [&services](Exchange& exchange) { return Plan(services, exchange); },
       AdminRoute());

@@ -12,14 +12,13 @@ namespace {
 
 using base::JsonWriter;
 
+// llama-server's words: what has failed is not loaded, and said to have failed beside.
 std::string_view StateName(v1::ModelStatus::State state) {
   switch (state) {
     case v1::ModelStatus::STATE_LOADING:
       return "loading";
     case v1::ModelStatus::STATE_READY:
       return "loaded";
-    case v1::ModelStatus::STATE_FAILED:
-      return "failed";
     default:
       return "unloaded";
   }
@@ -30,6 +29,31 @@ std::string_view ModelType(const v1::ModelStatus& model) {
   if (Can(model, "completion")) return "llm";
   if (Can(model, "embedding")) return "embedding";
   return Can(model, "rerank") ? "rerank" : "llm";
+}
+
+// Its loading has stages in llama-server; here it has one.
+std::string LoadingProgress(double part) {
+  constexpr std::string_view kStage = "text_model";
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("stages");
+  json.BeginArray();
+  json.String(kStage);
+  json.EndArray();
+  json.Field("current", kStage);
+  json.Field("value", part);
+  json.EndObject();
+  return json.Take();
+}
+
+// Text alone goes in and out.
+void WriteArchitecture(JsonWriter& json) {
+  json.Key("architecture");
+  json.BeginObject();
+  for (const std::string_view side : {"input_modalities", "output_modalities"}) {
+    json.RawField(side, R"(["text"])");
+  }
+  json.EndObject();
 }
 
 void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
@@ -55,7 +79,11 @@ void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
   // Anthropic's.
   json.Field("display_name", model.name());
   json.Field("created_at", Rfc3339(model.created_unix() * 1000));
-  json.Field("status", StateName(model.state()));
+  json.Key("status");
+  json.BeginObject();
+  WriteState(json, "value", model);
+  json.EndObject();
+  WriteArchitecture(json);
   json.Key("aliases");
   json.BeginArray();
   for (const std::string& alias : model.aliases()) json.String(alias);
@@ -73,6 +101,17 @@ void WriteModel(JsonWriter& json, const v1::ModelStatus& model) {
 }
 
 }  // namespace
+
+void WriteState(JsonWriter& json, std::string_view name, const v1::ModelStatus& model) {
+  json.Field(name, StateName(model.state()));
+  if (model.state() == v1::ModelStatus::STATE_FAILED) {
+    json.Field("failed", true);
+    json.Field("exit_code", 1);  // whatever it was: no process has ended
+  }
+  if (model.state() == v1::ModelStatus::STATE_LOADING) {
+    json.RawField("progress", LoadingProgress(model.progress()));
+  }
+}
 
 std::string EncodeModel(const v1::ModelStatus& model) {
   JsonWriter json;

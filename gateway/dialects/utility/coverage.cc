@@ -161,6 +161,14 @@ constexpr auto kInfoQuery = std::to_array<Parameter>({
     {"model", kHonoured, kString, "pupil", kAnyModel},
 });
 
+constexpr auto kPropsQuery = std::to_array<Parameter>({
+    {"model", kHonoured, kString, "pupil", "without it, of several models none is told of"},
+});
+constexpr auto kSlotsQuery = std::to_array<Parameter>({
+    {"model", kHonoured, kString, "pupil", kAnyModel, {}, true},
+    {"fail_on_no_slot", kHonoured, kString, "1", "503 while all slots are taken"},
+});
+
 constexpr auto kEndpoints = std::to_array<Endpoint>({
     {"POST", "/v1/tokenize", "Text to token ids", kTextBody, kTokenize},
     {"POST", "/v1/detokenize", "Token ids to text", R"({"model":"teacher","tokens":[7]})",
@@ -182,6 +190,19 @@ constexpr auto kEndpoints = std::to_array<Endpoint>({
      .body = kGapBody,
      .parameters = kInfill,
      .stream = "text/event-stream"},
+    {.method = "GET",
+     .path = "/props",
+     .summary = "A model's defaults, context and template, as llama-server tells them",
+     .query = kPropsQuery},
+    {"POST", "/props", "501: the settings are the operator's"},
+    {.method = "GET",
+     .path = "/slots",
+     .summary = "How many requests can run at once, and which places are taken",
+     .query = kSlotsQuery},
+    {.method = "GET",
+     .path = "/models/sse",
+     .summary = "What becomes of the models, as llama-server's router tells it",
+     .answer = "text/event-stream"},
     {"POST", "/v1/rerank", "How well each document answers a query", kRankBody, kRerank},
     {"POST", "/v1/reranking", "The same", kRankBody, kRerank},
     {"POST", "/v2/rerank", "The same, under Cohere's path", kRankBody, kRerank},

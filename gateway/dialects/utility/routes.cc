@@ -126,6 +126,8 @@ void AddRoutes(Router& router, const Services& services) {
   AddTokenizerInfoRoutes(router, services);
   AddInfillRoutes(router, services);
   AddRerankRoutes(router, services);
+  AddPropsRoutes(router, services);
+  AddModelEventRoutes(router, services);
   AddSystemInfoRoutes(router, services);
   openai::AddBoth(
       router, "GET", "/capabilities",

@@ -54,16 +54,7 @@ Task<absl::StatusOr<v1::ModelStatus>> Describe(const Services& services, Exchang
       ChooseModel(services, exchange.request,
                   exchange.request.Query("model").value_or(std::string()), "completion");
   if (!name.ok()) co_return name.status();
-  exchange.record.model = *name;
-  Call<v1::ListModelsReply> call =
-      services.models->Describe(*name, std::chrono::steady_clock::now() + services.times.store);
-  const absl::StatusOr<v1::ListModelsReply> reply =
-      co_await AwaitReply(std::move(call), exchange.out);
-  if (!reply.ok()) co_return reply.status();
-  for (const v1::ModelStatus& model : reply->models()) {
-    if (model.name() == *name) co_return model;
-  }
-  co_return base::Unavailable("the worker has no model `" + *name + "` any more");
+  co_return co_await DescribeModel(services, exchange, *std::move(name));
 }
 
 Task<void> TokenizerInfo(const Services& services, Exchange& exchange) {
@@ -76,6 +67,20 @@ Task<void> TokenizerInfo(const Services& services, Exchange& exchange) {
 }
 
 }  // namespace
+
+Task<absl::StatusOr<v1::ModelStatus>> DescribeModel(const Services& services, Exchange& exchange,
+                                                    std::string name) {
+  exchange.record.model = name;
+  Call<v1::ListModelsReply> call =
+      services.models->Describe(name, std::chrono::steady_clock::now() + services.times.store);
+  const absl::StatusOr<v1::ListModelsReply> reply =
+      co_await AwaitReply(std::move(call), exchange.out);
+  if (!reply.ok()) co_return reply.status();
+  for (const v1::ModelStatus& model : reply->models()) {
+    if (model.name() == name) co_return model;
+  }
+  co_return base::Unavailable("the worker has no model `" + name + "` any more");
+}
 
 void AddTokenizerInfoRoutes(Router& router, const Services& services) {
   openai::AddBoth(router, "GET", "/tokenizer_info",
