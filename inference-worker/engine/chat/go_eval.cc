@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
 #include "engine/chat/go_print.h"
 #include "engine/chat/jinja_lexer.h"
 
@@ -12,6 +13,9 @@ namespace {
 using jinja::AtLine;
 
 absl::Status Fail(std::string what) { return base::InvalidArgument(std::move(what)); }
+
+// For complaints: names may be long, and are the template's own.
+std::string Shown(const std::string& name) { return std::string(base::Utf8Prefix(name, 40)); }
 
 absl::Status CheckCount(const Function& function, size_t given) {
   if (given >= function.arguments_min && given <= function.arguments_max) return absl::OkStatus();
@@ -161,7 +165,7 @@ absl::StatusOr<Interpreter::Flow> Interpreter::WalkRange(const Node& node, const
 absl::Status Interpreter::CallTemplate(const Node& node, const Value& dot) {
   const auto found = program_->defined.find(node.text);
   if (found == program_->defined.end()) {
-    return Fail(absl::StrCat("template \"", node.text, "\" not defined"));
+    return Fail(absl::StrCat("template \"", Shown(node.text), "\" not defined"));
   }
   Value data;
   if (node.pipe != nullptr) {
@@ -177,7 +181,7 @@ absl::StatusOr<Interpreter::Variable*> Interpreter::Find(const std::string& name
   for (auto it = variables_.rbegin(); it != variables_.rend(); ++it) {
     if (it->name == name) return &*it;
   }
-  return Fail(absl::StrCat("undefined variable \"", name, "\""));
+  return Fail(absl::StrCat("undefined variable \"", Shown(name), "\""));
 }
 
 absl::Status Interpreter::SetVariables(const Pipe& pipe, const Value& value) {
@@ -215,7 +219,7 @@ absl::StatusOr<Value> Interpreter::Run(const Command& command, const Value& dot,
   if (word.kind == Operand::Kind::kNil) return Fail("nil is not a command");
   ASSIGN_OR_RETURN(Value value, Argument(word, dot));
   if (command.size() > 1 || last != nullptr) {
-    return Fail(absl::StrCat("can't give argument to non-function ", word.text));
+    return Fail(absl::StrCat("can't give argument to non-function ", Shown(word.text)));
   }
   return value;
 }
@@ -262,7 +266,7 @@ absl::StatusOr<Value> Interpreter::Argument(const Operand& operand, const Value&
 absl::StatusOr<Value> Interpreter::Field(const Value& of, const std::string& name) {
   if (of.is_nothing()) return Value();
   if (of.is_nil() || of.is_nil_pointer()) {
-    return Fail(absl::StrCat("nil pointer evaluating ", of.type_name(), ".", name));
+    return Fail(absl::StrCat("nil pointer evaluating ", of.type_name(), ".", Shown(name)));
   }
   if (of.is_struct()) {
     const Struct& fields = of.as_struct();
@@ -280,7 +284,7 @@ absl::StatusOr<Value> Interpreter::Field(const Value& of, const std::string& nam
     if (const Value* const item = map.Find(name)) return *item;
     return map.absent == nullptr ? Value::Nil() : *map.absent;
   }
-  return Fail(absl::StrCat("can't evaluate field ", name, " in type ", of.type_name()));
+  return Fail(absl::StrCat("can't evaluate field ", Shown(name), " in type ", of.type_name()));
 }
 
 absl::StatusOr<Value> Interpreter::Call(const Command& command, const Value& dot,

@@ -151,7 +151,7 @@ class Lexer final {
     if (c == '$') return LexName(TokenKind::kVariable, 1);
     if (c == '.' && !IsDigit(next)) return LexName(TokenKind::kField, 1);
     if (c == '.' || c == '+' || c == '-' || IsDigit(c)) return LexNumber();
-    if (WordBytes(at_) > 0) return LexName(TokenKind::kWord, 0);
+    if (WordScalarBytes(at_) > 0) return LexName(TokenKind::kWord, 0);
     if (c == ':' && next == '=') {
       Add(TokenKind::kOperator, ":=");
       Move(2);
@@ -169,18 +169,19 @@ class Lexer final {
     return absl::OkStatus();
   }
 
-  // Of the letters, digits and underscores from `begin` on.
+  // Of the letter, digit or underscore at `at`; 0: something else is there.
+  size_t WordScalarBytes(size_t at) const {
+    if (at >= source_.size()) return 0;
+    const DecodedScalar scalar = DecodeUtf8(source_, at);
+    if (scalar.value == '_') return 1;
+    if (scalar.value == kInvalidScalar) return 0;
+    const Category category = CategoryOf(scalar.value);
+    return IsLetter(category) || category == Category::kNd ? scalar.length : 0;
+  }
+  // Of all of them from `begin` on.
   size_t WordBytes(size_t begin) const {
     size_t end = begin;
-    while (end < source_.size()) {
-      const DecodedScalar scalar = DecodeUtf8(source_, end);
-      const bool in_word =
-          scalar.value == '_' ||
-          (scalar.value != kInvalidScalar &&
-           (IsLetter(CategoryOf(scalar.value)) || CategoryOf(scalar.value) == Category::kNd));
-      if (!in_word) break;
-      end += scalar.length;
-    }
+    while (const size_t bytes = WordScalarBytes(end)) end += bytes;
     return end - begin;
   }
 
@@ -203,12 +204,13 @@ class Lexer final {
 
   absl::Status LexNumber() {
     size_t end = at_ + 1;
+    bool hex = false;
     while (end < source_.size()) {
       const char c = source_[end];
       const char before = absl::ascii_tolower(static_cast<unsigned char>(source_[end - 1]));
-      const bool hex = source_.substr(at_, end - at_).find_first_of("xX") != std::string_view::npos;
       const bool sign = (c == '+' || c == '-') && before == (hex ? 'p' : 'e');
-      if (c != '.' && !sign && WordBytes(end) == 0) break;
+      if (c != '.' && !sign && WordScalarBytes(end) == 0) break;
+      hex = hex || c == 'x' || c == 'X';
       ++end;
     }
     Add(TokenKind::kNumber, std::string(source_.substr(at_, end - at_)));

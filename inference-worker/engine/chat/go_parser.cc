@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/utf8.h"
 #include "engine/chat/go_functions.h"
 #include "engine/chat/go_lexer.h"
 #include "engine/chat/jinja_lexer.h"
@@ -21,7 +22,10 @@ using jinja::FailAt;
 
 constexpr size_t kSourceBytesMax = 1u << 20;
 constexpr int kNestingMax = 200;
-constexpr size_t kVariablesMax = 1000;  // in scope at once: looking one up walks over them
+constexpr size_t kVariablesMax = 256;  // in scope at once: looking one up walks over them
+
+// For complaints, which are not to be as long as a template.
+std::string Shown(const std::string& text) { return std::string(base::Utf8Prefix(text, 40)); }
 
 bool IsKeyword(std::string_view word) {
   constexpr std::string_view kKeywords[] = {"block", "break", "continue", "define",   "else",
@@ -62,23 +66,24 @@ bool ReadInteger(std::string_view text, int64_t* value) {
 absl::Status ReadNumber(const Token& token, Operand* to) {
   std::string text = token.text;
   const bool hex = text.find_first_of("xX") != std::string::npos;
-  if (!UnderscoresFit(text)) return FailAt(token.line, "bad number syntax: " + text);
+  if (!UnderscoresFit(text)) return FailAt(token.line, "bad number syntax: " + Shown(text));
   text = absl::StrReplaceAll(text, {{"_", ""}});
   to->kind = Operand::Kind::kInteger;
   if (ReadInteger(text, &to->integer)) return absl::OkStatus();
   if (!hex && text.back() == 'i') {
-    return FailAt(token.line, "complex numbers are not served: " + token.text);
+    return FailAt(token.line, "complex numbers are not served: " + Shown(token.text));
   }
   if (text.find_first_of(hex ? ".pP" : ".eE") == std::string::npos ||
       (hex && text.find_first_of("pP") == std::string::npos)) {
     const bool digits = text.find_first_not_of("+-0123456789") == std::string::npos;
-    return FailAt(token.line, (digits ? "integer overflow: " : "bad number syntax: ") + token.text);
+    return FailAt(token.line,
+                  (digits ? "integer overflow: " : "bad number syntax: ") + Shown(token.text));
   }
   to->kind = Operand::Kind::kFloat;
   char* end = nullptr;
   to->real = std::strtod(text.c_str(), &end);
   if (*end != '\0' || !std::isfinite(to->real)) {
-    return FailAt(token.line, "bad number syntax: " + token.text);
+    return FailAt(token.line, "bad number syntax: " + Shown(token.text));
   }
   return absl::OkStatus();
 }
@@ -171,11 +176,11 @@ class Parser final {
 
   // A template of its own, to its {{end}}: it sees no variables from outside.
   absl::Status ParseNamed(std::string name, int line, std::string_view where) {
-    const std::vector<std::string> outer = std::exchange(variables_, {"$"});
+    std::vector<std::string> outer = std::exchange(variables_, {"$"});
     const int depth = std::exchange(range_depth_, 0);
     NodeList body;
     ASSIGN_OR_RETURN(const Stop stop, ParseList(&body));
-    variables_ = outer;
+    variables_ = std::move(outer);
     range_depth_ = depth;
     if (stop != Stop::kEnd) {
       return FailAt(Peek().line, absl::StrCat("unexpected {{else}} in ", std::string(where)));
@@ -183,7 +188,7 @@ class Parser final {
     NodeList& known = program_.defined[name];
     if (IsEmpty(body)) return absl::OkStatus();
     if (!IsEmpty(known)) {
-      return FailAt(line, absl::StrCat("multiple definition of template \"", name, "\""));
+      return FailAt(line, absl::StrCat("multiple definition of template \"", Shown(name), "\""));
     }
     known = std::move(body);
     return absl::OkStatus();
@@ -446,7 +451,7 @@ class Parser final {
       case TokenKind::kRune:
         term.kind = kInteger;
         if (!ReadRune(token.text, &term.integer)) {
-          return FailAt(token.line, "malformed character constant: " + token.text);
+          return FailAt(token.line, "malformed character constant: " + Shown(token.text));
         }
         break;
       case TokenKind::kString:
@@ -474,7 +479,7 @@ class Parser final {
     } else if (IsKeyword(token.text)) {
       return FailAt(token.line, absl::StrCat("unexpected <", token.text, "> in command"));
     } else if (FindFunction(token.text) == nullptr) {
-      return FailAt(token.line, absl::StrCat("function \"", token.text, "\" not defined"));
+      return FailAt(token.line, absl::StrCat("function \"", Shown(token.text), "\" not defined"));
     } else {
       term->kind = Operand::Kind::kFunction;
       term->path = {token.text};
@@ -486,7 +491,7 @@ class Parser final {
     if (std::find(variables_.rbegin(), variables_.rend(), name) != variables_.rend()) {
       return absl::OkStatus();
     }
-    return FailAt(line, absl::StrCat("undefined variable \"", name, "\""));
+    return FailAt(line, absl::StrCat("undefined variable \"", Shown(name), "\""));
   }
 
   struct Nesting {
