@@ -129,6 +129,8 @@ struct InfillFile {
 struct Infill {
   std::string suffix;             // behind the gap
   std::vector<InfillFile> files;  // shown in front of everything, the nearest last
+  // Writes the prompt instead of the model's own tokens; with files it is not asked. Null = none.
+  std::shared_ptr<const engine::ChatTemplate> chat_template;
 };
 
 struct GenerateRequest {
@@ -294,7 +296,7 @@ struct ModelDetails {
   int64_t memory_bytes = 0;               // weights, KV and scratch: as loaded, or as planned
   int64_t device_bytes = 0;               // of memory_bytes, on an accelerator
   int64_t kv_bytes_per_token = 0;         // of all layers
-  std::vector<std::string> capabilities;  // "completion", "tools", "thinking"
+  std::vector<std::string> capabilities;  // "completion", "insert", "tools", "thinking"
   // Fingerprint of what decides the output: weights, tokenizer, template. Streams resume only on
   // equal revisions.
   std::string revision;

@@ -347,6 +347,7 @@ absl::StatusOr<TextModel> OpenText(const engine::ModelSource& source) {
   auto parsed = ParseTemplateFor(*text.tokenizer, used);
   if (parsed.ok()) {
     text.chat_template = *std::move(parsed);
+    text.family = &text.chat_template->family();
   } else {
     // Raw prompts still work; chats are told why not.
     text.template_error = absl::FailedPreconditionError(parsed.status().message());

@@ -7,6 +7,7 @@
 #include "backends/tool_words.h"
 #include "base/status.h"
 #include "base/utf8.h"
+#include "engine/chat/ollama_template.h"
 
 namespace conclave::backends {
 namespace {
@@ -53,9 +54,8 @@ absl::Status CheckIds(const TextModel& model, const std::vector<TokenId>& ids) {
 
 // As the template has it. A template that knows no tools is told of them in words, and where it
 // does not take those from the system, from the user.
-absl::StatusOr<engine::Prompt> Render(const TextModel& model,
-                                      const engine::ChatTemplate& chat_template,
-                                      const NativePrompt& prompt,
+absl::StatusOr<engine::Prompt> Render(const engine::ChatTemplate& chat_template,
+                                      const NativePrompt& prompt, const engine::ChatFamily& family,
                                       const engine::Conversation& conversation) {
   if (!prompt.tools) {
     if (conversation.tools.empty()) return chat_template.Render(conversation);
@@ -63,10 +63,10 @@ absl::StatusOr<engine::Prompt> Render(const TextModel& model,
     without_tools.tools.clear();
     return chat_template.Render(without_tools);
   }
-  if (chat_template.mentions_tools() && prompt.family == model.family) {
+  if (chat_template.mentions_tools() && prompt.family == &family) {
     return chat_template.Render(conversation);
   }
-  ToolWords words{.calls = prompt.family->calls, .rewrite_messages = prompt.family != model.family};
+  ToolWords words{.calls = prompt.family->calls, .rewrite_messages = prompt.family != &family};
   auto rendered = chat_template.Render(WithToolsInWords(conversation, words));
   if (rendered.ok()) return rendered;
   words.of_user = true;
@@ -149,7 +149,9 @@ absl::StatusOr<NativePrompt> BuildInfill(const TextModel& model, const GenerateR
   if (text == nullptr) {
     return base::WithParam(base::InvalidArgument("suffix: needs a prompt of text"), "suffix");
   }
-  if (!model.fim.complete()) {
+  const engine::ChatTemplate* const writer = request.infill->chat_template.get();
+  const bool by_template = writer != nullptr && request.infill->files.empty();
+  if (!by_template && !model.fim.complete()) {
     return base::WithParam(
         base::Unimplemented("suffix: this model has no tokens for filling in the middle"),
         "suffix");
@@ -164,9 +166,25 @@ absl::StatusOr<NativePrompt> BuildInfill(const TextModel& model, const GenerateR
   RETURN_IF_ERROR(ProbeLength(model, texts));
   NativePrompt prompt;
   prompt.text = text->text;
+  if (by_template) {
+    ASSIGN_OR_RETURN(const engine::Prompt rendered,
+                     writer->RenderInfill(text->text, request.infill->suffix));
+    prompt.ids = engine::EncodePrompt(*model.tokenizer, rendered);
+    RETURN_IF_ERROR(CheckIds(model, prompt.ids));
+    return prompt;
+  }
   prompt.ids = EncodeFim(*model.tokenizer, model.fim, text->text, *request.infill);
   RETURN_IF_ERROR(CheckIds(model, prompt.ids));
   return prompt;
+}
+
+// Whose markup the answers come in: that of a template which shows how calls are written, else the
+// model's own.
+const engine::ChatFamily& FamilyFor(const TextModel& model,
+                                    const engine::ChatTemplate& chat_template) {
+  if (&chat_template == model.chat_template.get()) return *model.family;
+  const engine::ChatFamily& written = chat_template.family();
+  return written.calls != nullptr ? written : *model.family;
 }
 
 }  // namespace
@@ -196,8 +214,8 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   prompt.is_chat = true;
   const bool offers = chat.tool_choice.mode != ToolChoice::Mode::kNone;
   prompt.tools = offers && !chat.conversation.tools.empty();
-  prompt.family =
-      prompt.tools && model.family->calls == nullptr ? &engine::GenericToolFamily() : model.family;
+  const engine::ChatFamily& family = FamilyFor(model, *chat_template);
+  prompt.family = prompt.tools && family.calls == nullptr ? &engine::GenericToolFamily() : &family;
   prompt.stop_after_call =
       chat.tool_choice.mode == ToolChoice::Mode::kNamed || !chat.parallel_tool_calls;
 
@@ -210,13 +228,12 @@ absl::StatusOr<NativePrompt> BuildChatPrompt(const TextModel& model, const ChatP
   RETURN_IF_ERROR(CheckBytes(model, bytes));
   RETURN_IF_ERROR(ProbeLength(model, contents));
   absl::StatusOr<engine::Prompt> rendered =
-      Render(model, *chat_template, prompt, chat.conversation);
+      Render(*chat_template, prompt, family, chat.conversation);
   if (!rendered.ok()) {
     return base::WithParam(base::Annotate(rendered.status(), "messages"), "messages");
   }
   // What goes on with an answer has its reasoning behind it.
-  prompt.thinks =
-      Thinks(*model.family, *chat_template) && !chat.conversation.continue_final_message;
+  prompt.thinks = Thinks(family, *chat_template) && !chat.conversation.continue_final_message;
   prompt.reasoning_tags = engine::ReasoningTagsOf(chat_template->source());
   prompt.reasoning_open = engine::EndsInOpenReasoning(rendered->text, prompt.reasoning_tags);
   if (answers_at_once && prompt.reasoning_open) {
@@ -266,7 +283,8 @@ bool HasChannels(const engine::ChatFamily& family) {
 
 bool Thinks(const engine::ChatFamily& family, const engine::ChatTemplate& chat_template) {
   const std::string& source = chat_template.source();
-  return HasChannels(family) ||
+  const engine::OllamaTemplate* const go = chat_template.ollama();
+  return HasChannels(family) || (go != nullptr && go->thinks()) ||
          source.find(engine::ReasoningTagsOf(source).begin) != std::string::npos;
 }
 

@@ -4,6 +4,8 @@
 // "add_generation_prompt", "bos_token", …). With --json-lines there is one such object a line, and
 // each answer is a line too: {"text":…} or {"error":…}; with "-" for TEMPLATE the template of a
 // line is its member "template".
+//
+// With --go the template is Go's and VARIABLES.json what render_go.h says.
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -14,6 +16,7 @@
 #include "engine/chat/jinja_eval.h"
 #include "engine/chat/jinja_parser.h"
 #include "tools/command_line.h"
+#include "tools/render_go.h"
 
 namespace conclave::engine {
 namespace {
@@ -68,9 +71,21 @@ absl::StatusOr<std::string> RenderLine(const jinja::Block* shared, const std::st
   return base::InvalidArgument("template: must be a string on each line");
 }
 
-void RenderLines(const jinja::Block* shared, Clock::time_point now) {
+// `shared` as above.
+absl::StatusOr<std::string> RenderGoLine(const std::string* shared, const std::string& line,
+                                         Clock::time_point now) {
+  if (shared != nullptr) return RenderGo(*shared, line, now);
+  const absl::StatusOr<base::JsonDocument> document = base::JsonDocument::Parse(line);
+  if (!document.ok()) return base::Annotate(document.status(), "variables");
+  const absl::StatusOr<std::string> source = document->root().Get("template").AsString();
+  if (!source.ok()) return base::InvalidArgument("template: must be a string on each line");
+  return RenderGo(*source, line, now);
+}
+
+template <typename Render>
+void RenderLines(Render render) {
   for (std::string line; std::getline(std::cin, line);) {
-    const absl::StatusOr<std::string> text = RenderLine(shared, line, now);
+    const absl::StatusOr<std::string> text = render(line);
     base::JsonWriter writer;
     writer.BeginObject();
     if (text.ok()) {
@@ -87,24 +102,45 @@ struct Options {
   std::string path;
   int64_t now = -1;
   bool json_lines = false;
+  bool go = false;
 };
+
+std::string ReadStdin() { return {std::istreambuf_iterator<char>(std::cin), {}}; }
+
+absl::Status RunGo(const Options& o, Clock::time_point now) {
+  const bool shares = o.path != "-";
+  if (!shares && !o.json_lines) return base::InvalidArgument("TEMPLATE: '-' needs --json-lines");
+  std::string source;
+  if (shares) {
+    ASSIGN_OR_RETURN(source, ReadFile(o.path));
+  }
+  if (o.json_lines) {
+    RenderLines([&](const std::string& line) {
+      return RenderGoLine(shares ? &source : nullptr, line, now);
+    });
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::string text, RenderGo(source, ReadStdin(), now));
+  std::cout << text;
+  return absl::OkStatus();
+}
 
 absl::Status Run(const Options& o) {
   const Clock::time_point now =
       o.now < 0 ? Clock::now() : Clock::from_time_t(static_cast<std::time_t>(o.now));
+  if (o.go) return RunGo(o, now);
   if (o.path == "-") {
     if (!o.json_lines) return base::InvalidArgument("TEMPLATE: '-' needs --json-lines");
-    RenderLines(nullptr, now);
+    RenderLines([&](const std::string& line) { return RenderLine(nullptr, line, now); });
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::string source, ReadFile(o.path));
   ASSIGN_OR_RETURN(const jinja::Block block, Parse(source));
   if (o.json_lines) {
-    RenderLines(&block, now);
+    RenderLines([&](const std::string& line) { return RenderLine(&block, line, now); });
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const jinja::Variables variables,
-                   ReadVariables(std::string(std::istreambuf_iterator<char>(std::cin), {})));
+  ASSIGN_OR_RETURN(const jinja::Variables variables, ReadVariables(ReadStdin()));
   ASSIGN_OR_RETURN(const std::string text, Render(block, variables, now));
   std::cout << text;
   return absl::OkStatus();
@@ -117,10 +153,11 @@ int Main(int argc, char** argv) {
                           "object from standard input.");
   options.Add("now", &o.now, "what strftime_now tells, in seconds since 1970; -1 = the clock", -1);
   options.Add("json-lines", &o.json_lines, "an object of variables a line, an answer a line");
+  options.Add("go", &o.go, "the template is Go's text/template");
   std::vector<std::string> positional;
   if (const auto code = ParseCommandLine(options, argc, argv, &positional)) return *code;
   if (positional.size() != 1) {
-    std::cerr << "usage: conclave-render TEMPLATE.jinja [--now SECONDS] [--json-lines] "
+    std::cerr << "usage: conclave-render TEMPLATE.jinja [--go] [--now SECONDS] [--json-lines] "
                  "< VARIABLES.json\n";
     return 2;
   }

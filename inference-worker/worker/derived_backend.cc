@@ -42,6 +42,12 @@ void Default(const std::optional<T>& value, std::optional<T>* to) {
   if (!to->has_value()) *to = value;
 }
 
+void SetCapability(const std::string& word, bool can, std::vector<std::string>* words) {
+  const auto found = std::find(words->begin(), words->end(), word);
+  if (can && found == words->end()) words->push_back(word);
+  if (!can && found != words->end()) words->erase(found);
+}
+
 absl::Status TooLong(int32_t context_length, size_t tokens) {
   return base::WithReason(
       absl::OutOfRangeError(absl::StrCat("the context of this model is ", context_length,
@@ -132,6 +138,12 @@ absl::StatusOr<std::unique_ptr<DerivedBackend>> DerivedBackend::Open(
 void DerivedBackend::Describe(const DerivedSpec& spec, backends::ModelDetails* details) {
   details->aliases.clear();
   if (spec.chat_template) details->chat_template = *spec.chat_template;
+  if (spec.abilities) {
+    // A gap is filled by the model's own tokens where the template has no place for it.
+    if (spec.abilities->insert) SetCapability("insert", true, &details->capabilities);
+    SetCapability("tools", spec.abilities->tools, &details->capabilities);
+    SetCapability("thinking", spec.abilities->thinking, &details->capabilities);
+  }
   if (!spec.license.empty()) details->license = spec.license;
   if (spec.context_length) {
     details->context_length = std::min(details->context_length, *spec.context_length);
@@ -186,6 +198,9 @@ absl::Status DerivedBackend::CheckLength(backends::GenerateRequest* request) con
 absl::StatusOr<backends::Accepted> DerivedBackend::Generate(
     backends::GenerateRequest request, std::shared_ptr<backends::EventSink> sink) {
   if (auto* chat = std::get_if<ChatPrompt>(&request.prompt)) ApplyTo(chat);
+  if (request.infill && spec_.abilities && spec_.abilities->insert) {
+    request.infill->chat_template = template_;
+  }
   FillIn(spec_.sampling, &request.sampling);
   Default(spec_.stop.max_tokens, &request.stop.max_tokens);
   if (request.stop.strings.empty()) request.stop.strings = spec_.stop.strings;

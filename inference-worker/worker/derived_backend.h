@@ -11,11 +11,19 @@
 
 namespace conclave::worker {
 
+// What a Go template says that its model can do, as Ollama tells it.
+struct TemplateAbilities {
+  bool tools = false;
+  bool thinking = false;
+  bool insert = false;
+};
+
 struct DerivedSpec {
   std::string base;  // name or alias; empty: of weights of its own, which nobody else names
   // In front of conversations that bring no system message.
   std::optional<std::string> system;
-  std::optional<std::string> chat_template;  // Jinja, instead of the base's
+  std::optional<std::string> chat_template;    // Jinja or Go, instead of the base's
+  std::optional<TemplateAbilities> abilities;  // of a Go template
   // Where a request says nothing.
   backends::Sampling sampling;
   backends::StopConditions stop;

@@ -7,6 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "base/strings.h"
+#include "engine/chat/ollama_template.h"
+#include "engine/chat/template.h"
 #include "worker/convert.h"
 
 namespace conclave::worker {
@@ -93,14 +96,16 @@ absl::Status ReadParameters(const std::string& json, pb::GenerateRequest* to,
   return ReadStop(root.Get("stop"), to->mutable_stop());
 }
 
-// Ollama's own templates are Go's text/template: {{ .Prompt }}, {{- if .System }}, {{ range … }}.
-bool IsGoTemplate(std::string_view source) {
-  for (const std::string_view word :
-       {"{{ .", "{{.", "{{- .", "{{ if .", "{{- if .", "{{if .", "{{ range", "{{- range", "{{range",
-        "{{ end", "{{- end", "{{end"}) {
-    if (source.find(word) != std::string_view::npos) return true;
+// A template that cannot be read is refused before anything is stored.
+absl::Status ReadTemplate(const std::string& source, DerivedSpec* spec) {
+  const auto parsed = engine::ChatTemplate::Parse(source, {});
+  if (!parsed.ok()) return Bad("template", base::Std(parsed.status().message()));
+  spec->chat_template = source;
+  if (const engine::OllamaTemplate* const go = (*parsed)->ollama()) {
+    spec->abilities = TemplateAbilities{
+        .tools = go->Names("tools"), .thinking = go->thinks(), .insert = go->Names("suffix")};
   }
-  return false;
+  return absl::OkStatus();
 }
 
 pb::Role RoleOf(const std::string& name) {
@@ -120,10 +125,7 @@ absl::StatusOr<DerivedSpec> FromProto(const pb::DerivedModel& from) {
   }
   if (from.has_system()) spec.system = from.system();
   if (from.has_template_() && !from.template_().empty()) {
-    if (IsGoTemplate(from.template_())) {
-      return Bad("template", "this is a Go template; chat templates are written in Jinja here");
-    }
-    spec.chat_template = from.template_();
+    RETURN_IF_ERROR(ReadTemplate(from.template_(), &spec));
   }
   // The bounds of a request are the bounds of its defaults.
   pb::GenerateRequest request;

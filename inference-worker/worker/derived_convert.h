@@ -7,8 +7,8 @@
 
 namespace conclave::worker {
 
-// INVALID_ARGUMENT naming the field: a parameter of a wrong type or out of range, a
-// template in Go's language.
+// INVALID_ARGUMENT naming the field: a parameter of a wrong type or out of range, a template that
+// does not parse, with its line.
 absl::StatusOr<DerivedSpec> FromProto(const conclave::v1::DerivedModel& from);
 
 // `with_texts`: also the long parts, which no list needs.

@@ -39,6 +39,7 @@ void Fill(const Pulled& pulled, pb::PulledModel* to) {
   to->set_digest(pulled.digest);
   to->set_path(BlobName(pulled.digest));
   if (pulled.system) to->mutable_derived()->set_system(*pulled.system);
+  if (!pulled.chat_template.empty()) to->mutable_derived()->set_template_(pulled.chat_template);
   if (!pulled.parameters.empty()) to->mutable_derived()->set_parameters_json(pulled.parameters);
   if (!pulled.license.empty()) to->mutable_derived()->set_license(pulled.license);
   for (const auto& [role, text] : pulled.messages) {

@@ -28,6 +28,7 @@ constexpr std::chrono::milliseconds kPause{200};
 
 constexpr std::string_view kModelType = "application/vnd.ollama.image.model";
 constexpr std::string_view kSystemType = "application/vnd.ollama.image.system";
+constexpr std::string_view kTemplateType = "application/vnd.ollama.image.template";
 constexpr std::string_view kParametersType = "application/vnd.ollama.image.params";
 constexpr std::string_view kMessagesType = "application/vnd.ollama.image.messages";
 constexpr std::string_view kLicenseType = "application/vnd.ollama.image.license";
@@ -191,11 +192,11 @@ absl::Status ReadMessages(const std::string& text, Pulled* pulled) {
   return absl::OkStatus();
 }
 
-// The small layers. A template is not taken: it is Go's, and the model file has its own.
+// The small layers.
 absl::Status ReadText(PullSource& source, const PullSource::ManifestName& name,
                       const std::string& type, const std::string& digest, Pulled* pulled) {
   const bool known = type == kSystemType || type == kParametersType || type == kMessagesType ||
-                     type == kLicenseType;
+                     type == kLicenseType || type == kTemplateType;
   if (!known) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::string text, source.Read(source.LayerPath(name, digest), kTextBytesMax));
   base::Sha256 hash;
@@ -207,6 +208,7 @@ absl::Status ReadText(PullSource& source, const PullSource::ManifestName& name,
   }
   if (type == kSystemType) pulled->system = std::move(text);
   if (type == kParametersType) pulled->parameters = std::move(text);
+  if (type == kTemplateType) pulled->chat_template = std::move(text);
   if (type == kLicenseType) absl::StrAppend(&pulled->license, text);
   return type == kMessagesType ? ReadMessages(text, pulled) : absl::OkStatus();
 }

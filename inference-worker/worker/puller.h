@@ -25,6 +25,7 @@ struct PullStep {
 struct Pulled {
   std::string digest;
   std::optional<std::string> system;
+  std::string chat_template;                                  // "" = the model file's own
   std::string parameters;                                     // a JSON object
   std::vector<std::pair<std::string, std::string>> messages;  // role, text
   std::string license;

@@ -130,7 +130,7 @@ constexpr auto kCreate = std::to_array<Parameter>({
      R"("sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})"},
     {"files (several)", kRefused, kObject, R"({"a":"x","b":"y"})"},
     {"system", kHonoured, kString, R"("Be brief.")"},
-    {"template", kHonoured, kString, R"("{{ messages }}")", "Jinja; Go's language is refused"},
+    {"template", kHonoured, kString, R"("{{ messages }}")", "Go's, as Ollama has them, or Jinja"},
     {"parameters", kHonoured, kObject, R"({"top_k":3})"},
     {"messages", kHonoured, kArray, R"([{"role":"user","content":"Hi"}])",
      "in front of every conversation; at most 256"},

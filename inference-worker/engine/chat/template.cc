@@ -1,12 +1,16 @@
 #include "engine/chat/template.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "engine/chat/conversation_values.h"
+#include "engine/chat/go_lexer.h"
 #include "engine/chat/jinja_eval.h"
 #include "engine/chat/jinja_parser.h"
 #include "engine/chat/jinja_text.h"
+#include "engine/chat/ollama_template.h"
+#include "engine/chat/parsers/parser.h"
 
 namespace conclave::engine {
 namespace {
@@ -96,9 +100,51 @@ Conversation SystemProbe() {
 }  // namespace
 
 struct ChatTemplate::Impl {
+  std::optional<OllamaTemplate> go;  // else Jinja
   jinja::Block block;
   TemplateHabits habits;
   bool mentions_tools = false;
+
+  absl::Status Parse(std::string_view source) {
+    const bool has_blocks = source.find("{%") != std::string_view::npos;
+    const bool looks_like_go = gotmpl::LooksLikeGo(source);
+    absl::Status failed;
+    if (!looks_like_go || has_blocks) {
+      absl::StatusOr<jinja::Block> parsed = jinja::ParseTemplate(source);
+      if (parsed.ok()) {
+        block = *std::move(parsed);
+        mentions_tools = source.find("tools") != std::string_view::npos;
+        return absl::OkStatus();
+      }
+      failed = parsed.status();
+    }
+    absl::StatusOr<OllamaTemplate> of_go = OllamaTemplate::Parse(source);
+    // {{ json .Tools }} is no Jinja, and what is Go's in it is a field.
+    const bool is_go = looks_like_go || (!has_blocks && of_go.ok() && of_go->names_fields());
+    if (!is_go) return failed;
+    if (!of_go.ok()) return of_go.status();
+    go = *std::move(of_go);
+    mentions_tools = go->Names("tools");
+    return absl::OkStatus();
+  }
+
+  // What `render` writes within the limits.
+  static absl::StatusOr<jinja::Text> RunGo(
+      const TemplateOptions& options, int64_t extra_steps,
+      const std::function<absl::Status(gotmpl::Interpreter&)>& render) {
+    jinja::Limits limits = LimitsOf(options.limits);
+    limits.steps_max += extra_steps;
+    gotmpl::Interpreter interpreter(limits, options.now.value_or(std::chrono::system_clock::now()));
+    RETURN_IF_ERROR(render(interpreter));
+    return interpreter.TakeOutput();
+  }
+
+  absl::StatusOr<jinja::Text> Run(const Conversation& conversation,
+                                  const TemplateOptions& options) const {
+    if (!go) return Run(conversation, habits, options);
+    return RunGo(options, ExtraSteps(conversation),
+                 [&](gotmpl::Interpreter& in) { return go->Render(conversation, in); });
+  }
 
   absl::StatusOr<jinja::Text> Run(const Conversation& conversation, const TemplateHabits& with,
                                   const TemplateOptions& options) const {
@@ -144,13 +190,13 @@ ChatTemplate::~ChatTemplate() = default;
 absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::string_view source,
                                                                         TemplateOptions options) {
   auto impl = std::make_unique<Impl>();
-  absl::StatusOr<jinja::Block> block = jinja::ParseTemplate(source);
-  if (!block.ok()) return base::Annotate(block.status(), "chat template");
-  impl->block = *std::move(block);
-  impl->mentions_tools = source.find("tools") != std::string_view::npos;
-  TemplateOptions probing = options;
-  probing.limits.time_max = std::min(options.limits.time_max, std::chrono::milliseconds(50));
-  impl->LearnHabits(probing);
+  const absl::Status parsed = impl->Parse(source);
+  if (!parsed.ok()) return base::Annotate(parsed, "chat template");
+  if (!impl->go) {
+    TemplateOptions probing = options;
+    probing.limits.time_max = std::min(options.limits.time_max, std::chrono::milliseconds(50));
+    impl->LearnHabits(probing);
+  }
   return std::shared_ptr<const ChatTemplate>(
       new ChatTemplate(std::string(source), std::move(options), std::move(impl)));
 }
@@ -163,8 +209,7 @@ absl::StatusOr<Prompt> ChatTemplate::Render(const Conversation& conversation) co
     marked->add_generation_prompt = false;
     marked->messages.back().content += kContinueHere;
   }
-  absl::StatusOr<jinja::Text> text =
-      impl_->Run(continues ? *marked : conversation, impl_->habits, options_);
+  absl::StatusOr<jinja::Text> text = impl_->Run(continues ? *marked : conversation, options_);
   if (!text.ok()) return base::Annotate(text.status(), "chat template");
   if (continues) RETURN_IF_ERROR(CutAtMark(&*text));
   Prompt prompt{.text = {}, .trusted = TrustedRanges(*text)};
@@ -172,7 +217,34 @@ absl::StatusOr<Prompt> ChatTemplate::Render(const Conversation& conversation) co
   return prompt;
 }
 
+absl::StatusOr<Prompt> ChatTemplate::RenderInfill(std::string_view prompt,
+                                                  std::string_view suffix) const {
+  if (!impl_->go || !impl_->go->Names("suffix")) {
+    return base::Unimplemented("this chat template has no place for a suffix");
+  }
+  Conversation texts;
+  texts.messages.push_back({.role = "user", .content = std::string(prompt)});
+  texts.messages.push_back({.role = "user", .content = std::string(suffix)});
+  absl::StatusOr<jinja::Text> text = Impl::RunGo(
+      options_, ExtraSteps(texts),
+      [&](gotmpl::Interpreter& in) { return impl_->go->RenderInfill(prompt, suffix, in); });
+  if (!text.ok()) return base::Annotate(text.status(), "chat template");
+  Prompt rendered{.text = {}, .trusted = TrustedRanges(*text)};
+  rendered.text = std::move(text->bytes);
+  return rendered;
+}
+
 bool ChatTemplate::mentions_tools() const { return impl_->mentions_tools; }
+
+const OllamaTemplate* ChatTemplate::ollama() const { return impl_->go ? &*impl_->go : nullptr; }
+
+const ChatFamily& ChatTemplate::family() const {
+  const ChatFamily& written = FamilyOf(source_);
+  if (written.calls != nullptr || !impl_->go || !impl_->go->Names("tools")) return written;
+  // As Ollama reads them: without a mark of its own in front, a call is a bare object.
+  const std::string& mark = impl_->go->call_mark();
+  return mark.empty() || mark == "{" ? BareJsonFamily() : written;
+}
 
 std::vector<TokenId> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt) {
   std::vector<TokenId> ids = tokenizer.EncodeTrusted(prompt.text, prompt.trusted, false);

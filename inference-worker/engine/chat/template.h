@@ -4,8 +4,11 @@
 //   ASSIGN_OR_RETURN(Prompt prompt, chat_template->Render(conversation));
 //   std::vector<TokenId> ids = EncodePrompt(*tokenizer, prompt);
 //
-// The template is a program from an untrusted file. It runs in our own Jinja interpreter
-// (jinja_eval.h), which can reach nothing but the conversation and stops at fixed limits.
+// The template is a program from an untrusted file. It runs in our own interpreters of Jinja
+// (jinja_eval.h) and of Go's text/template (go_eval.h), which can reach nothing but the
+// conversation and stop at fixed limits. The source says which: an action that only Go's language
+// has, such as
+// {{ .Prompt }} or {{ if … }}, makes it Go's, unless it has {% and is good Jinja.
 #pragma once
 
 #include <chrono>
@@ -21,6 +24,9 @@
 #include "engine/tokenizer/tokenizer.h"
 
 namespace conclave::engine {
+
+struct ChatFamily;
+class OllamaTemplate;
 
 // Limits of one rendering (mesh reference M15). Beyond them: INVALID_ARGUMENT with the line.
 struct TemplateLimits {
@@ -59,9 +65,17 @@ class ChatTemplate final {
   // text inside the conversation is malformed, or a final message to be continued is not shown.
   absl::StatusOr<Prompt> Render(const Conversation& conversation) const;
 
+  // What stands before a gap and behind it, as a Go template that names .Suffix has it.
+  // UNIMPLEMENTED: any other template. INVALID_ARGUMENT: as above.
+  absl::StatusOr<Prompt> RenderInfill(std::string_view prompt, std::string_view suffix) const;
+
   const std::string& source() const { return source_; }
   // Whether the template speaks of `tools` at all; if not, tools cannot reach the model.
   bool mentions_tools() const;
+  // nullptr: it is Jinja.
+  const OllamaTemplate* ollama() const;
+  // Whose markup it writes.
+  const ChatFamily& family() const;
 
  private:
   struct Impl;

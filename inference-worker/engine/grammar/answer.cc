@@ -244,7 +244,14 @@ std::string KeyOf(const AnswerShape& shape) {
                   static_cast<int>(shape.reasoning), ",");
   add(shape.reasoning_begin);
   add(shape.reasoning_end);
-  if (shape.syntax != nullptr) add(shape.syntax->call_begin);
+  if (const CallSyntax* const calls = shape.syntax) {
+    // Models made with other templates share the cache of their base.
+    for (const std::string_view text :
+         {calls->section_begin, calls->separator, calls->call_begin, calls->name_end,
+          calls->call_end, calls->trigger, calls->id_begin, calls->key_begin, calls->key_end}) {
+      add(text);
+    }
+  }
   for (const AnswerShape::Function& function : shape.functions) {
     add(function.name);
     add(function.schema);

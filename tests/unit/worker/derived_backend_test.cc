@@ -264,10 +264,37 @@ TEST_CASE("a derived model comes over the wire within its bounds") {
     CHECK(FromProto(from).status().code() == absl::StatusCode::kInvalidArgument);
   }
   from.clear_parameters_json();
-  from.set_template_("{{ if .System }}{{ .System }}{{ end }}");
-  CHECK(base::ParamOf(FromProto(from).status()) == "derived.template");
+  for (const char* bad : {"{{ if .System }}\n{{ .System }}", "{% for m in messages %}\nx"}) {
+    from.set_template_(bad);
+    const auto refused = FromProto(from);
+    CHECK(base::ParamOf(refused.status()) == "derived.template");
+    CHECK(refused.status().message().find("line 2: ") != absl::string_view::npos);
+  }
   from.set_template_("{% for m in messages %}{{ m.content }}{% endfor %}");
-  CHECK(FromProto(from).ok());
+  CHECK_FALSE(FromProto(from).value().abilities);
+}
+
+TEST_CASE("what a Go template names is what its model can do") {
+  backends::ModelDetails details;
+  const auto abilities = [&](std::string_view source, std::vector<std::string> base) {
+    pb::DerivedModel from;
+    from.set_base("teacher");
+    from.set_template_(std::string(source));
+    const auto spec = FromProto(from);
+    REQUIRE(spec.ok());
+    details.capabilities = std::move(base);
+    DerivedBackend::Describe(*spec, &details);
+    return details.capabilities;
+  };
+  using Words = std::vector<std::string>;
+  CHECK(abilities("{{ .Prompt }}", {"completion", "insert", "tools", "thinking"}) ==
+        Words{"completion", "insert"});
+  CHECK(abilities("{{ range .Tools }}{{ . }}{{ end }}{{ .Suffix }}", {"completion"}) ==
+        Words{"completion", "insert", "tools"});
+  CHECK(abilities("{{ range .Messages }}{{ .Thinking }}{{ end }}", {"completion", "tools"}) ==
+        Words{"completion", "thinking"});
+  CHECK(abilities("{% for m in messages %}{% endfor %}", {"completion", "tools"}) ==
+        Words{"completion", "tools"});
 }
 
 }  // namespace conclave::worker

@@ -200,6 +200,8 @@ constexpr CallSyntax kHarmonyCalls = {
     .form = CallSyntax::Form::kChannels,
     .tags = {"<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>"}};
 
+constexpr ChatFamily kLlama3 = {"llama3", MakeLlama3, &kLlama3Calls};
+
 struct Row {
   std::string_view markup;   // in the template
   std::string_view besides;  // and this
@@ -216,7 +218,7 @@ constexpr Row kFamilies[] = {
     {"[TOOL_CALLS]", "", {"mistral", MakeMistral, &kMistralCalls}},
     {"<tool_call>", "", {"hermes", MakeHermes, &kHermesCalls}},
     {"<|tool_call|>", "", {"granite", MakeGranite, &kGraniteCalls}},
-    {"<|python_tag|>", "", {"llama3", MakeLlama3, &kLlama3Calls}},
+    {"<|python_tag|>", "", kLlama3},
     {"", "", {"plain", MakePlain, nullptr}},
 };
 constexpr ChatFamily kGeneric = {"generic", MakeHermes, &kHermesCalls};
@@ -232,6 +234,8 @@ const ChatFamily& FamilyOf(std::string_view template_source) {
   }
   return kFamilies[std::size(kFamilies) - 1].family;
 }
+
+const ChatFamily& BareJsonFamily() { return kLlama3; }
 
 const ChatFamily& GenericToolFamily() { return kGeneric; }
 

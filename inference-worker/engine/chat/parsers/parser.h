@@ -76,6 +76,8 @@ struct ChatFamily {
 
 // The family a chat template belongs to, by the markup it writes. Never fails: "plain" is last.
 const ChatFamily& FamilyOf(std::string_view template_source);
+// The family whose calls are bare JSON objects.
+const ChatFamily& BareJsonFamily();
 // For models whose template knows no tools: they are told in words how to call one.
 const ChatFamily& GenericToolFamily();
 

@@ -274,6 +274,24 @@ TEST_CASE("a required call is one of the family's own form, with arguments of it
   }
 }
 
+// Models with templates of several families may share one cache.
+TEST_CASE("the same tools have another key in every family") {
+  std::vector<std::string> keys;
+  std::vector<const CallSyntax*> seen;
+  for (const FamilyCase& family : Families()) {
+    AnswerShape shape;
+    shape.calls = Calls::kRequired;
+    shape.syntax = FamilyOf(family.markup).calls;
+    shape.functions = {{.name = "f", .schema = "{}"}};
+    if (shape.syntax == nullptr || std::count(seen.begin(), seen.end(), shape.syntax) > 0) continue;
+    seen.push_back(shape.syntax);
+    INFO(family.name);
+    CHECK(std::count(keys.begin(), keys.end(), KeyOf(shape)) == 0);
+    keys.push_back(KeyOf(shape));
+  }
+  CHECK(keys.size() > 8);
+}
+
 TEST_CASE("recorded outputs of every family read the same whatever the cuts") {
   for (const FamilyCase& family : Families()) {
     const auto& tags = FamilyOf(family.markup).calls->tags;

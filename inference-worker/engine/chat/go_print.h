@@ -1,0 +1,25 @@
+// Go's fmt: how values become text, and the verbs of printf.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "engine/chat/go_value.h"
+
+namespace conclave::engine::gotmpl {
+
+// fmt.Sprint: spaces between operands of which neither is a string.
+absl::StatusOr<Text> Sprint(std::span<const Value> values, Budget& budget);
+// fmt.Sprintln: spaces between all, and a newline.
+absl::StatusOr<Text> Sprintln(std::span<const Value> values, Budget& budget);
+// fmt.Sprintf. INVALID_ARGUMENT: a limit, or a form that is not served: %#v, %p, [n].
+absl::StatusOr<Text> Sprintf(const Text& format, std::span<const Value> values, Budget& budget);
+// What {{ value }} writes.
+absl::StatusOr<Text> Printed(const Value& value, Budget& budget);
+
+// strconv.FormatFloat; a precision of -1 is the shortest that reads back the same.
+std::string FormatFloat(double value, char form, int precision);
+// strconv.IsPrint.
+bool IsPrintable(uint32_t scalar);
+
+}  // namespace conclave::engine::gotmpl
