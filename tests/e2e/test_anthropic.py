@@ -115,6 +115,42 @@ def test_the_tool_runner_of_the_sdk_runs_to_the_answer(anthropic_client):
     assert cities == ["Paris"]
 
 
+@pytest.mark.parametrize("tool,inputs", [
+    ({"type": "bash_20250124", "name": "bash"}, {"command", "restart"}),
+    ({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+     {"command", "path", "file_text", "view_range", "old_str", "new_str", "insert_line", "insert_text"}),
+])
+def test_tools_known_by_their_type_are_called(anthropic_client, teacher, tool, inputs):
+    """The form of the call is the mesh's promise, what it does is the model's."""
+    reply = anthropic_client.beta.messages.create(
+        model=teacher, max_tokens=400, tools=[{**tool, "strict": True}], extra_body=GREEDY,
+        betas=["computer-use-2025-01-24"], tool_choice={"type": "any"},
+        messages=[{"role": "user", "content": "Show me the file /tmp/a."}])
+    call = reply.content[-1]
+    assert call.type == "tool_use" and call.name == tool["name"]
+    assert set(call.input) <= inputs
+    if "path" in inputs:
+        assert call.input["command"] in ("view", "create", "str_replace", "insert")
+        assert isinstance(call.input["path"], str)
+
+
+def test_the_memory_tool_of_the_sdk_is_run(anthropic_client, tmp_path):
+    from anthropic.tools import BetaLocalFilesystemMemoryTool
+
+    viewed = []
+
+    class Memory(BetaLocalFilesystemMemoryTool):
+        def view(self, command):
+            viewed.append(command.path)
+            return super().view(command)
+
+    runner = anthropic_client.beta.messages.tool_runner(
+        **scripted("look-into-memory", tools=[Memory(base_path=str(tmp_path))]),
+        betas=["context-management-2025-06-27"])
+    assert runner.until_done().content[0].text == "It is sunny in Paris."
+    assert viewed == ["/memories"]
+
+
 def test_a_named_tool_is_called_by_the_real_model(anthropic_client, teacher):
     """The form of the call is the mesh's promise, its arguments are the model's."""
     reply = anthropic_client.messages.create(

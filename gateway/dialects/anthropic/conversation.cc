@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "gateway/dialects/anthropic/client_tools.h"
 #include "gateway/dialects/openai/chat_request.h"
 
 namespace conclave::gateway::anthropic {
@@ -186,14 +187,29 @@ absl::Status ReadSystem(JsonValue system, std::string_view default_system_prompt
   return absl::OkStatus();
 }
 
+// A tool that is known by its type alone. Those that run at Anthropic (web_search_…) cannot be had.
+absl::Status ReadTypedTool(JsonValue from, const std::string& type, v1::Tool* tool) {
+  const ClientTool* const known = FindClientTool(type);
+  if (known == nullptr) {
+    return from.Get("type").Error("\"" + type + "\" tools are not supported by this server");
+  }
+  ASSIGN_OR_RETURN(const std::string name, from.Get("name").AsString());
+  if (name != known->name) {
+    return from.Get("name").Error("a \"" + type + "\" tool is named " + known->name);
+  }
+  tool->set_name(name);
+  tool->set_description(known->description);
+  tool->set_parameters_json(known->input_schema);
+  tool->set_place(from.Get("type").path());
+  ASSIGN_OR_RETURN(const std::optional<bool> strict, from.Get("strict").OptionalBool());
+  tool->set_strict(strict.value_or(false));
+  return absl::OkStatus();
+}
+
 absl::Status ReadTool(JsonValue from, v1::Tool* tool) {
   RETURN_IF_ERROR(from.ExpectObject());
   ASSIGN_OR_RETURN(const std::optional<std::string> type, from.Get("type").OptionalString());
-  // Tools that are known by their type alone (web_search_…, bash_…) need Anthropic's own models or
-  // servers.
-  if (type.value_or("custom") != "custom") {
-    return from.Get("type").Error("\"" + *type + "\" tools are not supported by this server");
-  }
+  if (type.value_or("custom") != "custom") return ReadTypedTool(from, *type, tool);
   RETURN_IF_ERROR(openai::CheckFunctionName(from.Get("name")));
   ASSIGN_OR_RETURN(std::string name, from.Get("name").AsString());
   tool->set_name(std::move(name));

@@ -1,5 +1,6 @@
 #include <string>
 
+#include "base/json.h"
 #include "catch2/catch.hpp"
 #include "gateway/dialects/anthropic/messages_request.h"
 
@@ -166,6 +167,38 @@ TEST_CASE("anthropic: tools and the choice among them") {
   CHECK(refused(R"(,"tools":[{"name":"a"}])").find("tools[0].input_schema: ") == 0);
   CHECK(refused(R"(,"tools":[)" + kWeather + "," + kWeather + "]") ==
         "tools[1].name: is given twice");
+}
+
+TEST_CASE("anthropic: tools of the caller's own are told to the model by their type") {
+  const auto tool = [](const std::string& members) {
+    return Decoded(With(kUser + R"(,"tools":[{)" + members + "}]")).chat().tools(0);
+  };
+  const auto field = [](const v1::Tool& of, const std::string& name) {
+    const auto schema = base::JsonDocument::Parse(of.parameters_json());
+    REQUIRE(schema.ok());
+    return schema->root().Get("properties").Get(name).ToJson();
+  };
+  const v1::Tool bash = tool(R"("type":"bash_20250124","name":"bash")");
+  CHECK(bash.name() == "bash");
+  CHECK_FALSE(bash.description().empty());
+  CHECK(field(bash, "restart").find(R"("boolean")") != std::string::npos);
+  const v1::Tool old = tool(R"("type":"text_editor_20250124","name":"str_replace_editor")");
+  CHECK(field(old, "command").find(R"("insert","undo_edit"])") != std::string::npos);
+  const v1::Tool editor = tool(
+      R"("type":"text_editor_20250728","name":"str_replace_based_edit_tool","max_characters":9,"strict":true)");
+  CHECK(field(editor, "command") ==
+        R"({"type":"string","enum":["view","create","str_replace","insert"]})");
+  CHECK(field(editor, "insert_text").find(R"("string")") != std::string::npos);
+  CHECK(editor.strict());
+  CHECK(editor.place() == "tools[0].type");
+  const v1::Tool memory = tool(R"("type":"memory_20250818","name":"memory")");
+  CHECK(field(memory, "command").find(R"("delete","rename"])") != std::string::npos);
+  const auto refused = [](const std::string& members) {
+    return Refusal(With(kUser + R"(,"tools":[{)" + members + "}]"));
+  };
+  CHECK(refused(R"("type":"bash_20250124","name":"shell")") ==
+        R"(tools[0].name: a "bash_20250124" tool is named bash)");
+  CHECK(refused(R"("type":"computer_20250124","name":"computer")").find("tools[0].type: ") == 0);
 }
 
 TEST_CASE("anthropic: thinking has a budget, an effort too unless thinking says more") {
