@@ -182,19 +182,31 @@ Value CallValue(const ToolCall& call, size_t index) {
   return Value(std::move(of));
 }
 
-Value MessageValue(const Message& message) {
+// What a tool is called whose answer only says which call it answers.
+std::string ToolNameOf(const std::vector<Message>& messages, const Message& answer) {
+  if (answer.role != "tool" || !answer.name.empty() || answer.tool_call_id.empty()) {
+    return answer.role == "tool" ? answer.name : "";
+  }
+  for (const Message& message : messages) {
+    for (const ToolCall& call : message.tool_calls) {
+      if (call.id == answer.tool_call_id) return call.name;
+    }
+  }
+  return "";
+}
+
+Value MessageValue(const Message& message, std::string tool_name) {
   List calls{.type = "[]template.templateToolCall", .nil = message.tool_calls.empty()};
   for (size_t i = 0; i < message.tool_calls.size(); ++i) {
     calls.items.push_back(CallValue(message.tool_calls[i], i));
   }
-  const bool of_tool = message.role == "tool";
   Struct of{.type = "template.templateMessage", .pointer = true};
   of.fields = {Member("Role", "Role", RoleValue(message.role)),
                Member("Content", "Content", UserText(message.content)),
                Member("Thinking", "Thinking", UserText(message.reasoning)),
                Member("Images", "Images", Value(List{.type = "[]api.ImageData", .nil = true})),
                Member("ToolCalls", "ToolCalls", Value(std::move(calls))),
-               Member("ToolName", "ToolName", UserText(of_tool ? message.name : std::string())),
+               Member("ToolName", "ToolName", UserText(std::move(tool_name))),
                Member("ToolCallID", "ToolCallID", UserText(message.tool_call_id))};
   return Value(std::move(of));
 }
@@ -229,7 +241,9 @@ Collated Collate(const std::vector<Message>& messages) {
 
 Value MessagesValue(const std::vector<Message>& messages) {
   List list{.type = "[]*template.templateMessage", .nil = messages.empty()};
-  for (const Message& message : messages) list.items.push_back(MessageValue(message));
+  for (const Message& message : messages) {
+    list.items.push_back(MessageValue(message, ToolNameOf(messages, message)));
+  }
   return Value(std::move(list));
 }
 

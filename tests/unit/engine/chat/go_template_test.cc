@@ -245,6 +245,17 @@ TEST_CASE("an answer that is to go on is left open in either kind of template") 
   CHECK(continued("[{{ .Prompt }}]{{ .Response }}</s>") == "[2+2?]The sum is ");
 }
 
+TEST_CASE("an answer of a tool that only names the call has the name of its tool") {
+  const auto prompt =
+      Parsed("{{ range .Messages }}{{ .Role }}={{ .ToolName }};{{ end }}")
+          ->Render(Say({{.role = "user", .content = "x", .name = "Ada"},
+                        {.role = "assistant", .tool_calls = {{.id = "c1", .name = "add"}}},
+                        {.role = "tool", .content = "1", .tool_call_id = "c1"},
+                        {.role = "tool", .content = "1", .tool_call_id = "c1", .name = "mine"},
+                        {.role = "tool", .content = "1", .tool_call_id = "c2"}}));
+  CHECK(prompt->text == "user=;assistant=;tool=add;tool=mine;tool=;");
+}
+
 TEST_CASE("a template without a place for the answer gets one behind it") {
   const auto render = [](std::vector<Message> messages) {
     return Parsed("<{{ .Prompt }}>")->Render(Say(std::move(messages)))->text;
