@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/chat/go_eval.h"
 #include "engine/chat/go_print.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::gotmpl {

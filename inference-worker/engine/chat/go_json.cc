@@ -1,11 +1,10 @@
 // Go's json.Marshal (go_value.h): escaped for HTML, keys of maps in order.
-#include <charconv>
 #include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/chat/go_print.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/chat/go_value.h"
 #include "engine/tokenizer/unicode.h"
 
