@@ -134,7 +134,7 @@ absl::StatusOr<Interpreter::Flow> Interpreter::WalkRange(const Node& node, const
   };
   if (value.is_list()) {
     int64_t index = 0;
-    for (const Value& item : value.as_list().items) {
+    for (const Value& item : value.as_list().values()) {
       ASSIGN_OR_RETURN(const bool more, turn(Value(index++), item));
       if (!more) break;
     }

@@ -355,11 +355,12 @@ class Parser final {
       SkipSpace();
       std::optional<Operand> operand;
       RETURN_IF_ERROR(ParseOperand(&operand));
+      const bool found = operand.has_value();
       if (operand) command->push_back(*std::move(operand));
       const Token& token = Peek();
       if (token.kind == TokenKind::kSpace) continue;
       if (token.kind == TokenKind::kRight || Is(token, ")")) break;
-      if (!Is(token, "|")) return Unexpected(token, operand ? "operand" : where);
+      if (!Is(token, "|")) return Unexpected(token, found ? "operand" : where);
       Next();
       break;
     }

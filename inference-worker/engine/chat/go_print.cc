@@ -248,9 +248,10 @@ class Printer final {
 
   absl::Status PrintList(const List& list, char verb, int level) {
     out_.Append("[");
-    for (size_t i = 0; i < list.items.size(); ++i) {
-      if (i > 0) out_.Append(" ");
-      RETURN_IF_ERROR(Print(list.items[i], verb, level + 1));
+    bool first = true;
+    for (const Value& item : list.values()) {
+      if (!std::exchange(first, false)) out_.Append(" ");
+      RETURN_IF_ERROR(Print(item, verb, level + 1));
     }
     out_.Append("]");
     return absl::OkStatus();
@@ -444,10 +445,10 @@ absl::StatusOr<std::optional<Text>> OwnWords(const Value& value, Budget& budget)
     if (value.is_map() && value.as_map().nil) return Text("{}");
     return ToJson(value, budget);
   }
-  const List& words = value.as_list();
-  if (words.items.empty()) return Text();
-  if (words.items.size() == 1) return words.items.front().as_text();
-  List plain{.items = words.items};
+  const std::span<const Value> words = value.as_list().values();
+  if (words.empty()) return Text();
+  if (words.size() == 1) return words.front().as_text();
+  List plain{.items = {words.begin(), words.end()}};
   const Value list(std::move(plain));
   return Sprint({&list, 1}, budget);
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/json.h"
@@ -182,17 +183,14 @@ Value CallValue(const ToolCall& call, size_t index) {
   return Value(std::move(of));
 }
 
-// What a tool is called whose answer only says which call it answers.
-std::string ToolNameOf(const std::vector<Message>& messages, const Message& answer) {
-  if (answer.role != "tool" || !answer.name.empty() || answer.tool_call_id.empty()) {
-    return answer.role == "tool" ? answer.name : "";
-  }
-  for (const Message& message : messages) {
-    for (const ToolCall& call : message.tool_calls) {
-      if (call.id == answer.tool_call_id) return call.name;
-    }
-  }
-  return "";
+// The tools that earlier messages call, by the ids of the calls.
+using CalledTools = absl::flat_hash_map<std::string, std::string>;
+
+// What a tool is called, even where its answer only says which call it answers.
+std::string ToolNameOf(const Message& answer, const CalledTools& called) {
+  if (answer.role != "tool") return "";
+  const auto found = called.find(answer.tool_call_id);
+  return answer.name.empty() && found != called.end() ? found->second : answer.name;
 }
 
 Value MessageValue(const Message& message, std::string tool_name) {
@@ -241,8 +239,10 @@ Collated Collate(const std::vector<Message>& messages) {
 
 Value MessagesValue(const std::vector<Message>& messages) {
   List list{.type = "[]*template.templateMessage", .nil = messages.empty()};
+  CalledTools called;
   for (const Message& message : messages) {
-    list.items.push_back(MessageValue(message, ToolNameOf(messages, message)));
+    list.items.push_back(MessageValue(message, ToolNameOf(message, called)));
+    for (const ToolCall& call : message.tool_calls) called.emplace(call.id, call.name);
   }
   return Value(std::move(list));
 }

@@ -283,6 +283,20 @@ TEST_CASE("how a Go template writes calls says how answers are read") {
             ->call_mark() == "functools[");
 }
 
+TEST_CASE("a long conversation is rendered in the usual way of asking for its end") {
+  Conversation conversation;
+  for (int i = 0; i < 16'000; ++i) {
+    conversation.messages.push_back({.role = i % 2 == 0 ? "user" : "assistant", .content = "x"});
+  }
+  const auto prompt = Parsed(
+                          "{{ range $i, $m := .Messages }}{{ $last := eq (len (slice $.Messages "
+                          "$i)) 1 }}{{ .Content }}{{ if $last }}|{{ end }}{{ end }}")
+                          ->Render(conversation);
+  INFO(prompt.status().ToString());
+  REQUIRE(prompt.ok());
+  CHECK(prompt->text == std::string(16'000, 'x') + "|");
+}
+
 TEST_CASE("no Go template runs for long") {
   for (const char* source :
        {"{{ range 9223372036854775807 }}{{ end }}",
