@@ -63,10 +63,15 @@ absl::StatusOr<engine::Prompt> Render(const engine::ChatTemplate& chat_template,
     without_tools.tools.clear();
     return chat_template.Render(without_tools);
   }
-  if (chat_template.mentions_tools() && prompt.family == &family) {
+  // One that shows calls in a way that is no family's would be answered in that way.
+  const engine::OllamaTemplate* const go = chat_template.ollama();
+  const bool is_foreign =
+      go != nullptr && !go->call_mark().empty() && chat_template.family().calls == nullptr;
+  const bool speaks = prompt.family == &family && !is_foreign;
+  if (chat_template.mentions_tools() && speaks) {
     return chat_template.Render(conversation);
   }
-  ToolWords words{.calls = prompt.family->calls, .rewrite_messages = prompt.family != &family};
+  ToolWords words{.calls = prompt.family->calls, .rewrite_messages = !speaks};
   auto rendered = chat_template.Render(WithToolsInWords(conversation, words));
   if (rendered.ok()) return rendered;
   words.of_user = true;

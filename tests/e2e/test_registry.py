@@ -182,6 +182,19 @@ def test_a_model_is_made_of_an_uploaded_file(client, registry):
     client.delete("child")
 
 
+def test_a_file_without_a_template_takes_one_of_ollamas(client, registry, tmp_path):
+    bare = tmp_path / "bare.gguf"
+    bare.write_bytes(GGUF.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatE"))
+    client.create(model="bare", files={"bare.gguf": client.create_blob(bare)},
+                  template="{{ with .System }}{{ . }}\n{{ end }}Q: {{ .Prompt }}\nA: {{ .Response }}\n")
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, *SUM]
+    reply = requests.post(registry.url + "/apply-template", timeout=60,
+                          json={"model": "bare", "messages": talk}).json()
+    assert reply["prompt"] == "Q: a\nA: b\nQ: What is 21 + 13?\nA: "
+    assert client.chat(model="bare", messages=SUM, options={"num_predict": 2}).eval_count == 2
+    client.delete("bare")
+
+
 def test_a_blob_is_what_its_digest_says(registry):
     digest = "sha256:" + hashlib.sha256(b"one").hexdigest()
     url = f"{registry.url}/api/blobs/{digest}"

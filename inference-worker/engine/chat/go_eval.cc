@@ -134,7 +134,7 @@ absl::StatusOr<Interpreter::Flow> Interpreter::WalkRange(const Node& node, const
   };
   if (value.is_list()) {
     int64_t index = 0;
-    for (const Value& item : value.as_list().items) {
+    for (const Value& item : value.as_list().values()) {
       ASSIGN_OR_RETURN(const bool more, turn(Value(index++), item));
       if (!more) break;
     }
@@ -258,6 +258,7 @@ absl::StatusOr<Value> Interpreter::Argument(const Operand& operand, const Value&
   if (operand.kind == Operand::Kind::kFunction) return value;
   const size_t begin = operand.kind == Operand::Kind::kVariable ? 1 : 0;
   for (size_t i = begin; i < operand.path.size(); ++i) {
+    RETURN_IF_ERROR(budget_.Step());
     ASSIGN_OR_RETURN(value, Field(value, operand.path[i]));
   }
   return value;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/chat/go_eval.h"
 #include "engine/chat/go_print.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::gotmpl {
@@ -128,7 +129,7 @@ absl::StatusOr<Value> Len(Interpreter&, Arguments of) {
   if (value.is_string()) {
     size = value.as_text().bytes.size();
   } else if (value.is_list()) {
-    size = value.as_list().items.size();
+    size = value.as_list().values().size();
   } else if (value.is_map()) {
     size = value.as_map().items.size();
   } else {
@@ -162,10 +163,10 @@ absl::StatusOr<Value> IndexOnce(const Value& of, const Value& index) {
     return Fail(of.is_nil() || of.is_nil_pointer() ? "index of nil pointer"
                                                    : "can't index item of type " + of.type_name());
   }
-  const size_t size = of.is_list() ? of.as_list().items.size() : of.as_text().bytes.size();
+  const size_t size = of.is_list() ? of.as_list().values().size() : of.as_text().bytes.size();
   ASSIGN_OR_RETURN(const size_t at, IndexOf(index, size));
   if (at == size) return Fail(absl::StrCat("index out of range: ", at));
-  if (of.is_list()) return of.as_list().items[at];
+  if (of.is_list()) return of.as_list().values()[at];
   return Value::Byte(static_cast<unsigned char>(of.as_text().bytes[at]));
 }
 
@@ -188,7 +189,7 @@ absl::StatusOr<Value> Slice(Interpreter& in, Arguments of) {
   }
   if (value.is_string() && of.size() == 4) return Fail("cannot 3-index slice a string");
   const size_t size =
-      value.is_string() ? value.as_text().bytes.size() : value.as_list().items.size();
+      value.is_string() ? value.as_text().bytes.size() : value.as_list().values().size();
   std::array<size_t, 3> at = {0, size, size};
   for (size_t i = 1; i < of.size(); ++i) {
     ASSIGN_OR_RETURN(at[i - 1], IndexOf(of[i], size));
@@ -201,12 +202,7 @@ absl::StatusOr<Value> Slice(Interpreter& in, Arguments of) {
     RETURN_IF_ERROR(in.budget().String(at[1] - at[0]));
     return Value(value.as_text().Part(at[0], at[1]));
   }
-  RETURN_IF_ERROR(in.budget().Items(at[1] - at[0]));
-  List part{.type = value.as_list().type, .wording = value.as_list().wording};
-  const std::vector<Value>& items = value.as_list().items;
-  part.items.assign(items.begin() + static_cast<std::ptrdiff_t>(at[0]),
-                    items.begin() + static_cast<std::ptrdiff_t>(at[1]));
-  return Value(std::move(part));
+  return value.Part(at[0], at[1]);
 }
 
 // ---- printing

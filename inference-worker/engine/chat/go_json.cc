@@ -1,11 +1,10 @@
 // Go's json.Marshal (go_value.h): escaped for HTML, keys of maps in order.
-#include <charconv>
 #include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/chat/go_print.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/chat/go_value.h"
 #include "engine/tokenizer/unicode.h"
 
@@ -99,11 +98,12 @@ class JsonPrinter final {
       out_.Append("null");
       return absl::OkStatus();
     }
-    if (list.wording == Wording::kWords && list.items.size() == 1) return Print(list.items.front());
+    const std::span<const Value> values = list.values();
+    if (list.wording == Wording::kWords && values.size() == 1) return Print(values.front());
     out_.Append("[");
-    for (size_t i = 0; i < list.items.size(); ++i) {
+    for (size_t i = 0; i < values.size(); ++i) {
       if (i > 0) out_.Append(",");
-      RETURN_IF_ERROR(Print(list.items[i]));
+      RETURN_IF_ERROR(Print(values[i]));
     }
     out_.Append("]");
     return absl::OkStatus();

@@ -1,10 +1,9 @@
 #include "engine/chat/go_parser.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -13,6 +12,7 @@
 #include "base/utf8.h"
 #include "engine/chat/go_functions.h"
 #include "engine/chat/go_lexer.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/chat/jinja_lexer.h"
 
 namespace conclave::engine::gotmpl {
@@ -31,36 +31,6 @@ bool IsKeyword(std::string_view word) {
   constexpr std::string_view kKeywords[] = {"block", "break", "continue", "define",   "else",
                                             "end",   "if",    "range",    "template", "with"};
   return std::find(std::begin(kKeywords), std::end(kKeywords), word) != std::end(kKeywords);
-}
-
-// Underscores stand between digits, or behind a base.
-bool UnderscoresFit(std::string_view text) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '_') continue;
-    const bool inside = i > 0 && i + 1 < text.size();
-    if (!inside || !absl::ascii_isalnum(static_cast<unsigned char>(text[i - 1])) ||
-        !absl::ascii_isxdigit(static_cast<unsigned char>(text[i + 1]))) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// An integer literal without underscores.
-bool ReadInteger(std::string_view text, int64_t* value) {
-  const bool negative = text.starts_with('-');
-  if (negative || text.starts_with('+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.size() > 1 && text[0] == '0') {
-    const char mark = absl::ascii_tolower(static_cast<unsigned char>(text[1]));
-    base = mark == 'x' ? 16 : mark == 'b' ? 2 : 8;
-    text.remove_prefix(base == 8 && mark != 'o' ? 1 : 2);
-  }
-  const std::string digits = absl::StrCat(negative ? "-" : "", std::string(text));
-  if (text.empty() || text[0] == '-' || text[0] == '+') return false;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), *value, base);
-  return error == std::errc() && end == digits.data() + digits.size();
 }
 
 absl::Status ReadNumber(const Token& token, Operand* to) {
@@ -385,11 +355,12 @@ class Parser final {
       SkipSpace();
       std::optional<Operand> operand;
       RETURN_IF_ERROR(ParseOperand(&operand));
+      const bool found = operand.has_value();
       if (operand) command->push_back(*std::move(operand));
       const Token& token = Peek();
       if (token.kind == TokenKind::kSpace) continue;
       if (token.kind == TokenKind::kRight || Is(token, ")")) break;
-      if (!Is(token, "|")) return Unexpected(token, operand ? "operand" : where);
+      if (!Is(token, "|")) return Unexpected(token, found ? "operand" : where);
       Next();
       break;
     }

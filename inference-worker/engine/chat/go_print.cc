@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/chat/go_strconv.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace conclave::engine::gotmpl {
@@ -27,71 +27,6 @@ size_t CountScalars(std::string_view text) {
   size_t count = 0;
   for (size_t at = 0; at < text.size(); ++count) at += DecodeUtf8(text, at).length;
   return count;
-}
-
-void AppendQuotedScalar(std::string_view bytes, uint32_t scalar, char quote, bool ascii,
-                        std::string* out) {
-  constexpr std::string_view kSpecial = "\a\b\f\n\r\t\v", kLetters = "abfnrtv";
-  if (scalar == kInvalidScalar) {
-    absl::StrAppendFormat(out, "\\x%02x", static_cast<unsigned char>(bytes[0]));
-    return;
-  }
-  if (scalar == static_cast<uint32_t>(quote) || scalar == '\\') {
-    out->append({'\\', static_cast<char>(scalar)});
-    return;
-  }
-  if (ascii ? scalar < 0x7F && scalar >= 0x20 : IsPrintable(scalar)) {
-    out->append(bytes);
-    return;
-  }
-  const size_t special =
-      scalar < 0x80 ? kSpecial.find(static_cast<char>(scalar)) : std::string_view::npos;
-  if (special != std::string_view::npos) {
-    out->append({'\\', kLetters[special]});
-  } else if (scalar < 0x20 || scalar == 0x7F) {
-    absl::StrAppendFormat(out, "\\x%02x", scalar);
-  } else if (scalar < 0x10000) {
-    absl::StrAppendFormat(out, "\\u%04x", scalar);
-  } else {
-    absl::StrAppendFormat(out, "\\U%08x", scalar);
-  }
-}
-
-// The # of a fraction: a decimal point, and zeros up to so many digits.
-void KeepZeros(int digits, std::string* text) {
-  const size_t exponent = std::min(text->find_first_of("eE"), text->size());
-  const std::string_view number = std::string_view(*text).substr(0, exponent);
-  const size_t first = number.find_first_of("123456789");
-  int shown =
-      number.find_first_of("0123456789") == number.size() - 1 && first == number.npos ? 1 : 0;
-  for (const char c : number.substr(std::min(first, number.size()))) shown += c != '.';
-  std::string added = number.find('.') == number.npos ? "." : "";
-  if (digits > shown) added.append(static_cast<size_t>(digits - shown), '0');
-  text->insert(exponent, added);
-}
-
-std::string Quoted(std::string_view text, char quote, bool ascii) {
-  std::string out(1, quote);
-  for (size_t at = 0; at < text.size();) {
-    const DecodedScalar scalar = DecodeUtf8(text, at);
-    AppendQuotedScalar(text.substr(at, scalar.length), scalar.value, quote, ascii, &out);
-    at += scalar.length;
-  }
-  out.push_back(quote);
-  return out;
-}
-
-bool CanBackquote(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const DecodedScalar scalar = DecodeUtf8(text, at);
-    at += scalar.length;
-    const bool control = scalar.value < ' ' && scalar.value != '\t';
-    if (control || scalar.value == '`' || scalar.value == 0x7F || scalar.value == 0xFEFF ||
-        scalar.value == kInvalidScalar) {
-      return false;
-    }
-  }
-  return true;
 }
 
 class Printer final {
@@ -152,14 +87,15 @@ class Printer final {
   Text Take() { return std::move(out_); }
 
  private:
-  void Pad(const Text& text) {
-    const size_t size = flags_.width < 0 ? 0 : CountScalars(text.bytes);
-    const size_t width = flags_.width < 0 ? 0 : static_cast<size_t>(flags_.width);
+  void Pad(const Text& text) { Pad(text, flags_); }
+  void Pad(const Text& text, const Flags& flags) {
+    const size_t size = flags.width < 0 ? 0 : CountScalars(text.bytes);
+    const size_t width = flags.width < 0 ? 0 : static_cast<size_t>(flags.width);
     const std::string filling(width > size ? width - size : 0,
-                              flags_.zero && !flags_.minus ? '0' : ' ');
-    if (!flags_.minus) out_.Append(filling);
+                              flags.zero && !flags.minus ? '0' : ' ');
+    if (!flags.minus) out_.Append(filling);
     out_.Append(text);
-    if (flags_.minus) out_.Append(filling);
+    if (flags.minus) out_.Append(filling);
   }
 
   // With its sign; zeros go behind that.
@@ -250,22 +186,18 @@ class Printer final {
   }
 
   void PrintDigits(int64_t number, int base, std::string_view mark, bool upper) {
+    // The zeros of a width are digits here.
+    Flags padding = flags_;
+    padding.zero = false;
     // A precision of 0 shows no 0.
-    if (flags_.precision == 0 && number == 0) {
-      Flags saved = std::exchange(flags_, flags_);
-      flags_.zero = false;
-      Pad(Text());
-      flags_ = saved;
-      return;
-    }
+    if (flags_.precision == 0 && number == 0) return Pad(Text(), padding);
     char buffer[72];
-    const uint64_t size =
-        number < 0 ? 0 - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
+    const bool negative = number < 0;
+    const auto size = negative ? 0 - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
     const auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), size, base);
     static_cast<void>(error);
     std::string digits(buffer, end);
     if (upper) absl::AsciiStrToUpper(&digits);
-    const bool negative = number < 0;
     const bool sign = negative || flags_.plus || flags_.space;
     size_t wanted = flags_.precision > 0 ? static_cast<size_t>(flags_.precision) : 0;
     if (flags_.precision < 0 && flags_.zero && !flags_.minus && flags_.width > 0) {
@@ -274,10 +206,7 @@ class Printer final {
     if (wanted > digits.size()) digits.insert(0, wanted - digits.size(), '0');
     if (!(base == 8 && mark == "0" && digits[0] == '0')) digits.insert(0, std::string(mark));
     if (sign) digits.insert(0, negative ? "-" : flags_.plus ? "+" : " ");
-    Flags saved = flags_;
-    flags_.zero = false;
-    Pad(Text(std::move(digits)));
-    flags_ = saved;
+    Pad(Text(std::move(digits)), padding);
   }
 
   absl::Status PrintFloat(const Value& value, char verb) {
@@ -319,9 +248,10 @@ class Printer final {
 
   absl::Status PrintList(const List& list, char verb, int level) {
     out_.Append("[");
-    for (size_t i = 0; i < list.items.size(); ++i) {
-      if (i > 0) out_.Append(" ");
-      RETURN_IF_ERROR(Print(list.items[i], verb, level + 1));
+    bool first = true;
+    for (const Value& item : list.values()) {
+      if (!std::exchange(first, false)) out_.Append(" ");
+      RETURN_IF_ERROR(Print(item, verb, level + 1));
     }
     out_.Append("]");
     return absl::OkStatus();
@@ -503,63 +433,7 @@ class Formatter final {
   bool read_count_ = false;
 };
 
-// The shortest digits that read back the same, filled up with zeros.
-std::string Shortest(double value, char form) {
-  char buffer[40];
-  const auto [end, error] =
-      std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific);
-  static_cast<void>(error);
-  const std::string scientific(buffer, end);
-  if (form == 'e') return scientific;
-  const size_t mark = scientific.find('e');
-  const int exponent = std::atoi(scientific.c_str() + mark + 1);
-  std::string digits;
-  for (const char c : scientific.substr(0, mark)) {
-    if (c != '.' && c != '-') digits.push_back(c);
-  }
-  std::string text = scientific[0] == '-' ? "-" : "";
-  if (exponent < 0)
-    return text + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
-  const size_t whole = static_cast<size_t>(exponent) + 1;
-  if (digits.size() <= whole) return text + digits + std::string(whole - digits.size(), '0');
-  return text + digits.substr(0, whole) + "." + digits.substr(whole);
-}
-
 }  // namespace
-
-std::string FormatFloat(double value, char form, int precision) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value < 0 ? "-Inf" : "+Inf";
-  const bool upper = form == 'E' || form == 'G';
-  std::string text;
-  if (precision >= 0) {
-    const std::string format = absl::StrCat("%.*", std::string(1, form));
-    const int size = std::snprintf(nullptr, 0, format.c_str(), precision, value);
-    text.resize(static_cast<size_t>(size) + 1);
-    std::snprintf(text.data(), text.size(), format.c_str(), precision, value);
-    text.pop_back();
-    return text;
-  }
-  const char lower = absl::ascii_tolower(static_cast<unsigned char>(form));
-  if (lower == 'g') {
-    const std::string scientific = Shortest(value, 'e');
-    const int exponent = std::atoi(scientific.c_str() + scientific.find('e') + 1);
-    constexpr int kExponentMin = -4, kExponentEnd = 6;
-    const bool as_exponent = exponent < kExponentMin || exponent >= kExponentEnd;
-    text = as_exponent ? scientific : Shortest(value, 'f');
-  } else {
-    text = Shortest(value, lower);
-  }
-  if (upper) absl::AsciiStrToUpper(&text);
-  return text;
-}
-
-bool IsPrintable(uint32_t scalar) {
-  if (scalar == ' ') return true;
-  if (scalar == kInvalidScalar) return false;
-  const Category c = CategoryOf(scalar);
-  return IsLetter(c) || IsMark(c) || IsNumber(c) || IsPunctuation(c) || IsSymbol(c);
-}
 
 absl::StatusOr<std::optional<Text>> OwnWords(const Value& value, Budget& budget) {
   const Wording wording = value.is_list()     ? value.as_list().wording
@@ -571,10 +445,10 @@ absl::StatusOr<std::optional<Text>> OwnWords(const Value& value, Budget& budget)
     if (value.is_map() && value.as_map().nil) return Text("{}");
     return ToJson(value, budget);
   }
-  const List& words = value.as_list();
-  if (words.items.empty()) return Text();
-  if (words.items.size() == 1) return words.items.front().as_text();
-  List plain{.items = words.items};
+  const std::span<const Value> words = value.as_list().values();
+  if (words.empty()) return Text();
+  if (words.size() == 1) return words.front().as_text();
+  List plain{.items = {words.begin(), words.end()}};
   const Value list(std::move(plain));
   return Sprint({&list, 1}, budget);
 }

@@ -17,9 +17,4 @@ absl::StatusOr<Text> Sprintf(const Text& format, std::span<const Value> values, 
 // What {{ value }} writes.
 absl::StatusOr<Text> Printed(const Value& value, Budget& budget);
 
-// strconv.FormatFloat; a precision of -1 is the shortest that reads back the same.
-std::string FormatFloat(double value, char form, int precision);
-// strconv.IsPrint.
-bool IsPrintable(uint32_t scalar);
-
 }  // namespace conclave::engine::gotmpl

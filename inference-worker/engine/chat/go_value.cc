@@ -26,6 +26,15 @@ Value Value::NilPointer(std::string_view type) {
   return value;
 }
 
+Value Value::Part(size_t begin, size_t end) const {
+  const auto& list = std::get<std::shared_ptr<const List>>(data_);
+  return Value(List{.whole = list->whole == nullptr ? list : list->whole,
+                    .begin = list->begin + begin,
+                    .end = list->begin + end,
+                    .type = list->type,
+                    .wording = list->wording});
+}
+
 int64_t Value::as_int() const {
   return is_byte() ? std::get<unsigned char>(data_) : std::get<int64_t>(data_);
 }
@@ -48,7 +57,7 @@ bool Value::truthy() const {
   if (is_int()) return as_int() != 0;
   if (is_float()) return as_float() != 0;
   if (is_string()) return !as_text().bytes.empty();
-  if (is_list()) return !as_list().items.empty();
+  if (is_list()) return !as_list().values().empty();
   if (is_map()) return !as_map().items.empty();
   return is_struct();
 }

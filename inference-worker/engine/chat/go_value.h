@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,6 +64,8 @@ class Value final {
   double as_float() const { return std::get<double>(data_); }
   const Text& as_text() const { return *std::get<std::shared_ptr<const Text>>(data_); }
   const List& as_list() const { return *std::get<std::shared_ptr<const List>>(data_); }
+  // Items [begin, end) of a list, which it goes on to share.
+  Value Part(size_t begin, size_t end) const;
   const Map& as_map() const { return *std::get<std::shared_ptr<const Map>>(data_); }
   const Struct& as_struct() const { return *std::get<std::shared_ptr<const Struct>>(data_); }
 
@@ -91,10 +94,17 @@ enum class Wording {
 };
 
 struct List {
-  std::vector<Value> items;
+  std::vector<Value> items;  // of a slice none: it shares those of the whole
+  std::shared_ptr<const List> whole;
+  size_t begin = 0, end = 0;  // of a slice, in the items of the whole
   std::string_view type = "[]interface {}";
   Wording wording = Wording::kNone;
   bool nil = false;  // there is no list, which JSON calls null
+
+  std::span<const Value> values() const {
+    return whole == nullptr ? std::span(items)
+                            : std::span(whole->items).subspan(begin, end - begin);
+  }
 };
 
 struct Map {

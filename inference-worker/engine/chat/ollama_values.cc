@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/json.h"
@@ -182,19 +183,28 @@ Value CallValue(const ToolCall& call, size_t index) {
   return Value(std::move(of));
 }
 
-Value MessageValue(const Message& message) {
+// The tools that earlier messages call, by the ids of the calls.
+using CalledTools = absl::flat_hash_map<std::string, std::string>;
+
+// What a tool is called, even where its answer only says which call it answers.
+std::string ToolNameOf(const Message& answer, const CalledTools& called) {
+  if (answer.role != "tool") return "";
+  const auto found = called.find(answer.tool_call_id);
+  return answer.name.empty() && found != called.end() ? found->second : answer.name;
+}
+
+Value MessageValue(const Message& message, std::string tool_name) {
   List calls{.type = "[]template.templateToolCall", .nil = message.tool_calls.empty()};
   for (size_t i = 0; i < message.tool_calls.size(); ++i) {
     calls.items.push_back(CallValue(message.tool_calls[i], i));
   }
-  const bool of_tool = message.role == "tool";
   Struct of{.type = "template.templateMessage", .pointer = true};
   of.fields = {Member("Role", "Role", RoleValue(message.role)),
                Member("Content", "Content", UserText(message.content)),
                Member("Thinking", "Thinking", UserText(message.reasoning)),
                Member("Images", "Images", Value(List{.type = "[]api.ImageData", .nil = true})),
                Member("ToolCalls", "ToolCalls", Value(std::move(calls))),
-               Member("ToolName", "ToolName", UserText(of_tool ? message.name : std::string())),
+               Member("ToolName", "ToolName", UserText(std::move(tool_name))),
                Member("ToolCallID", "ToolCallID", UserText(message.tool_call_id))};
   return Value(std::move(of));
 }
@@ -229,7 +239,11 @@ Collated Collate(const std::vector<Message>& messages) {
 
 Value MessagesValue(const std::vector<Message>& messages) {
   List list{.type = "[]*template.templateMessage", .nil = messages.empty()};
-  for (const Message& message : messages) list.items.push_back(MessageValue(message));
+  CalledTools called;
+  for (const Message& message : messages) {
+    list.items.push_back(MessageValue(message, ToolNameOf(message, called)));
+    for (const ToolCall& call : message.tool_calls) called.emplace(call.id, call.name);
+  }
   return Value(std::move(list));
 }
 

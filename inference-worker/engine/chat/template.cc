@@ -119,7 +119,7 @@ struct ChatTemplate::Impl {
       failed = parsed.status();
     }
     absl::StatusOr<OllamaTemplate> of_go = OllamaTemplate::Parse(source);
-    // {{ json .Tools }} is no Jinja, and what is Go's in it is a field.
+    // {{ (index .Messages 0).Content }} is no Jinja, and what is Go's in it is a field.
     const bool is_go = looks_like_go || (!has_blocks && of_go.ok() && of_go->names_fields());
     if (!is_go) return failed;
     if (!of_go.ok()) return of_go.status();

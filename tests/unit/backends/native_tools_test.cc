@@ -248,6 +248,70 @@ TEST_CASE("a template that knows no tools is told of them in words") {
   CheckCall(outcome.calls[0]);
 }
 
+// A Go template that shows earlier calls behind a mark.
+std::string GoTemplate(const std::string& mark, const std::string& end) {
+  return "{{ range .Messages }}[{{ .Role }}]{{ .Content }}{{ range .ToolCalls }}" + mark +
+         R"({"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}})" + end +
+         "{{ end }}{{ end }}{{ if .Tools }}<tools>{{ .Tools }}</tools>{{ end }}[assistant]";
+}
+
+TEST_CASE("calls are made and read as another template writes them") {
+  const auto backend = File().Open();
+  for (const auto& [mark, end] :
+       {std::pair{"", ""}, {"[TOOL_CALLS] [", "]"}, {"<tool_call>\n", "\n</tool_call>"}}) {
+    INFO(mark);
+    const auto other = backend->ParseTemplate(GoTemplate(mark, end));
+    REQUIRE(other.ok());
+    for (uint64_t seed = 1; seed < 5; ++seed) {
+      GenerateRequest request = Ask({.mode = ToolChoice::Mode::kRequired, .name = ""}, seed);
+      Chat(request).chat_template = *other;
+      Chat(request).parallel_tool_calls = false;
+      const auto tokenized = backend->Tokenize(Chat(request), {});
+      REQUIRE(tokenized.ok());
+      CHECK(tokenized->prompt.starts_with(R"([user]x<tools>[{"type":"function","function":{"na)"));
+      const Outcome outcome = Run(*backend, std::move(request));
+      REQUIRE(outcome.calls.size() == 1);
+      CheckCall(outcome.calls[0]);
+    }
+  }
+}
+
+TEST_CASE("a template whose calls are like nobody's hears of tools in words") {
+  const auto backend = File().Open();
+  GenerateRequest request = Ask({.mode = ToolChoice::Mode::kRequired, .name = ""}, 2);
+  const auto other = backend->ParseTemplate(GoTemplate("functools[", "]"));
+  REQUIRE(other.ok());
+  Chat(request).chat_template = *other;
+  Chat(request).parallel_tool_calls = false;
+  const auto tokenized = backend->Tokenize(Chat(request), {});
+  REQUIRE(tokenized.ok());
+  CHECK(tokenized->prompt.starts_with("[system]You may call these functions:"));
+  CHECK(tokenized->prompt.find("<tools>[") == std::string::npos);
+  const Outcome outcome = Run(*backend, std::move(request));
+  REQUIRE(outcome.calls.size() == 1);
+  CheckCall(outcome.calls[0]);
+}
+
+TEST_CASE("a Go template with a place for it fills a gap instead of the model's own tokens") {
+  const auto backend = File().Open();
+  const auto other = backend->ParseTemplate(
+      "{{ if .Suffix }}before: {{ .Prompt }} behind: {{ .Suffix }}{{ end }}");
+  REQUIRE(other.ok());
+  const auto fill = [&](std::string suffix, bool with_template) {
+    GenerateRequest request = Ask({}, 1);
+    request.prompt = TextPrompt{.text = "ab"};
+    request.infill = Infill{.suffix = std::move(suffix)};
+    if (with_template) request.infill->chat_template = *other;
+    request.stop.max_tokens = 1;
+    return request;
+  };
+  const Outcome own = Run(*backend, fill("c", false));
+  const Outcome small = Run(*backend, fill("c", true));
+  const Outcome large = Run(*backend, fill("cccc", true));
+  CHECK(small.finished.usage.prompt_tokens > own.finished.usage.prompt_tokens);
+  CHECK(large.finished.usage.prompt_tokens > small.finished.usage.prompt_tokens);
+}
+
 TEST_CASE("a template without a place for the system hears of tools from the user") {
   const TinyModelFile plain(
       "{%- for message in messages %}{%- if message.role == 'system' %}"

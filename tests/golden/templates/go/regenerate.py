@@ -28,7 +28,10 @@ def main():
                                   ensure_ascii=False) for text, answer in zip(texts, given))
     rng = random.Random(7)
     families = [path.read_text() for path in sorted(FOLDER.glob("families/*.gotmpl"))]
-    whole = [case for text in families for case in rng.sample(list(conversations.cases(text)), 24)]
+    whole = []
+    for text in families:  # gaps only for those that have a place for them
+        fitting = [case for case in conversations.cases(text) if "suffix" not in case or ".Suffix" in text]
+        whole += rng.sample(fitting, 24)
     chosen = [dict(case, template=families.index(case["template"])) for case in whole]
     told = ",\n".join(json.dumps({**short, **answer}, ensure_ascii=False)
                       for short, answer in zip(chosen, answers(whole)))

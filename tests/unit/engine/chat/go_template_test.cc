@@ -154,10 +154,8 @@ TEST_CASE("conversations are rendered by Ollama's rules") {
     INFO(one.ToJson());
     const ChatTemplate& of = *families.at(one.Get("template").AsInt().value());
     const std::string suffix = TextOf(one.Get("suffix"));
-    const auto prompt = !suffix.empty() && of.ollama()->Names("suffix")
-                            ? of.RenderInfill(TextOf(one.Get("prompt")), suffix)
-                            : of.Render(ReadConversation(one));
-    if (!suffix.empty() && !of.ollama()->Names("suffix")) continue;
+    const auto prompt = suffix.empty() ? of.Render(ReadConversation(one))
+                                       : of.RenderInfill(TextOf(one.Get("prompt")), suffix);
     INFO(prompt.status().ToString());
     REQUIRE(prompt.ok());
     CHECK(prompt->text == TextOf(one.Get("text")));
@@ -245,6 +243,17 @@ TEST_CASE("an answer that is to go on is left open in either kind of template") 
   CHECK(continued("[{{ .Prompt }}]{{ .Response }}</s>") == "[2+2?]The sum is ");
 }
 
+TEST_CASE("an answer of a tool that only names the call has the name of its tool") {
+  const auto prompt =
+      Parsed("{{ range .Messages }}{{ .Role }}={{ .ToolName }};{{ end }}")
+          ->Render(Say({{.role = "user", .content = "x", .name = "Ada"},
+                        {.role = "assistant", .tool_calls = {{.id = "c1", .name = "add"}}},
+                        {.role = "tool", .content = "1", .tool_call_id = "c1"},
+                        {.role = "tool", .content = "1", .tool_call_id = "c1", .name = "mine"},
+                        {.role = "tool", .content = "1", .tool_call_id = "c2"}}));
+  CHECK(prompt->text == "user=;assistant=;tool=add;tool=mine;tool=;");
+}
+
 TEST_CASE("a template without a place for the answer gets one behind it") {
   const auto render = [](std::vector<Message> messages) {
     return Parsed("<{{ .Prompt }}>")->Render(Say(std::move(messages)))->text;
@@ -270,6 +279,20 @@ TEST_CASE("how a Go template writes calls says how answers are read") {
                "{{ end }}")
             ->ollama()
             ->call_mark() == "functools[");
+}
+
+TEST_CASE("a long conversation is rendered in the usual way of asking for its end") {
+  Conversation conversation;
+  for (int i = 0; i < 16'000; ++i) {
+    conversation.messages.push_back({.role = i % 2 == 0 ? "user" : "assistant", .content = "x"});
+  }
+  const auto prompt = Parsed(
+                          "{{ range $i, $m := .Messages }}{{ $last := eq (len (slice $.Messages "
+                          "$i)) 1 }}{{ .Content }}{{ if $last }}|{{ end }}{{ end }}")
+                          ->Render(conversation);
+  INFO(prompt.status().ToString());
+  REQUIRE(prompt.ok());
+  CHECK(prompt->text == std::string(16'000, 'x') + "|");
 }
 
 TEST_CASE("no Go template runs for long") {
