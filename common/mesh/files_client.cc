@@ -156,23 +156,45 @@ class NoCall final : public CallHandle {
   void Cancel() override {}
 };
 
+// One answer of one worker. `method` starts the call on its link.
+template <typename Request, typename Reply, typename Method>
+std::shared_ptr<CallHandle> Ask(Discovery& discovery, const std::string& worker_id, Method method,
+                                Request request, const CallOptions& options,
+                                ReplyCallback<Reply> done) {
+  absl::StatusOr<std::shared_ptr<WorkerLink>> link = Find(*discovery.fleet(), worker_id);
+  if (!link.ok()) {
+    done(link.status());
+    return std::make_shared<NoCall>();
+  }
+  return UnaryCall<Request, Reply>::Start(
+      [&](grpc::ClientContext* context, const Request* req, Reply* reply,
+          std::function<void(grpc::Status)> end) {
+        method(**link, context, req, reply,
+               [keep = *link, end = std::move(end)](const grpc::Status& status) { end(status); });
+      },
+      std::move(request), options, std::move(done));
+}
+
 }  // namespace
 
 std::shared_ptr<CallHandle> FilesClient::HasBlob(const std::string& worker_id,
                                                  pb::HasBlobRequest request,
                                                  const CallOptions& options,
                                                  ReplyCallback<pb::HasBlobReply> done) {
-  absl::StatusOr<std::shared_ptr<WorkerLink>> link = Find(*discovery_->fleet(), worker_id);
-  if (!link.ok()) {
-    done(link.status());
-    return std::make_shared<NoCall>();
-  }
-  return UnaryCall<pb::HasBlobRequest, pb::HasBlobReply>::Start(
-      [&](grpc::ClientContext* context, const pb::HasBlobRequest* req, pb::HasBlobReply* reply,
-          std::function<void(grpc::Status)> end) {
-        (*link)->files().async()->HasBlob(
-            context, req, reply,
-            [keep = *link, end = std::move(end)](const grpc::Status& status) { end(status); });
+  return Ask<pb::HasBlobRequest, pb::HasBlobReply>(
+      *discovery_, worker_id,
+      [](WorkerLink& link, auto... args) { link.files().async()->HasBlob(std::move(args)...); },
+      std::move(request), options, std::move(done));
+}
+
+std::shared_ptr<CallHandle> FilesClient::CollectBlobs(const std::string& worker_id,
+                                                      pb::CollectBlobsRequest request,
+                                                      const CallOptions& options,
+                                                      ReplyCallback<pb::CollectBlobsReply> done) {
+  return Ask<pb::CollectBlobsRequest, pb::CollectBlobsReply>(
+      *discovery_, worker_id,
+      [](WorkerLink& link, auto... args) {
+        link.blobs().async()->CollectBlobs(std::move(args)...);
       },
       std::move(request), options, std::move(done));
 }

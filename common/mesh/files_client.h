@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/functional/any_invocable.h"
+#include "conclave/v1/blobs.pb.h"
 #include "conclave/v1/model_files.pb.h"
 #include "mesh/channel.h"
 #include "mesh/inference_client.h"
@@ -52,6 +53,10 @@ class FilesClient final {
                                       conclave::v1::HasBlobRequest request,
                                       const CallOptions& options,
                                       ReplyCallback<conclave::v1::HasBlobReply> done);
+  std::shared_ptr<CallHandle> CollectBlobs(const std::string& worker_id,
+                                           conclave::v1::CollectBlobsRequest request,
+                                           const CallOptions& options,
+                                           ReplyCallback<conclave::v1::CollectBlobsReply> done);
   absl::StatusOr<std::shared_ptr<BlobSender>> PutBlob(const std::string& worker_id,
                                                       const CallOptions& options,
                                                       std::shared_ptr<BlobObserver> observer);

@@ -94,9 +94,10 @@ struct ModelsClient::Impl {
     return std::make_shared<NoCall>();
   }
 
-  template <typename Request, typename Reply, typename Method>
+  // `stub` gives the stub's half for callbacks.
+  template <typename Request, typename Reply, typename Method, typename StubOf>
   std::shared_ptr<CallHandle> Unary(const Target& target, Request request,
-                                    const CallOptions& options, Method method,
+                                    const CallOptions& options, StubOf stub, Method method,
                                     ReplyCallback<Reply> done) {
     absl::StatusOr<std::shared_ptr<WorkerLink>> link = Find(*discovery->fleet(), target);
     if (!link.ok()) return Refuse<Reply>(link.status(), std::move(done));
@@ -104,7 +105,7 @@ struct ModelsClient::Impl {
         [&](grpc::ClientContext* context, const Request* req, Reply* reply,
             std::function<void(grpc::Status)> end) {
           // The link must outlive the call.
-          ((*link)->worker().async()->*method)(
+          (stub(**link)->*method)(
               context, req, reply,
               [keep = *link, end = std::move(end)](const grpc::Status& status) { end(status); });
         },
@@ -118,25 +119,27 @@ struct ModelsClient::Impl {
 ModelsClient::ModelsClient(Discovery* discovery) : impl_(std::make_unique<Impl>(discovery)) {}
 ModelsClient::~ModelsClient() = default;
 
-// The unary calls differ in nothing but their names.
-#define CONCLAVE_MODELS_CALL(Name)                                                                \
-  std::shared_ptr<CallHandle> ModelsClient::Name(const Target& target, pb::Name##Request request, \
-                                                 const CallOptions& options,                      \
-                                                 ReplyCallback<pb::Name##Reply> done) {           \
-    using Method =                                                                                \
-        void (pb::Worker::Stub::async::*)(grpc::ClientContext*, const pb::Name##Request*,         \
-                                          pb::Name##Reply*, std::function<void(grpc::Status)>);   \
-    return impl_->Unary<pb::Name##Request, pb::Name##Reply, Method>(                              \
-        target, std::move(request), options, &pb::Worker::Stub::async::Name, std::move(done));    \
+// The unary calls differ in nothing but their names and services.
+#define CONCLAVE_MODELS_CALL(Service, stub, Name)                                                  \
+  std::shared_ptr<CallHandle> ModelsClient::Name(const Target& target, pb::Name##Request request,  \
+                                                 const CallOptions& options,                       \
+                                                 ReplyCallback<pb::Name##Reply> done) {            \
+    using Method =                                                                                 \
+        void (pb::Service::Stub::async::*)(grpc::ClientContext*, const pb::Name##Request*,         \
+                                           pb::Name##Reply*, std::function<void(grpc::Status)>);   \
+    return impl_->Unary<pb::Name##Request, pb::Name##Reply, Method>(                               \
+        target, std::move(request), options, [](WorkerLink& link) { return link.stub().async(); }, \
+        &pb::Service::Stub::async::Name, std::move(done));                                         \
   }
-CONCLAVE_MODELS_CALL(ListModels)
-CONCLAVE_MODELS_CALL(UnloadModel)
-CONCLAVE_MODELS_CALL(KeepModel)
-CONCLAVE_MODELS_CALL(PlanModel)
-CONCLAVE_MODELS_CALL(GetExperts)
-CONCLAVE_MODELS_CALL(ListProviders)
-CONCLAVE_MODELS_CALL(GetModelLogs)
-CONCLAVE_MODELS_CALL(ClearModelLogs)
+CONCLAVE_MODELS_CALL(Worker, worker, ListModels)
+CONCLAVE_MODELS_CALL(Worker, worker, UnloadModel)
+CONCLAVE_MODELS_CALL(Worker, worker, KeepModel)
+CONCLAVE_MODELS_CALL(Worker, worker, PlanModel)
+CONCLAVE_MODELS_CALL(Worker, worker, GetExperts)
+CONCLAVE_MODELS_CALL(Slots, slots, CountSlots)
+CONCLAVE_MODELS_CALL(Worker, worker, ListProviders)
+CONCLAVE_MODELS_CALL(Worker, worker, GetModelLogs)
+CONCLAVE_MODELS_CALL(Worker, worker, ClearModelLogs)
 #undef CONCLAVE_MODELS_CALL
 
 std::shared_ptr<CallHandle> ModelsClient::LoadModel(

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "conclave/v1/models.pb.h"
+#include "conclave/v1/slots.pb.h"
 #include "mesh/inference_client.h"
 
 namespace conclave::mesh {
@@ -51,6 +52,10 @@ class ModelsClient final {
                                          conclave::v1::GetExpertsRequest request,
                                          const CallOptions& options,
                                          ReplyCallback<conclave::v1::GetExpertsReply> done);
+  std::shared_ptr<CallHandle> CountSlots(const Target& target,
+                                         conclave::v1::CountSlotsRequest request,
+                                         const CallOptions& options,
+                                         ReplyCallback<conclave::v1::CountSlotsReply> done);
   std::shared_ptr<CallHandle> ListProviders(const Target& target,
                                             conclave::v1::ListProvidersRequest request,
                                             const CallOptions& options,

@@ -18,6 +18,7 @@
 #include "conclave/v1/models.pb.h"
 #include "conclave/v1/registrations.pb.h"
 #include "conclave/v1/runs.pb.h"
+#include "conclave/v1/slots.pb.h"
 #include "conclave/v1/threads.pb.h"
 #include "gateway/http/admission.h"
 #include "gateway/http/front_metrics.h"
@@ -65,6 +66,9 @@ class WorkerAdmin {
   // One placement for each worker that has the model in memory. NOT_FOUND; FAILED_PRECONDITION:
   // none has.
   virtual Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
+                                               base::SteadyTime deadline) = 0;
+  // Of all workers that have the model, together. NOT_FOUND.
+  virtual Call<v1::CountSlotsReply> CountSlots(v1::CountSlotsRequest request,
                                                base::SteadyTime deadline) = 0;
   // One entry per provider_id, sorted: the models of all workers, healthy where one is. Workers
   // that do not answer are left out while one does.

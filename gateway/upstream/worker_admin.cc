@@ -45,6 +45,18 @@ absl::StatusOr<v1::GetExpertsReply> JoinExperts(
   return joined;
 }
 
+absl::StatusOr<v1::CountSlotsReply> JoinSlots(
+    std::vector<WorkerAnswer<v1::CountSlotsReply>> answers) {
+  RETURN_IF_ERROR(AnyOf(answers));
+  v1::CountSlotsReply joined;
+  for (const auto& answer : answers) {
+    if (!answer.reply.ok()) continue;
+    joined.set_total(joined.total() + answer.reply->total());
+    joined.set_busy(joined.busy() + answer.reply->busy());
+  }
+  return joined;
+}
+
 FleetAdmin::FleetAdmin(mesh::Discovery* inference, mesh::Discovery* embedding)
     : workers_(inference), embedding_(embedding), client_(inference) {
   if (embedding != nullptr) embedding_client_.emplace(embedding);
@@ -135,6 +147,16 @@ Call<v1::GetExpertsReply> FleetAdmin::GetExperts(v1::GetExpertsRequest request,
         return client.GetExperts(target, request, {.deadline = deadline}, std::move(done));
       },
       JoinExperts);
+}
+
+Call<v1::CountSlotsReply> FleetAdmin::CountSlots(v1::CountSlotsRequest request,
+                                                 base::SteadyTime deadline) {
+  return Gather<v1::CountSlotsReply>(
+      Workers(request.model()),
+      [&](mesh::ModelsClient& client, const auto& target, auto done) {
+        return client.CountSlots(target, request, {.deadline = deadline}, std::move(done));
+      },
+      JoinSlots);
 }
 
 Call<v1::ListProvidersReply> FleetAdmin::ListProviders(v1::ListProvidersRequest request,

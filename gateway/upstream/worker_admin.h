@@ -21,6 +21,8 @@ class FleetAdmin final : public WorkerAdmin {
   Call<ModelPlans> PlanModel(v1::PlanModelRequest request, base::SteadyTime deadline) override;
   Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
                                        base::SteadyTime deadline) override;
+  Call<v1::CountSlotsReply> CountSlots(v1::CountSlotsRequest request,
+                                       base::SteadyTime deadline) override;
   Call<v1::ListProvidersReply> ListProviders(v1::ListProvidersRequest request,
                                              base::SteadyTime deadline) override;
   Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -46,6 +48,8 @@ class FleetAdmin final : public WorkerAdmin {
 absl::StatusOr<v1::KeepModelReply> JoinKept(std::vector<WorkerAnswer<v1::KeepModelReply>> answers);
 absl::StatusOr<v1::GetExpertsReply> JoinExperts(
     std::vector<WorkerAnswer<v1::GetExpertsReply>> answers);
+absl::StatusOr<v1::CountSlotsReply> JoinSlots(
+    std::vector<WorkerAnswer<v1::CountSlotsReply>> answers);
 absl::StatusOr<v1::ListProvidersReply> JoinProviders(
     std::vector<WorkerAnswer<v1::ListProvidersReply>> answers);
 // `limit` newest, 0 = all.

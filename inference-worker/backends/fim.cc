@@ -25,9 +25,10 @@ constexpr MarkNames kFamilies[] = {
     {"<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581hole\uff5c>", "<\uff5cfim\u2581end\uff5c>"},
 };
 
-// The name of what the files are from: nobody tells, and the models want one.
-constexpr std::string_view kRepository = "repository\n";
-constexpr std::string_view kOwnFile = "file\n";
+// The names of what nobody tells and the models want one for; llama-server's, so that its answers
+// and ours are the same.
+constexpr std::string_view kRepository = "myproject\n";
+constexpr std::string_view kOwnFile = "filename\n";
 constexpr std::string_view kSnippet = "\n\n--- snippet ---\n\n";
 
 TokenId Named(const engine::Tokenizer& tokenizer, const char* name) {
@@ -91,6 +92,15 @@ std::vector<TokenId> EncodeFim(const engine::Tokenizer& tokenizer, const FimToke
   append(infill.suffix);
   ids.push_back(marks.middle);
   return ids;
+}
+
+std::vector<TokenId> EndsOfGap(const engine::Tokenizer& tokenizer, const FimTokens& marks) {
+  std::vector<TokenId> ends;
+  for (const TokenId id : {marks.repository, marks.file, tokenizer.Find("<|fim_pad|>"),
+                           tokenizer.Find("<fim_pad>"), tokenizer.Find("<fim-pad>")}) {
+    if (id >= 0) ends.push_back(id);
+  }
+  return ends;
 }
 
 }  // namespace conclave::backends

@@ -35,4 +35,8 @@ FimTokens FindFimTokens(const engine::ModelSource& source, const engine::Tokeniz
 std::vector<engine::TokenId> EncodeFim(const engine::Tokenizer& tokenizer, const FimTokens& marks,
                                        std::string_view before, const Infill& infill);
 
+// What ends the text of a gap besides the end of generation: the model goes on to another file, or
+// fills up.
+std::vector<engine::TokenId> EndsOfGap(const engine::Tokenizer& tokenizer, const FimTokens& marks);
+
 }  // namespace conclave::backends

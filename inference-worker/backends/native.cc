@@ -117,6 +117,10 @@ absl::StatusOr<Accepted> Native::Generate(GenerateRequest request,
                                           std::shared_ptr<EventSink> sink) {
   const base::SteadyTime start = base::Clock::System().Now();
   ASSIGN_OR_RETURN(NativePrompt prompt, BuildPrompt(text_, request));
+  if (request.infill && !request.stop.ignore_eos) {
+    const std::vector<TokenId> ends = EndsOfGap(*text_.tokenizer, text_.fim);
+    request.stop.token_ids.insert(request.stop.token_ids.end(), ends.begin(), ends.end());
+  }
   engine::GenerateRequest to;
   if (const auto shape = ShapeOf(text_, request, prompt); shape.has_value()) {
     ASSIGN_OR_RETURN(to.grammar, grammars_.Get(*shape));

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/ids.h"
@@ -24,6 +25,10 @@ constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::string_view kPartialPrefix = ".partial-";
 constexpr char kKeptPrefix[] = ".partial-sha256-";
 constexpr std::chrono::hours kKeptFor{7 * 24};
+// In the folder: the lock under which files are claimed and taken away, an empty file for each
+// claim, dated by it, and for a moment the file that goes.
+constexpr char kClaims[] = ".claims";
+constexpr char kGoing[] = ".going";
 constexpr size_t kHashedPieceBytes = 1 << 20;
 constexpr int kTriesMax = 8;
 
@@ -46,6 +51,55 @@ absl::Status Sync(const std::string& path, int flags) {
 
 bool StartsWith(const std::string& name, std::string_view prefix) {
   return name.compare(0, prefix.size(), prefix) == 0;
+}
+
+bool IsBlobName(const std::string& name) {
+  return StartsWith(name, "sha256-") && IsDigest("sha256:" + name.substr(7));
+}
+
+std::string ClaimPath(const std::string& folder, const std::string& name) {
+  return absl::StrCat(folder, "/", kClaims, "/", name);
+}
+
+// Held by one at a time of all processes that share the folder. What cannot be locked (a folder
+// that is not to be written) is not collected either.
+class FolderLock final {
+ public:
+  explicit FolderLock(const std::string& folder)
+      : fd_(::open(ClaimPath(folder, "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                   0640)) {
+    while (fd_ >= 0 && ::flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+  ~FolderLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  bool held() const { return fd_ >= 0; }
+
+ private:
+  const int fd_;
+};
+
+// When the file was last written; nothing when it is not there.
+std::optional<BlobStore::Time> DateOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec) +
+         std::chrono::milliseconds(info.st_mtim.tv_nsec / 1'000'000);
+}
+
+// A process that died while it took a file away leaves it here.
+void PutBack(const std::string& folder) {
+  const FolderLock lock(folder);
+  if (!lock.held()) return;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder + "/" + kClaims, error)) {
+    if (entry.path().extension() != kGoing) continue;
+    fs::rename(entry.path(), fs::path(folder) / entry.path().stem(), error);
+  }
 }
 
 // Takes away what nobody takes up any more, unless somebody is writing it: a writer holds the
@@ -84,14 +138,77 @@ absl::StatusOr<std::unique_ptr<BlobStore>> BlobStore::Open(std::string folder, i
   if (!fs::is_directory(folder)) {
     return base::NotFound(absl::StrCat("blob-dir: ", folder, ": ", error.message()));
   }
-  int64_t used = 0;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (RemoveLeftover(entry)) continue;
-    if (entry.is_regular_file(error)) {
-      used += static_cast<int64_t>(entry.file_size(error));
-    }
+  fs::create_directory(fs::path(folder) / kClaims, error);
+  PutBack(folder);
+  auto store = std::unique_ptr<BlobStore>(new BlobStore(std::move(folder), bytes_max));
+  for (const auto& entry : fs::directory_iterator(store->folder_, error)) {
+    if (RemoveLeftover(entry) || !entry.is_regular_file(error)) continue;
+    if (IsBlobName(entry.path().filename().string())) continue;  // CountAnew
+    store->used_ += static_cast<int64_t>(entry.file_size(error));
   }
-  return std::unique_ptr<BlobStore>(new BlobStore(std::move(folder), bytes_max, used));
+  store->CountAnew();
+  return store;
+}
+
+// What others that share the folder have brought or taken away is counted, too.
+void BlobStore::CountAnew() {
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, int64_t> now;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!IsBlobName(name) || !entry.is_regular_file(error)) continue;
+    const auto size = static_cast<int64_t>(entry.file_size(error));
+    if (!error) now[name] = size;
+  }
+  for (const auto& [name, size] : counted_) used_ -= size;
+  for (const auto& [name, size] : now) used_ += size;
+  counted_ = std::move(now);
+}
+
+void BlobStore::Claim(const std::string& name) const {
+  const int fd =
+      ::open(ClaimPath(folder_, name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+  if (fd < 0) return;
+  ::futimens(fd, nullptr);
+  ::close(fd);
+}
+
+bool BlobStore::IsNeeded(const std::string& name, const Needs& needs, Time now) const {
+  if (needs.named.contains(name) || needs.in_use(name)) return true;
+  const std::optional<Time> claimed = DateOf(ClaimPath(folder_, name));
+  const auto dropped = needs.dropped.find(name);
+  if (dropped != needs.dropped.end() && (!claimed || *claimed <= dropped->second)) return false;
+  const std::optional<Time> written = DateOf(folder_ + "/" + name);
+  return !written || now - std::max(*written, claimed.value_or(*written)) < needs.unnamed_for;
+}
+
+BlobStore::Collected BlobStore::Collect(const Needs& needs, Time now) {
+  Collected collected;
+  CountAnew();
+  std::map<std::string, int64_t> blobs;
+  {
+    const std::lock_guard lock(mutex_);
+    blobs = counted_;
+  }
+  for (const auto& [name, size] : blobs) {
+    const FolderLock lock(folder_);
+    if (!lock.held() || IsNeeded(name, needs, now)) continue;
+    // Out of reach first: what has been opened until then is seen to be in use.
+    const std::string path = folder_ + "/" + name;
+    const std::string going = ClaimPath(folder_, name) + kGoing;
+    if (::rename(path.c_str(), going.c_str()) != 0) continue;
+    if (needs.in_use(name)) {
+      ::rename(going.c_str(), path.c_str());
+      continue;
+    }
+    if (::unlink(going.c_str()) != 0) continue;
+    ::unlink(ClaimPath(folder_, name).c_str());
+    ++collected.files;
+    collected.bytes += size;
+  }
+  CountAnew();
+  return collected;
 }
 
 absl::StatusOr<int64_t> BlobStore::Find(std::string_view digest) const {
@@ -99,10 +216,13 @@ absl::StatusOr<int64_t> BlobStore::Find(std::string_view digest) const {
     return base::InvalidArgument("digest: expected sha256: and 64 lower-case hex digits");
   }
   struct stat info {};
-  const std::string path = folder_ + "/" + BlobName(digest);
+  const std::string name = BlobName(digest);
+  const std::string path = folder_ + "/" + name;
+  const FolderLock lock(folder_);
   if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
     return base::WithReason(base::NotFound("digest: no such blob"), "blob_not_found");
   }
+  Claim(name);
   return info.st_size;
 }
 
@@ -205,7 +325,11 @@ absl::StatusOr<std::string> BlobStore::Writer::Commit() {
     keeps_ = false;
     return digest;
   }
-  if (::rename(path_.c_str(), to.c_str()) != 0) return FileError("cannot name the blob");
+  {
+    const std::lock_guard lock(store_->mutex_);
+    if (::rename(path_.c_str(), to.c_str()) != 0) return FileError("cannot name the blob");
+    store_->counted_[BlobName(digest)] = size_;
+  }
   done_ = true;
   RETURN_IF_ERROR(Sync(store_->folder_, O_RDONLY | O_DIRECTORY));
   return digest;

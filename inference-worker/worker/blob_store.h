@@ -1,9 +1,13 @@
 // Files by their digest, in one folder: sha256-<hex>. A file appears whole or not at all.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -24,7 +28,8 @@ class BlobStore final {
   // one of them is writing stays. NOT_FOUND, PERMISSION_DENIED.
   static absl::StatusOr<std::unique_ptr<BlobStore>> Open(std::string folder, int64_t bytes_max);
 
-  // The size. NOT_FOUND; INVALID_ARGUMENT: no digest.
+  // The size. NOT_FOUND; INVALID_ARGUMENT: no digest. Who asks may be about to make a model of it,
+  // so Collect leaves it alone for its time, in all processes that share the folder.
   absl::StatusOr<int64_t> Find(std::string_view digest) const;
 
   // A file on its way in; gone with its writer unless Commit was OK or it is kept.
@@ -69,18 +74,38 @@ class BlobStore final {
   // cleared away by Open.
   absl::StatusOr<std::unique_ptr<Writer>> Continue(const std::string& digest);
 
+  using Time = std::chrono::system_clock::time_point;
+  struct Needs {
+    std::set<std::string> named;          // file names
+    std::map<std::string, Time> dropped;  // by file name; see DroppedBlob in blobs.proto
+    std::chrono::milliseconds unnamed_for{0};
+    // Whether a model is made from the file of this name; asked again when it is about to go.
+    std::function<bool(const std::string& name)> in_use;
+  };
+  struct Collected {
+    int64_t files = 0;
+    int64_t bytes = 0;
+  };
+  // Takes away what nobody needs: neither named nor in use, and neither written nor asked for
+  // within `unnamed_for` of `now`, or dropped and not asked for since.
+  Collected Collect(const Needs& needs, Time now);
+
   const std::string& folder() const { return folder_; }
 
  private:
-  BlobStore(std::string folder, int64_t bytes_max, int64_t used)
-      : folder_(std::move(folder)), bytes_max_(bytes_max), used_(used) {}
+  BlobStore(std::string folder, int64_t bytes_max)
+      : folder_(std::move(folder)), bytes_max_(bytes_max) {}
   // Room for so many more bytes, or for so many less.
   bool Reserve(int64_t bytes);
+  void Claim(const std::string& name) const;
+  bool IsNeeded(const std::string& name, const Needs& needs, Time now) const;
+  void CountAnew();
 
   const std::string folder_;
   const int64_t bytes_max_;
   std::mutex mutex_;
-  int64_t used_;
+  int64_t used_ = 0;
+  std::map<std::string, int64_t> counted_;  // the blobs in used_, by file name
 };
 
 }  // namespace conclave::worker

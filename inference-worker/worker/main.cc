@@ -34,6 +34,8 @@ void AddOptions(base::OptionSet& options, Settings* s) {
   options.Add("blob-dir", &s->worker.blob_dir,
               "folder for model files that are uploaded or pulled; also a model-dir; empty = none");
   options.AddBytes("blob-bytes-max", &s->worker.blob_bytes_max, "room in blob-dir");
+  options.Add("blob-unnamed-for", &s->worker.blob_unnamed_for,
+              "how long a file stays in blob-dir that no registered model names; 0s = for ever");
   options.Add("pull-from", &s->worker.pull_from,
               "where models may be pulled from: folders of GGUF files or of an Ollama's models, or "
               "http and https URLs of such folders or of a registry like Ollama's");

@@ -45,7 +45,8 @@ Worker::Worker(WorkerOptions options)
       server_(options_.server),
       inference_(std::make_unique<InferenceService>(&host_, &worker_metrics_, &server_.gate(),
                                                     identity_, options_.stream)),
-      models_(std::make_unique<ModelsService>(&host_, identity_)) {}
+      models_(std::make_unique<ModelsService>(&host_, identity_)),
+      slots_(std::make_unique<SlotsService>(&host_)) {}
 
 Worker::~Worker() { Stop(); }
 
@@ -62,6 +63,7 @@ absl::Status Worker::OpenFiles() {
     puller_ = std::make_unique<Puller>(blobs_.get(), std::move(sources));
   }
   files_ = std::make_unique<FilesService>(blobs_.get(), puller_.get());
+  collector_ = std::make_unique<BlobsService>(blobs_.get(), &host_, options_.blob_unnamed_for);
   return absl::OkStatus();
 }
 
@@ -69,7 +71,9 @@ absl::Status Worker::Start() {
   RETURN_IF_ERROR(OpenFiles());
   server_.AddService(inference_.get());
   server_.AddService(models_.get());
+  server_.AddService(slots_.get());
   server_.AddService(files_.get());
+  server_.AddService(collector_.get());
   RETURN_IF_ERROR(server_.Start());
   server_.SetReady(true);
   models_->SetState(true, false);

@@ -14,11 +14,13 @@
 #include "base/metrics.h"
 #include "mesh/server.h"
 #include "worker/blob_store.h"
+#include "worker/blobs_service.h"
 #include "worker/files_service.h"
 #include "worker/generate_stream.h"
 #include "worker/inference_service.h"
 #include "worker/model_host.h"
 #include "worker/models_service.h"
+#include "worker/slots_service.h"
 #include "worker/worker_metrics.h"
 
 namespace conclave::worker {
@@ -30,6 +32,8 @@ struct WorkerOptions {
   StreamOptions stream;
   std::string blob_dir;  // of uploaded and pulled files; a model folder too. Empty = takes none
   int64_t blob_bytes_max = int64_t{256} << 30;
+  // How long a file stays there that no model names; 0 = for ever.
+  std::chrono::milliseconds blob_unnamed_for{std::chrono::hours(24)};
   std::vector<std::string> pull_from;  // folders and URLs
 };
 
@@ -68,9 +72,11 @@ class Worker final {
   mesh::Server server_;
   std::unique_ptr<InferenceService> inference_;
   std::unique_ptr<ModelsService> models_;
+  std::unique_ptr<SlotsService> slots_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<Puller> puller_;  // over blobs_
   std::unique_ptr<FilesService> files_;
+  std::unique_ptr<BlobsService> collector_;
 };
 
 }  // namespace conclave::worker

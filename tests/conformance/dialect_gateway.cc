@@ -194,6 +194,9 @@ void ReadWorkers(JsonValue workers, FakeAdmin* out) {
   workers.Get("experts").ForEachMember([out](std::string_view model, JsonValue placements) {
     out->experts[std::string(model)] = Proto<v1::GetExpertsReply>(Must(placements.AsString()));
   });
+  workers.Get("slots").ForEachMember([out](std::string_view model, JsonValue slots) {
+    out->slots[std::string(model)] = Proto<v1::CountSlotsReply>(Must(slots.AsString()));
+  });
   workers.Get("logs").ForEachMember([out](std::string_view model, JsonValue entries) {
     out->logs[std::string(model)] = Proto<v1::GetModelLogsReply>(Must(entries.AsString()));
   });

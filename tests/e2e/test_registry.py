@@ -180,6 +180,17 @@ def test_a_model_is_made_of_an_uploaded_file(client, registry):
         client.delete("uploaded")
     assert failure.value.status_code == 400 and "child" in failure.value.error
     client.delete("child")
+    # The file goes with the last model that names it.
+    path = registry.data / "models/blobs" / digest.replace(":", "-")
+    client.create(model="again", files={"teacher.gguf": digest})
+    client.delete("uploaded")
+    assert "34" in client.chat(model="again", messages=SUM, options=GREEDY).message.content
+    assert path.exists()
+    client.delete("again")
+    wait_until(lambda: not path.exists(), 30, "the end of the file")
+    assert requests.head(f"{registry.url}/api/blobs/{digest}", timeout=10).status_code == 404
+    assert client.create_blob(GGUF) == digest
+    client.create(model="uploaded", files={"teacher.gguf": digest}, system="You add numbers.")
 
 
 def test_a_file_without_a_template_takes_one_of_ollamas(client, registry, tmp_path):

@@ -3,6 +3,7 @@
 #include "store/jobs/registrar.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "support/scripted_worker.h"
@@ -10,6 +11,7 @@
 #include "support/wait_until.h"
 
 namespace pb = conclave::v1;
+namespace fs = std::filesystem;
 using namespace conclave::tests;
 using conclave::mesh::Discovery;
 using conclave::store::Registrar;
@@ -30,7 +32,8 @@ struct Replica {
                   {.owner = name,
                    .lease = milliseconds(1'000),
                    .poll_every = milliseconds(20),
-                   .retry_first = milliseconds(20)}) {
+                   .retry_first = milliseconds(20),
+                   .collect_every = milliseconds(20)}) {
     if (workers == nullptr) return;
     REQUIRE(workers->WaitFor(
         [&](const auto& fleet) { return fleet.num_usable() == static_cast<int>(addresses.size()); },
@@ -229,6 +232,93 @@ TEST_CASE("a worker's own model wins over a registered one of its name") {
   REQUIRE(store.Unregister("pirate").ok());
   CHECK(WaitUntil([&] { return Hosted(*world.b, "pirate") == nullptr; }));
   CHECK(Serves(*world.a, "pirate"));
+}
+
+namespace {
+
+// A folder of model files that two workers share.
+struct Blobs {
+  Blobs() {
+    std::string name = (fs::temp_directory_path() / "conclave-shared-XXXXXX").string();
+    folder = mkdtemp(name.data());
+  }
+  ~Blobs() { fs::remove_all(folder); }
+
+  // A script as a model file. Its name.
+  std::string Put(const std::string& script) const {
+    const auto store = conclave::worker::BlobStore::Open(folder.string(), 1 << 20);
+    REQUIRE(store.ok());
+    auto writer = (*store)->Begin("");
+    REQUIRE(writer.ok());
+    REQUIRE((*writer)->Append(script).ok());
+    const auto digest = (*writer)->Commit();
+    REQUIRE(digest.ok());
+    return conclave::worker::BlobName(*digest);
+  }
+  // One that nobody has written or asked for in days.
+  std::string PutOld(const std::string& script) const {
+    const std::string file = Put(script);
+    fs::last_write_time(folder / file,
+                        fs::file_time_type::clock::now() - std::chrono::hours(9 * 24));
+    return file;
+  }
+  bool Has(const std::string& file) const { return fs::exists(folder / file); }
+
+  fs::path folder;
+};
+
+pb::ModelRegistration OfFile(const std::string& name, const std::string& file) {
+  pb::ModelRegistration registration;
+  registration.set_name(name);
+  registration.set_backend("scripted");
+  registration.set_path(file);
+  return registration;
+}
+
+}  // namespace
+
+TEST_CASE("model files go with the last model that names them, and when nothing names them") {
+  const Blobs blobs;
+  const std::string shared = blobs.Put("{}");
+  const std::string unnamed = blobs.PutOld(R"({"slots":3})");
+  TestDatabase db;
+  const auto worker = [&](const std::string& id) {
+    return std::make_unique<ScriptedWorker>(
+        "{}", ScriptedWorkerOptions{.worker_id = id, .blob_dir = blobs.folder.string()});
+  };
+  const auto a = worker("a");
+  const auto b = worker("b");
+  Replica store(db, {a->address(), b->address()}, "one");
+  REQUIRE(store.Register(OfFile("one", shared)).ok());
+  CHECK(WaitUntil([&] { return !blobs.Has(unnamed); }));
+  REQUIRE(store.Register(OfFile("two", shared)).ok());
+  REQUIRE(WaitUntil([&] { return Serves(*a, "two") && Serves(*b, "two"); }));
+  REQUIRE(store.Unregister("one").ok());
+  REQUIRE(WaitUntil([&] { return Hosted(*a, "one") == nullptr && Hosted(*b, "one") == nullptr; }));
+  // When another file has gone, whoever collects has been there.
+  const std::string marker = blobs.PutOld(R"({"slots":5})");
+  CHECK(WaitUntil([&] { return !blobs.Has(marker); }));
+  CHECK(blobs.Has(shared));
+  REQUIRE(store.Unregister("two").ok());
+  CHECK(WaitUntil([&] { return !blobs.Has(shared); }));
+}
+
+TEST_CASE("nothing is collected while a model is being registered") {
+  const Blobs blobs;
+  TestDatabase db;
+  const auto a = std::make_unique<ScriptedWorker>(
+      "{}", ScriptedWorkerOptions{.worker_id = "a", .blob_dir = blobs.folder.string()});
+  Replica store(db, {a->address()}, "one");
+  // Somebody else, on its way between the worker's yes and the row.
+  pb::ModelRegistration slow = Derived("slow", "scripted");
+  slow.set_digest("d");
+  REQUIRE(store.registrations.Begin(slow, false, seconds(60)).ok());
+  const std::string old = blobs.PutOld("{}");
+  REQUIRE(store.Register(Derived("pirate", "scripted")).ok());
+  REQUIRE(store.Unregister("pirate").ok());
+  CHECK(blobs.Has(old));
+  REQUIRE(store.registrations.Settle(slow, false).ok());
+  CHECK(WaitUntil([&] { return !blobs.Has(old); }));
 }
 
 TEST_CASE("without a worker nothing can be registered") {

@@ -28,6 +28,7 @@ Message ParseText(const std::string& text) {
   v1::Message Proto(const std::string& text) { \
     return ParseText<v1::Message>(text);       \
   }
+CONCLAVE_PROTO_TEXT(CountSlotsReply)
 CONCLAVE_PROTO_TEXT(GenerateEvent)
 CONCLAVE_PROTO_TEXT(GenerateRequest)
 CONCLAVE_PROTO_TEXT(KeepModelReply)
@@ -52,6 +53,10 @@ Call<v1::GetExpertsReply> FakeAdmin::GetExperts(v1::GetExpertsRequest request, b
     return Played(std::vector<v1::GetExpertsReply>(), base::NotFound("no such model"));
   }
   return Played(std::vector<v1::GetExpertsReply>{found->second}, absl::OkStatus());
+}
+
+Call<v1::CountSlotsReply> FakeAdmin::CountSlots(v1::CountSlotsRequest request, base::SteadyTime) {
+  return Played(std::vector<v1::CountSlotsReply>{slots[request.model()]}, absl::OkStatus());
 }
 
 Call<v1::GetModelLogsReply> FakeAdmin::GetModelLogs(v1::GetModelLogsRequest request,

@@ -35,7 +35,6 @@ Call<Reply> Played(std::vector<Reply> replies, absl::Status status) {
 class FakeModels final : public ModelDirectory {
  public:
   std::vector<v1::ModelStatus> List() const override { return models; }
-  std::vector<v1::WorkerState> Workers() const override { return workers; }
   ::conclave::gateway::Call<v1::ListModelsReply> Ask(base::SteadyTime deadline) override {
     return Describe("", deadline);
   }
@@ -44,7 +43,6 @@ class FakeModels final : public ModelDirectory {
   v1::ModelStatus& Add(const std::string& name);
   std::vector<v1::ModelStatus> models;
   std::vector<v1::ModelStatus> lost;  // of workers that are away
-  std::vector<v1::WorkerState> workers;
 
  private:
   std::optional<v1::ModelStatus> FindLost(std::string_view name) const override;
@@ -59,6 +57,8 @@ class FakeAdmin final : public WorkerAdmin {
                                                   base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::GetExpertsReply> GetExperts(v1::GetExpertsRequest request,
                                                             base::SteadyTime deadline) override;
+  ::conclave::gateway::Call<v1::CountSlotsReply> CountSlots(v1::CountSlotsRequest request,
+                                                            base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::ListProvidersReply> ListProviders(
       v1::ListProvidersRequest request, base::SteadyTime deadline) override;
   ::conclave::gateway::Call<v1::GetModelLogsReply> GetModelLogs(v1::GetModelLogsRequest request,
@@ -67,6 +67,7 @@ class FakeAdmin final : public WorkerAdmin {
       v1::ClearModelLogsRequest request, base::SteadyTime deadline) override;
 
   std::map<std::string, v1::GetExpertsReply> experts;  // by model
+  std::map<std::string, v1::CountSlotsReply> slots;    // by model; else none
   v1::ListProvidersReply providers;
   absl::StatusOr<v1::KeepModelReply> kept = v1::KeepModelReply();
   ModelPlans plans = {{{.worker_id = "w", .plan = v1::MemoryPlan()}}};

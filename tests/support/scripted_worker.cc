@@ -23,6 +23,7 @@ worker::WorkerOptions ToWorker(const ScriptedWorkerOptions& options) {
   to.host.clock = options.clock;
   to.host.unload_drain = std::chrono::milliseconds(2'000);
   to.stream = options.stream;
+  to.blob_dir = options.blob_dir;
   return to;
 }
 

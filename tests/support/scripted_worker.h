@@ -19,6 +19,7 @@ struct ScriptedWorkerOptions {
   int port = 0;  // 0 = any free one; a fixed one to start again where another worker died
   worker::StreamOptions stream;
   const base::Clock* clock = &base::Clock::System();  // dates the models
+  std::string blob_dir = {};                          // empty: it takes no files
 };
 
 class ScriptedWorker final {

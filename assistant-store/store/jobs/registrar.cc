@@ -23,6 +23,10 @@ constexpr milliseconds kUnloadWait{2'000};
 // A worker's report takes no longer.
 constexpr milliseconds kHearsay{1'000};
 
+constexpr milliseconds kCollectWait{30'000};
+// For the streams of a removed model to end.
+constexpr std::chrono::minutes kDroppedFor{10};
+
 base::SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
 absl::Status NoWorker() {
@@ -148,11 +152,21 @@ absl::StatusOr<pb::DeleteReply> Registrar::Unregister(const pb::UnregisterModelR
       if (model == nullptr || model->registration() != gone.digest()) continue;
       (void)workers_->Unload(worker->worker_id, gone.name(), kUnloadWait);
     }
+    Drop(gone);
   }
   Wake();
   pb::DeleteReply reply;
   reply.set_id(gone.name());
   return reply;
+}
+
+// Its file need not wait for its time.
+void Registrar::Drop(const pb::ModelRegistration& gone) {
+  if (gone.path().empty()) return;
+  const std::lock_guard lock(mutex_);
+  // The row's time is in whole seconds.
+  dropped_[gone.path()] = {.registered_unix_ms = (gone.created_at() + 1) * 1000,
+                           .until = Now() + kDroppedFor};
 }
 
 void Registrar::Wake() {
@@ -167,7 +181,9 @@ void Registrar::Loop() {
   pthread_setname_np(pthread_self(), "registrar");
   while (true) {
     const absl::StatusOr<bool> ours = duty_.Hold();
-    if (ours.ok() && *ours) Reconcile();
+    const bool on_duty = ours.ok() && *ours;
+    if (on_duty) Reconcile();
+    CollectIfDue(on_duty);
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, options_.poll_every, [this] { return stop_ || news_; });
     if (stop_) break;
@@ -191,6 +207,55 @@ void Registrar::Reconcile() {
   }
   for (const RegistrarAction& action : plan) {
     if (action.kind != RegistrarAction::Kind::kYield) Begin(action);
+  }
+}
+
+// Whoever is on duty, now and then; besides, whoever has removed a model.
+void Registrar::CollectIfDue(bool on_duty) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(dropped_, [](const auto& one) { return one.second.until < Now(); });
+  const bool due = !dropped_.empty() || (on_duty && Now() >= next_collect_);
+  if (!due || collecting_ || stop_) return;
+  next_collect_ = Now() + options_.collect_every;
+  collecting_ = pool_->Post([this] {
+    Collect();
+    const std::lock_guard done(mutex_);
+    collecting_ = false;
+  });
+}
+
+// Not while a model is being registered: what it is made from is in no row yet.
+void Registrar::Collect() {
+  pb::CollectBlobsRequest request;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [path, one] : dropped_) {
+      pb::DroppedBlob* blob = request.add_dropped();
+      blob->set_path(path);
+      blob->set_registered_unix_ms(one.registered_unix_ms);
+    }
+  }
+  // After the removals: a model that was registered since, from the same file, is among them.
+  const absl::StatusOr<std::vector<Registrations::Desired>> desired = registrations_.All();
+  if (!desired.ok()) return;
+  for (const Registrations::Desired& one : *desired) {
+    if (one.busy) return;
+    if (!one.registration.path().empty()) request.add_named(one.registration.path());
+  }
+  TellNamed(request);
+}
+
+void Registrar::TellNamed(const pb::CollectBlobsRequest& request) {
+  std::set<std::string> in_use;
+  for (const auto& worker : workers_->fleet()->workers) {
+    if (!worker->usable()) continue;
+    const absl::StatusOr<pb::CollectBlobsReply> reply =
+        workers_->CollectBlobs(worker->worker_id, request, kCollectWait);
+    if (reply.ok()) in_use.insert(reply->in_use().begin(), reply->in_use().end());
+  }
+  const std::lock_guard lock(mutex_);
+  for (const pb::DroppedBlob& blob : request.dropped()) {
+    if (!in_use.contains(blob.path())) dropped_.erase(blob.path());
   }
 }
 

@@ -33,6 +33,8 @@ struct RegistrarOptions {
   std::chrono::milliseconds accept_within{20'000};
   std::chrono::milliseconds retry_first{1'000};  // doubles
   std::chrono::milliseconds retry_max{60'000};
+  // How often workers are told which model files are named, so that they take the others away.
+  std::chrono::milliseconds collect_every{60'000};
 };
 
 // Thread-safe.
@@ -76,6 +78,10 @@ class Registrar final : public ModelRegistrar {
   void Begin(const RegistrarAction& action);
   void Carry(const RegistrarAction& action, const conclave::v1::ModelRegistration& registration);
   void Remember(const RegistrarAction& action, const absl::Status& status);
+  void Drop(const conclave::v1::ModelRegistration& gone);
+  void CollectIfDue(bool on_duty);
+  void Collect();
+  void TellNamed(const conclave::v1::CollectBlobsRequest& request);
   void Wake();
 
   Registrations& registrations_;
@@ -90,6 +96,13 @@ class Registrar final : public ModelRegistrar {
   bool news_ = false;
   std::set<Place> running_;
   std::map<Place, Retry> retries_;
+  struct Dropped {
+    int64_t registered_unix_ms = 0;
+    base::SteadyTime until;  // then it waits for its time like others
+  };
+  std::map<std::string, Dropped> dropped_;  // files of removed models, by path
+  bool collecting_ = false;
+  base::SteadyTime next_collect_{};
   std::unique_ptr<base::TaskPool> pool_;
   std::jthread loop_;
 };

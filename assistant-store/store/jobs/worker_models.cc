@@ -34,7 +34,10 @@ struct WorkerModels::Waiting {
 };
 
 WorkerModels::WorkerModels(mesh::Discovery* discovery)
-    : discovery_(discovery), client_(discovery), waiting_(std::make_shared<Waiting>()) {}
+    : discovery_(discovery),
+      client_(discovery),
+      files_(discovery),
+      waiting_(std::make_shared<Waiting>()) {}
 
 WorkerModels::~WorkerModels() { Stop(); }
 
@@ -101,6 +104,23 @@ absl::Status WorkerModels::Unload(const std::string& worker_id, const std::strin
   if (waiting_->stop) return absl::CancelledError("stopping");
   if (!told->end || absl::IsNotFound(told->end->status())) return absl::OkStatus();
   return told->end->status();
+}
+
+absl::StatusOr<pb::CollectBlobsReply> WorkerModels::CollectBlobs(
+    const std::string& worker_id, const pb::CollectBlobsRequest& request, milliseconds patience) {
+  auto told = std::make_shared<Told<pb::CollectBlobsReply>>();
+  files_.CollectBlobs(worker_id, request, {.deadline = After(patience)},
+                      [waiting = waiting_, told](absl::StatusOr<pb::CollectBlobsReply> end) {
+                        const std::lock_guard lock(waiting->mutex);
+                        told->end = std::move(end);
+                        waiting->changed.notify_all();
+                      });
+  std::unique_lock lock(waiting_->mutex);
+  waiting_->changed.wait_until(lock, After(patience),
+                               [&] { return told->end.has_value() || waiting_->stop; });
+  if (told->end) return *std::move(told->end);
+  if (waiting_->stop) return absl::CancelledError("stopping");
+  return base::Unavailable("the worker did not answer in time");
 }
 
 void WorkerModels::Stop() {

@@ -6,8 +6,10 @@
 #include <string>
 
 #include "base/status.h"
+#include "conclave/v1/blobs.pb.h"
 #include "conclave/v1/registrations.pb.h"
 #include "mesh/discovery.h"
+#include "mesh/files_client.h"
 #include "mesh/models_client.h"
 
 namespace conclave::store {
@@ -31,6 +33,10 @@ class WorkerModels final {
   absl::Status Unload(const std::string& worker_id, const std::string& name,
                       std::chrono::milliseconds patience);
 
+  absl::StatusOr<conclave::v1::CollectBlobsReply> CollectBlobs(
+      const std::string& worker_id, const conclave::v1::CollectBlobsRequest& request,
+      std::chrono::milliseconds patience);
+
   // Whoever waits returns. For good.
   void Stop();
 
@@ -38,6 +44,7 @@ class WorkerModels final {
   struct Waiting;  // shared with callbacks, which may come later than all else
   mesh::Discovery* const discovery_;
   mesh::ModelsClient client_;
+  mesh::FilesClient files_;
   const std::shared_ptr<Waiting> waiting_;
 };
 

@@ -31,7 +31,7 @@ absl::Status ReadFiles(JsonValue files, v1::Infill* out) {
     RETURN_IF_ERROR(file.ExpectObject());
     v1::InfillFile* const to = out->add_files();
     ASSIGN_OR_RETURN(std::optional<std::string> name, file.Get("filename").OptionalString());
-    to->set_name(std::move(name).value_or("snippet"));
+    to->set_name(std::move(name).value_or("tmp"));
     ASSIGN_OR_RETURN(*to->mutable_text(), file.Get("text").AsString());
     bytes += to->name().size() + to->text().size();
   }

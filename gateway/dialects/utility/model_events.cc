@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "gateway/dialects/openai/models_codec.h"
+#include "gateway/dialects/registry.h"
 #include "gateway/dialects/sse.h"
 #include "gateway/dialects/utility/routes.h"
 
@@ -18,8 +19,9 @@ namespace {
 
 using base::JsonWriter;
 
-// How often the directory is looked at; the workers' own reports come every 50 ms at most.
-constexpr std::chrono::milliseconds kLookEvery{100};
+// How often the workers are asked: what they report by themselves is a little behind, and who has
+// loaded a model is to hear of it.
+constexpr std::chrono::milliseconds kLookEvery{250};
 
 std::string DataOf(const v1::ModelStatus& model) {
   JsonWriter json;
@@ -40,25 +42,29 @@ void Append(const std::string& model, std::string_view event, const std::string&
   AppendSse(json.Take(), out);
 }
 
+// Until the time is over, or the request.
+Task<void> Pause(Exchange& exchange, std::chrono::milliseconds time) {
+  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, time);
+  exchange.out.OnCancel([&timer] { timer.cancel(); });
+  co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+  exchange.out.OnCancel(nullptr);
+}
+
 Task<void> Watch(const Services& services, Exchange& exchange) {
-  ModelEvents events(services.models->List());
+  ModelEvents events(co_await ModelsNow(services, exchange));
   const HeaderList headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
   if (!co_await exchange.out.BeginStream(200, "text/event-stream", headers)) co_return;
-  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
-  exchange.out.OnCancel([&timer] { timer.cancel(); });
   base::SteadyTime written = std::chrono::steady_clock::now();
   while (exchange.out.cancel_reason() == CancelReason::kNone && !services.draining()) {
-    std::string bytes = events.Since(services.models->List());
+    std::string bytes = events.Since(co_await ModelsNow(services, exchange));
     const base::SteadyTime now = std::chrono::steady_clock::now();
     if (bytes.empty() && now - written >= services.times.keep_alive) bytes = ": keep-alive\n\n";
     if (!bytes.empty()) {
       if (!co_await exchange.out.Write(bytes)) break;
       written = now;
     }
-    timer.expires_after(kLookEvery);
-    co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+    co_await Pause(exchange, kLookEvery);
   }
-  exchange.out.OnCancel(nullptr);
   const bool heard = exchange.out.cancel_reason() != CancelReason::kClientGone;
   if (heard) co_await exchange.out.EndStream();
 }

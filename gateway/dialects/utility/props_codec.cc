@@ -18,32 +18,46 @@ using base::JsonWriter;
 // What llama-server shows for a seed that is drawn.
 constexpr int64_t kDrawnSeed = std::numeric_limits<uint32_t>::max();
 
-// What a request is sampled with that says nothing: the engine's own, or what the model was made
-// with (in Ollama's words).
+// What a request is sampled with that says nothing: what the model was made with (in Ollama's
+// words), else what its file says, else the engine's own.
 class Defaults final {
  public:
   explicit Defaults(const v1::ModelStatus& model)
-      : document_(JsonDocument::Parse(Text(model.details().derived().parameters_json()))) {}
+      : metadata_(model.details().metadata()),
+        made_with_(Parse(model.details().derived().parameters_json())) {}
 
-  double Number(std::string_view name, double fallback) const {
+  double Number(std::string_view name, std::string_view file_key, double fallback) const {
     constexpr double kMost = std::numeric_limits<double>::max();
-    return Get(name).OptionalNumber(-kMost, kMost).value_or(std::nullopt).value_or(fallback);
+    const auto read = [](JsonValue value) {
+      return value.OptionalNumber(-kMost, kMost).value_or(std::nullopt);
+    };
+    return First<double>(name, file_key, read).value_or(fallback);
   }
-  int64_t Int(std::string_view name, int64_t fallback) const {
+  int64_t Int(std::string_view name, std::string_view file_key, int64_t fallback) const {
     using Limits = std::numeric_limits<int64_t>;
-    const auto given = Get(name).OptionalInt(Limits::min(), Limits::max());
-    return given.value_or(std::nullopt).value_or(fallback);
+    const auto read = [](JsonValue value) {
+      return value.OptionalInt(Limits::min(), Limits::max()).value_or(std::nullopt);
+    };
+    return First<int64_t>(name, file_key, read).value_or(fallback);
   }
 
  private:
-  static std::string Text(const std::string& parameters) {
-    return parameters.empty() ? "{}" : parameters;
+  static absl::StatusOr<JsonDocument> Parse(const std::string& text) {
+    return JsonDocument::Parse(text.empty() ? "{}" : text);
   }
-  JsonValue Get(std::string_view name) const {
-    return document_.ok() ? document_->root().Get(name) : JsonValue();
+  template <typename Value, typename Read>
+  std::optional<Value> First(std::string_view name, std::string_view file_key, Read read) const {
+    if (made_with_.ok()) {
+      if (const std::optional<Value> value = read(made_with_->root().Get(name))) return value;
+    }
+    const auto found = metadata_.find("general.sampling." + std::string(file_key));
+    if (file_key.empty() || found == metadata_.end()) return std::nullopt;
+    const auto document = JsonDocument::Parse(found->second);
+    return document.ok() ? read(document->root()) : std::nullopt;
   }
 
-  const absl::StatusOr<JsonDocument> document_;
+  const google::protobuf::Map<std::string, std::string>& metadata_;
+  const absl::StatusOr<JsonDocument> made_with_;
 };
 
 void WriteOrder(JsonWriter& json) {
@@ -59,26 +73,26 @@ void WriteOrder(JsonWriter& json) {
 // What we do not have stands at its off.
 void WriteParams(JsonWriter& json, const v1::ModelStatus& model) {
   const Defaults defaults(model);
-  const int64_t most = defaults.Int("num_predict", -1);
+  const int64_t most = defaults.Int("num_predict", "", -1);
   json.Key("params");
   json.BeginObject();
   json.Field("n_predict", most);
   json.Field("max_tokens", most);
-  json.Field("seed", defaults.Int("seed", kDrawnSeed));
-  json.Field("temperature", defaults.Number("temperature", 1));
+  json.Field("seed", defaults.Int("seed", "", kDrawnSeed));
+  json.Field("temperature", defaults.Number("temperature", "temp", 1));
   json.Field("dynatemp_range", 0);
   json.Field("dynatemp_exponent", 1);
-  json.Field("top_k", defaults.Int("top_k", 0));
-  json.Field("top_p", defaults.Number("top_p", 1));
-  json.Field("min_p", defaults.Number("min_p", 0));
+  json.Field("top_k", defaults.Int("top_k", "top_k", 0));
+  json.Field("top_p", defaults.Number("top_p", "top_p", 1));
+  json.Field("min_p", defaults.Number("min_p", "min_p", 0));
   json.Field("top_n_sigma", -1);
   json.Field("xtc_probability", 0);
   json.Field("xtc_threshold", 1);
-  json.Field("typical_p", defaults.Number("typical_p", 1));
-  json.Field("repeat_last_n", defaults.Int("repeat_last_n", -1));
-  json.Field("repeat_penalty", defaults.Number("repeat_penalty", 1));
-  json.Field("presence_penalty", defaults.Number("presence_penalty", 0));
-  json.Field("frequency_penalty", defaults.Number("frequency_penalty", 0));
+  json.Field("typical_p", defaults.Number("typical_p", "", 1));
+  json.Field("repeat_last_n", defaults.Int("repeat_last_n", "", -1));
+  json.Field("repeat_penalty", defaults.Number("repeat_penalty", "penalty_repeat", 1));
+  json.Field("presence_penalty", defaults.Number("presence_penalty", "", 0));
+  json.Field("frequency_penalty", defaults.Number("frequency_penalty", "", 0));
   json.Field("dry_multiplier", 0);
   json.Field("mirostat", 0);
   json.Field("n_keep", 0);
@@ -136,7 +150,8 @@ void WriteNextToken(JsonWriter& json, bool busy) {
 
 }  // namespace
 
-std::string EncodeProps(const v1::ModelStatus& model, SlotCount slots, const std::string& build) {
+std::string EncodeProps(const v1::ModelStatus& model, const v1::CountSlotsReply& slots,
+                        const std::string& build) {
   JsonWriter json;
   json.BeginObject();
   json.Key("default_generation_settings");
@@ -144,7 +159,7 @@ std::string EncodeProps(const v1::ModelStatus& model, SlotCount slots, const std
   WriteParams(json, model);
   json.Field("n_ctx", model.context_length());
   json.EndObject();
-  json.Field("total_slots", slots.total);
+  json.Field("total_slots", slots.total());
   json.Field("model_alias", model.name());
   json.Field("model_ftype", model.details().quantization());
   json.Field("model_path", model.name());  // where its file lies is the workers' own
@@ -176,11 +191,11 @@ std::string EncodeRouterProps(int num_models, const std::string& build) {
   return json.Take();
 }
 
-std::string EncodeSlots(const v1::ModelStatus& model, SlotCount slots) {
+std::string EncodeSlots(const v1::ModelStatus& model, const v1::CountSlotsReply& slots) {
   JsonWriter json;
   json.BeginArray();
-  for (int id = 0; id < slots.total; ++id) {
-    const bool busy = id < slots.busy;
+  for (int id = 0; id < slots.total(); ++id) {
+    const bool busy = id < slots.busy();
     json.BeginObject();
     json.Field("id", id);
     json.Field("id_task", -1);  // requests have no numbers here

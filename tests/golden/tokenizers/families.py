@@ -77,7 +77,7 @@ def texts(seed, count):
         yield text
 
 
-def byte_bpe(steps, normalizer=None, prefix_space=False, **options):
+def byte_bpe(steps, normalizer=None, prefix_space=False, specials=SPECIALS, **options):
     tokenizer = Tokenizer(models.BPE(**options))
     tokenizer.pre_tokenizer = pre.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.train_from_iterator(corpus(), trainers.BpeTrainer(
@@ -91,7 +91,7 @@ def byte_bpe(steps, normalizer=None, prefix_space=False, **options):
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIALS)
+    tokenizer.add_special_tokens(specials)
     tokenizer.add_tokens(["yes"])
     return tokenizer
 

@@ -282,14 +282,16 @@ TEST_CASE("what stands before and after a gap is marked as the vocabulary says")
     ids->insert(ids->end(), more.begin(), more.end());
   };
   std::vector<TokenId> repository = {7};
-  plain("repository\n", &repository);
+  plain("myproject\n", &repository);
   repository.push_back(8);
   plain("n\nt", &repository);
   repository.push_back(8);
-  plain("file\n", &repository);
+  plain("filename\n", &repository);
   repository.insert(repository.end(), expected.begin(), expected.end());
   CHECK(EncodeFim(**tokenizer, whole, "a", shown) == repository);
   CHECK(EncodeFim(**tokenizer, whole, "a", {.suffix = "b"}) == expected);
+  CHECK(EndsOfGap(**tokenizer, marks).empty());
+  CHECK(EndsOfGap(**tokenizer, whole) == std::vector<TokenId>{7, 8});
 
   // Editors have a prompt read in advance.
   GenerateRequest warm = Continue("a", 0);

@@ -54,7 +54,7 @@ absl::StatusOr<std::string> Put(BlobStore& store, const std::string& digest,
 
 size_t NumFiles(const BlobStore& store) {
   size_t count = 0;
-  for (const auto& entry : fs::directory_iterator(store.folder())) count += entry.exists();
+  for (const auto& entry : fs::directory_iterator(store.folder())) count += entry.is_regular_file();
   return count;
 }
 

@@ -107,8 +107,9 @@ struct Mirror {
     return ranges;
   }
   size_t NumFiles() const {
-    return static_cast<size_t>(
-        std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+    size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(folder)) count += entry.is_regular_file();
+    return count;
   }
 
   std::vector<PullStep> steps;

@@ -2,8 +2,10 @@
 #include <catch2/catch.hpp>
 
 #include "base/status.h"
+#include "conclave/v1/blobs.grpc.pb.h"
 #include "conclave/v1/common.pb.h"
 #include "conclave/v1/models.grpc.pb.h"
+#include "conclave/v1/slots.grpc.pb.h"
 #include "mesh/grpc_status.h"
 #include "support/generate_client.h"
 #include "support/scripted_worker.h"
@@ -124,6 +126,41 @@ TEST_CASE("where experts lie is asked by model, and a model without them says no
   request.set_name("nobody");
   grpc::ClientContext other;
   CHECK(stub->GetExperts(&other, request, &reply).error_code() == grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_CASE("slots are counted for each model by itself") {
+  ScriptedWorker worker(R"({"slots": 2, "rules": [{"steps": [{"text": "a"}, {"hang": true}]}]})");
+  worker.Add("other", R"({"slots": 7})");
+  const auto channel = ConnectTo(worker.address());
+  const auto stub = pb::Slots::NewStub(channel);
+  const auto count = [&](const std::string& model) {
+    grpc::ClientContext context;
+    pb::CountSlotsRequest request;
+    request.set_model(model);
+    pb::CountSlotsReply reply;
+    const grpc::Status status = stub->CountSlots(&context, request, &reply);
+    return status.ok() ? reply.ShortDebugString() : std::to_string(status.error_code());
+  };
+  CHECK(count("scripted") == "total: 2");
+  CHECK(count("other") == "total: 7");
+  CHECK(count("nobody") == std::to_string(grpc::StatusCode::NOT_FOUND));
+
+  grpc::ClientContext context;
+  const auto running = pb::Inference::NewStub(channel)->Generate(&context, UserSays("x"));
+  pb::GenerateEvent event;
+  while (!event.has_delta()) REQUIRE(running->Read(&event));
+  CHECK(count("scripted") == "total: 2 busy: 1");
+  CHECK(count("other") == "total: 7");
+  context.TryCancel();
+}
+
+TEST_CASE("a worker that takes no files collects none") {
+  const ScriptedWorker worker("{}");
+  const auto stub = pb::Blobs::NewStub(ConnectTo(worker.address()));
+  grpc::ClientContext context;
+  pb::CollectBlobsReply reply;
+  const grpc::Status status = stub->CollectBlobs(&context, {}, &reply);
+  CHECK(base::ReasonOf(mesh::FromGrpc(status, &context)) == "no_blob_folder");
 }
 
 TEST_CASE("text goes to ids and back through the service") {

@@ -14,13 +14,9 @@ namespace {
 using base::JsonDocument;
 using base::JsonValue;
 
-// A worker with slots of which some are taken, and the models.
-void AddWorker(Harness& h, const std::vector<std::string>& models, int slots, int running) {
-  v1::WorkerState& worker = h.models.workers.emplace_back();
-  worker.set_serving(true);
-  worker.mutable_load()->set_slots(slots);
-  worker.mutable_load()->set_running(running);
-  for (const std::string& name : models) worker.add_models()->set_name(name);
+void SetSlots(Harness& h, const std::string& model, int total, int busy) {
+  h.admin.slots[model].set_total(total);
+  h.admin.slots[model].set_busy(busy);
 }
 
 }  // namespace
@@ -36,17 +32,16 @@ TEST_CASE("props tell a model's defaults in llama-server's words") {
   details.mutable_tokenizer()->set_eos_token("</s>");
   details.mutable_derived()->set_parameters_json(
       R"({"temperature":0.25,"top_k":7,"num_predict":9,"repeat_penalty":1.5,"seed":3})");
-  AddWorker(h, {"teacher", "other"}, 4, 1);
-  AddWorker(h, {"other"}, 32, 32);
-  AddWorker(h, {"teacher"}, 2, 5);
-  h.models.workers.emplace_back().add_models()->set_name("teacher");  // away
+  (*details.mutable_metadata())["general.sampling.temp"] = "0.75";
+  (*details.mutable_metadata())["general.sampling.top_p"] = "0.875";
+  SetSlots(h, "teacher", 6, 1);
 
   const RecordingWriter answer = h.Call("GET", "/props");
   CHECK(answer.response.status == 200);
   CHECK(
       answer.response.body ==
       R"({"default_generation_settings":{"params":{"n_predict":9,"max_tokens":9,"seed":3,)"
-      R"("temperature":0.25,"dynatemp_range":0,"dynatemp_exponent":1,"top_k":7,"top_p":1.0,)"
+      R"("temperature":0.25,"dynatemp_range":0,"dynatemp_exponent":1,"top_k":7,"top_p":0.875,)"
       R"("min_p":0.0,"top_n_sigma":-1,"xtc_probability":0,"xtc_threshold":1,"typical_p":1.0,)"
       R"("repeat_last_n":-1,"repeat_penalty":1.5,"presence_penalty":0.0,)"
       R"("frequency_penalty":0.0,"dry_multiplier":0,"mirostat":0,"n_keep":0,)"
@@ -84,7 +79,7 @@ TEST_CASE("props and slots of a model that is not in memory leave it there") {
 TEST_CASE("of several models the one that is named is told of") {
   Harness h;
   h.models.Add("org/pupil").set_context_length(77);
-  AddWorker(h, {"org/pupil"}, 1, 0);
+  SetSlots(h, "org/pupil", 1, 0);
   const RecordingWriter router = h.Call("GET", "/props");
   CHECK(router.response.body.find(R"({"role":"router","max_instances":2,)") == 0);
   CHECK(router.response.body.find(R"("default_generation_settings":{"params":{},"n_ctx":0})") !=
@@ -102,7 +97,7 @@ TEST_CASE("of several models the one that is named is told of") {
 TEST_CASE("slots say which are taken, and the full server is 503 for who asks") {
   Harness h;
   h.models.models[0].set_context_length(4096);
-  AddWorker(h, {"teacher"}, 2, 1);
+  SetSlots(h, "teacher", 2, 1);
   const JsonDocument slots = Parsed(h.Call("GET", "/slots?fail_on_no_slot=1").response.body);
   REQUIRE(slots.root().size() == 2);
   for (size_t id = 0; id < 2; ++id) {
@@ -114,7 +109,7 @@ TEST_CASE("slots say which are taken, and the full server is 503 for who asks") 
     CHECK(slot.Get("params").Get("temperature").AsNumber().value() == 1);
     CHECK(slot.Get("prompt").missing());
   }
-  h.models.workers[0].mutable_load()->set_running(2);
+  SetSlots(h, "teacher", 2, 2);
   CHECK(h.Call("GET", "/slots").response.status == 200);
   const RecordingWriter full = h.Call("GET", "/slots?fail_on_no_slot=1");
   CHECK(full.response.status == 503);

@@ -63,6 +63,16 @@ TEST_CASE("placements of experts are those of the workers that have the model in
   CHECK(JoinExperts({Lost<Reply>("w0")}).status().message() == "gone");
 }
 
+TEST_CASE("slots are those of all workers that answer, together") {
+  using Reply = v1::CountSlotsReply;
+  const auto joined = JoinSlots(
+      {From<Reply>("w0", "total: 4 busy: 1"), Lost<Reply>("w1"), From<Reply>("w2", "total: 2")});
+  REQUIRE(joined.ok());
+  CHECK(joined->total() == 6);
+  CHECK(joined->busy() == 1);
+  CHECK(JoinSlots({Lost<Reply>("w0")}).status().message() == "gone");
+}
+
 TEST_CASE("logs of several workers are put in the order of time and say whose they are") {
   using Reply = v1::GetModelLogsReply;
   const auto answers = [] {
