@@ -15,6 +15,8 @@
 namespace conclave::mesh {
 namespace {
 
+// What is taken from the session at a time, about: the rest waits there.
+constexpr size_t kOutputBytes = 256 << 10;
 // Of all streams together: they are given back as they come, so that no unread stream is in the
 // way of the others.
 constexpr int32_t kConnectionWindow = 4 << 20;
@@ -186,7 +188,7 @@ absl::Status H2Session::Receive(std::string_view bytes) {
 
 void H2Session::TakeOutput(std::string* out) {
   const uint8_t* data = nullptr;
-  for (;;) {
+  while (out->size() < kOutputBytes) {
     const ssize_t size = nghttp2_session_mem_send(session_, &data);
     if (size <= 0) return;  // an error here is one of memory; `over` tells the rest
     out->append(View(data, static_cast<size_t>(size)));

@@ -59,7 +59,7 @@ class H2Session final {
 
   // Not OK: the connection is of no further use.
   absl::Status Receive(std::string_view bytes);
-  // Appends what is to be sent.
+  // Appends what is to be sent; when it was much, there may be more.
   void TakeOutput(std::string* out);
 
   bool takes_streams() const;
