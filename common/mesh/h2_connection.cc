@@ -35,8 +35,6 @@ H2Connection::H2Connection(std::shared_ptr<base::EventLoop> loop,
   if (peer_->tls) stream_.emplace<TlsSocket>(loop_->io(), *peer_->tls);
 }
 
-H2Connection::~H2Connection() = default;
-
 H2Connection::Socket& H2Connection::socket() {
   if (auto* const tls = std::get_if<TlsSocket>(&stream_)) return tls->next_layer();
   return std::get<Socket>(stream_);
@@ -185,7 +183,7 @@ void H2Connection::Flush() {
 
 // A ping when nothing was heard for a while, and the end when it is not answered.
 void H2Connection::WatchSilence() {
-  timer_.expires_after(pinged_ ? std::chrono::seconds(kPingMax) : kSilenceMax);
+  timer_.expires_after(pinged_ ? kPingMax : kSilenceMax);
   timer_.async_wait([weak = weak_from_this()](const Error& stopped) {
     const std::shared_ptr<H2Connection> self = weak.lock();
     if (stopped || self == nullptr || self->closed_) return;

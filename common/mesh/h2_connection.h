@@ -36,7 +36,6 @@ struct H2Peer {
 class H2Connection final : public std::enable_shared_from_this<H2Connection> {
  public:
   H2Connection(std::shared_ptr<base::EventLoop> loop, std::shared_ptr<const H2Peer> peer);
-  ~H2Connection();
 
   // Connects; streams may be opened at once.
   void Start();

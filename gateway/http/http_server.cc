@@ -123,9 +123,8 @@ absl::StatusOr<uint16_t> HttpServer::Impl::Listen(const std::string& listen,
 void HttpServer::Impl::Accept(const Listening& listener) {
   base::EventLoop& loop = *loops.at(next_loop++ % loops.size());
   listener->acceptor.async_accept(
-      net::make_strand(loop.executor()),
-      [self = shared_from_this(), listener](const boost::system::error_code& error,
-                                            Session::Socket socket) {
+      loop.io(), [self = shared_from_this(), listener](const boost::system::error_code& error,
+                                                       Session::Socket socket) {
         if (error == net::error::operation_aborted || !listener->acceptor.is_open()) return;
         if (!error) {
           self->Adopt(std::move(socket), listener->handler);
