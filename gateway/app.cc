@@ -122,7 +122,10 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
 // In the order of need, so that what is used is destroyed after its user.
 struct App::Impl {
   explicit Impl(const GatewayOptions& o)
-      : options(o), admission(o.admission, &metrics), front_metrics(&metrics) {}
+      : options(o),
+        admission(o.admission, &metrics),
+        front_metrics(&metrics),
+        loops(IoThreads(o.io_threads), "io") {}
 
   const GatewayOptions options;
   base::Metrics metrics;
@@ -134,6 +137,7 @@ struct App::Impl {
   Router router;
   std::optional<Filters> filters;
   std::list<FrontDoor> doors;  // the listener's, then one for each of compat_listen
+  base::EventLoops loops;
   std::optional<HttpServer> server;
   std::unique_ptr<mesh::ProbeServer> probes;
 
@@ -161,7 +165,7 @@ void App::Impl::Wire() {
   for (const Dialect& dialect : AllDialects()) dialect.add_routes(router, services);
   doors.emplace_back(&router, &*filters, &front_metrics, base::NewId,
                      FindCompatProfile(options.compat_profile).value_or(CompatProfile::kStrict));
-  server.emplace(&doors.front(), options.limits, IoThreads(options.io_threads));
+  server.emplace(&doors.front(), options.limits, &loops);
   const base::Gauge connections =
       metrics.AddGauge("conclave_http_connections", "Open connections.");
   metrics.OnCollect(
@@ -222,6 +226,8 @@ void App::Drain(base::SteadyTime deadline) {
 void App::Stop() {
   impl_->probes.reset();
   impl_->server->Stop();
+  impl_->clients->Stop();
+  impl_->loops.Stop();
 }
 
 }  // namespace conclave::gateway

@@ -347,12 +347,39 @@ std::string JsonValue::ToJson() const {
 }
 
 struct JsonWriter::Impl {
+  // A writer for each token of a stream is cheap when it finds its memory where the last one of the
+  // thread left it.
+  static constexpr size_t kSparesMax = 4;
+  static constexpr size_t kSpareBytesMax = 16 << 10;
+
   rapidjson::StringBuffer buffer;
   rapidjson::Writer<rapidjson::StringBuffer> writer{buffer};
+
+  void Clear() {
+    buffer.Clear();
+    writer.Reset(buffer);
+  }
+  bool IsSmall() const { return buffer.stack_.GetCapacity() <= kSpareBytesMax; }
+
+  static std::vector<std::unique_ptr<Impl>>& Spares() {
+    static thread_local std::vector<std::unique_ptr<Impl>> spares;
+    return spares;
+  }
+  static std::unique_ptr<Impl> Get() {
+    if (Spares().empty()) return std::make_unique<Impl>();
+    std::unique_ptr<Impl> impl = std::move(Spares().back());
+    Spares().pop_back();
+    return impl;
+  }
+  static void Return(std::unique_ptr<Impl> impl) {
+    if (impl == nullptr || !impl->IsSmall() || Spares().size() >= kSparesMax) return;
+    impl->Clear();
+    Spares().push_back(std::move(impl));
+  }
 };
 
-JsonWriter::JsonWriter() : impl_(std::make_unique<Impl>()) {}
-JsonWriter::~JsonWriter() = default;
+JsonWriter::JsonWriter() : impl_(Impl::Get()) {}
+JsonWriter::~JsonWriter() { Impl::Return(std::move(impl_)); }
 JsonWriter::JsonWriter(JsonWriter&&) noexcept = default;
 JsonWriter& JsonWriter::operator=(JsonWriter&&) noexcept = default;
 
@@ -384,7 +411,11 @@ void JsonWriter::Raw(std::string_view json) {
 
 std::string JsonWriter::Take() {
   std::string text(impl_->buffer.GetString(), impl_->buffer.GetSize());
-  impl_ = std::make_unique<Impl>();
+  if (impl_->IsSmall()) {
+    impl_->Clear();
+  } else {
+    impl_ = std::make_unique<Impl>();
+  }
   return text;
 }
 

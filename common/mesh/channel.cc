@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "mesh/client_queue.h"
 
@@ -21,14 +22,12 @@ absl::Status ReadInto(const std::string& path, std::string* text) {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ClientTls& tls) {
-  if (tls.cert_file.empty() != tls.key_file.empty()) {
-    return base::InvalidArgument("mesh-tls-cert-file and mesh-tls-key-file: give both or none");
-  }
+  ASSIGN_OR_RETURN(ClientPem pem, ReadPem(tls));
   if (tls.ca_file.empty()) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
-  RETURN_IF_ERROR(ReadInto(tls.ca_file, &options.pem_root_certs));
-  RETURN_IF_ERROR(ReadInto(tls.cert_file, &options.pem_cert_chain));
-  RETURN_IF_ERROR(ReadInto(tls.key_file, &options.pem_private_key));
+  options.pem_root_certs = std::move(pem.roots);
+  options.pem_cert_chain = std::move(pem.chain);
+  options.pem_private_key = std::move(pem.key);
   return grpc::SslCredentials(options);
 }
 
@@ -61,6 +60,18 @@ grpc::ChannelArguments Arguments(const ClientTls& tls, bool round_robin) {
 }
 
 }  // namespace
+
+absl::StatusOr<ClientPem> ReadPem(const ClientTls& tls) {
+  if (tls.cert_file.empty() != tls.key_file.empty()) {
+    return base::InvalidArgument("mesh-tls-cert-file and mesh-tls-key-file: give both or none");
+  }
+  ClientPem pem;
+  if (tls.ca_file.empty()) return pem;
+  RETURN_IF_ERROR(ReadInto(tls.ca_file, &pem.roots));
+  RETURN_IF_ERROR(ReadInto(tls.cert_file, &pem.chain));
+  RETURN_IF_ERROR(ReadInto(tls.key_file, &pem.key));
+  return pem;
+}
 
 void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls) {
   options.Add("mesh-tls-ca-file", &tls->ca_file,

@@ -25,6 +25,15 @@ struct ClientTls {
   std::string server_name;  // expected in the certificate; empty = the address's host
 };
 
+// What the files hold; empty where none is named.
+struct ClientPem {
+  std::string roots;
+  std::string chain;
+  std::string key;
+};
+// INVALID_ARGUMENT: one cannot be read, or there is a certificate without a key.
+absl::StatusOr<ClientPem> ReadPem(const ClientTls& tls);
+
 // mesh-tls-ca-file, mesh-tls-cert-file, mesh-tls-key-file, mesh-tls-server-name.
 void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls);
 

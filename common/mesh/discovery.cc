@@ -15,7 +15,9 @@
 
 #include "base/ids.h"
 #include "base/log.h"
+#include "mesh/h2_connection.h"
 #include "mesh/target.h"
+#include "mesh/tls_context.h"
 #include "mesh/worker_link.h"
 #include "mesh/worker_tracker.h"
 
@@ -288,7 +290,13 @@ void Discovery::Impl::AddWorker(const std::string& address) {
                    {{"address", address}, {"error", std::string(channel.status().message())}});
     return;
   }
-  auto link = std::make_shared<WorkerLink>(*std::move(channel));
+  absl::StatusOr<std::shared_ptr<H2Link>> streams = H2Link::Make(address, options.tls);
+  if (!streams.ok()) {
+    base::LogError("cannot connect",
+                   {{"address", address}, {"error", std::string(streams.status().message())}});
+    return;
+  }
+  auto link = std::make_shared<WorkerLink>(*std::move(channel), *std::move(streams));
   const WorkerTimes times{.suspect_after = options.suspect_after,
                           .dead_after = options.dead_after,
                           .reconnect_max = options.reconnect_max};
@@ -365,6 +373,7 @@ absl::StatusOr<std::unique_ptr<Discovery>> Discovery::Start(DiscoveryOptions opt
     ASSIGN_OR_RETURN(targets.emplace_back(), ParseTarget(text));
     // Reads the TLS files, so that a wrong path is told at the start.
     RETURN_IF_ERROR(OpenChannel(text, options.tls).status());
+    RETURN_IF_ERROR(MakeTlsContext(options.tls).status());
   }
   if (options.caller_id.empty()) options.caller_id = base::NewId("caller_");
   auto impl = std::make_shared<Impl>(std::move(options), std::move(targets));

@@ -1,12 +1,9 @@
 #include "mesh/generate_session.h"
 
-#include <grpcpp/client_context.h>
-#include <grpcpp/support/client_callback.h>
-
 #include <algorithm>
 
 #include "base/log.h"
-#include "mesh/grpc_status.h"
+#include "mesh/h2_call.h"
 #include "mesh/picker.h"
 #include "mesh/worker_link.h"
 
@@ -41,28 +38,22 @@ int64_t EstimatePromptTokens(const pb::GenerateRequest& request) {
 }
 
 // One stream to one worker. The flags are guarded by the session's mutex.
-class GenerateSession::Attempt final : public grpc::ClientReadReactor<pb::GenerateEvent>,
-                                       public std::enable_shared_from_this<Attempt> {
+class GenerateSession::Attempt final : public H2Call {
  public:
   Attempt(std::shared_ptr<GenerateSession> session, std::shared_ptr<const WorkerInfo> worker,
           int64_t tokens)
-      : worker_(std::move(worker)),
+      : H2Call(session->loop_),
+        worker_(std::move(worker)),
         session_(std::move(session)),
         share_(std::in_place, worker_->outstanding, tokens) {}
 
-  void Start(const pb::GenerateRequest* request, base::SteadyTime deadline) {
-    self_ = shared_from_this();
-    context_.set_deadline(AsSystemTime(deadline));
-    worker_->link->inference().async()->Generate(&context_, request, this);
-    AddHold();
-    StartCall();
+  void Start(const pb::GenerateRequest& request, base::SteadyTime deadline) {
+    StartCall(worker_->link->streams(),
+              {.path = "/conclave.v1.Inference/Generate", .message = request.SerializeAsString()},
+              deadline);
   }
-  void Read() { StartRead(&event_); }
-  void Cancel() { context_.TryCancel(); }
-  void Release() { RemoveHold(); }
 
   const WorkerInfo& worker() const { return *worker_; }
-  const grpc::ClientContext& context() const { return context_; }
   pb::GenerateEvent& event() { return event_; }
 
   bool started = false;
@@ -73,27 +64,33 @@ class GenerateSession::Attempt final : public grpc::ClientReadReactor<pb::Genera
   absl::Status failure;           // told by the worker's Failed, or why we broke off
 
  private:
-  void OnReadDone(bool ok) override { session_->OnRead(shared_from_this(), ok); }
-  void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Attempt> self = std::move(self_);
+  std::shared_ptr<Attempt> self() { return std::static_pointer_cast<Attempt>(shared_from_this()); }
+
+  bool OnMessage(std::string_view bytes) override {
+    if (!event_.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return false;
+    session_->OnRead(self(), true);
+    return true;
+  }
+  void OnNoMessage() override { session_->OnRead(self(), false); }
+  void OnDone(const absl::Status& status) override {
     share_.reset();
-    session_->OnAttemptDone(self, FromGrpc(status, &context_));
+    session_->OnAttemptDone(self(), status);
   }
 
   const std::shared_ptr<const WorkerInfo> worker_;
   const std::shared_ptr<GenerateSession> session_;
   std::optional<OutstandingShare> share_;  // gone before the end is told
-  grpc::ClientContext context_;
   pb::GenerateEvent event_;
-  std::shared_ptr<Attempt> self_;  // from Start to OnDone
 };
 
 GenerateSession::GenerateSession(std::shared_ptr<CallCore> core,
-                                 const InferenceClientOptions& options, pb::GenerateRequest request,
+                                 const InferenceClientOptions& options,
+                                 std::shared_ptr<base::EventLoop> loop, pb::GenerateRequest request,
                                  base::SteadyTime deadline,
                                  std::shared_ptr<GenerateObserver> observer)
     : core_(std::move(core)),
       options_(options),
+      loop_(std::move(loop)),
       deadline_(deadline),
       prompt_tokens_(EstimatePromptTokens(request)),
       request_(std::move(request)),
@@ -409,7 +406,7 @@ void GenerateSession::Finish(absl::Status status, Todo* todo) {
 
 void GenerateSession::Perform(Todo todo) {
   if (todo.start) {
-    todo.start->Start(&request_, deadline_);
+    todo.start->Start(request_, deadline_);
     OnStarted(todo.start);
   }
   if (todo.read) todo.read->Read();

@@ -1,12 +1,11 @@
 // One Generate from the caller's point of view, over as many attempts as it takes. An attempt is
-// one gRPC stream to one worker; there is never more than one at a time.
+// one stream to one worker (h2_call.h); there is never more than one at a time.
 //
-// Lifetime. gRPC needs a reactor until its OnDone, so an attempt holds itself until then, and a
-// hold (AddHold) keeps OnDone away while the caller may still ask for a read from outside a
-// reaction. The hold is given back exactly once: when a read has failed, or on cancelling while
-// none is pending.
+// Lifetime. An attempt holds itself until its OnDone, which comes after it was released: exactly
+// once, when a read has failed, or on cancelling while none is pending.
 //
-// Locking. One mutex per session guards everything; gRPC and the observer are called without it.
+// Locking. One mutex per session guards everything; the attempt and the observer are called without
+// it.
 // What has to be done is noted in a Todo under the lock and performed after it.
 #pragma once
 
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loops.h"
 #include "mesh/call_core.h"
 #include "mesh/inference_client.h"
 #include "mesh/stream_ledger.h"
@@ -26,9 +26,10 @@ class GenerateSession final : public GenerateCall,
                               public ActiveCall,
                               public std::enable_shared_from_this<GenerateSession> {
  public:
+  // The events come on `loop`.
   GenerateSession(std::shared_ptr<CallCore> core, const InferenceClientOptions& options,
-                  conclave::v1::GenerateRequest request, base::SteadyTime deadline,
-                  std::shared_ptr<GenerateObserver> observer);
+                  std::shared_ptr<base::EventLoop> loop, conclave::v1::GenerateRequest request,
+                  base::SteadyTime deadline, std::shared_ptr<GenerateObserver> observer);
   ~GenerateSession() override;
 
   // First attempt, on the caller's thread; an immediate failure is told on another one.
@@ -73,6 +74,7 @@ class GenerateSession final : public GenerateCall,
 
   const std::shared_ptr<CallCore> core_;
   const InferenceClientOptions options_;
+  const std::shared_ptr<base::EventLoop> loop_;
   const base::SteadyTime deadline_;
   const int64_t prompt_tokens_;  // an estimate
   std::vector<uint64_t> chain_;  // prefix_memory.h; set by Start, empty when there is no choice

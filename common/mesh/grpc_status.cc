@@ -64,15 +64,22 @@ grpc::Status ToGrpc(const absl::Status& status, grpc::ServerContextBase* context
 }
 
 absl::Status FromGrpc(const grpc::Status& status, const grpc::ClientContext* context) {
-  if (status.ok()) return absl::OkStatus();
-  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-  if (context == nullptr) return result;
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (context == nullptr) return FromTrailers(code, status.error_message(), "");
   const auto& trailers = context->GetServerTrailingMetadata();
   const auto trailer = trailers.find(kErrorTrailer);
-  pb::ErrorDetail detail;
-  if (trailer != trailers.end() &&
-      detail.ParseFromArray(trailer->second.data(), static_cast<int>(trailer->second.size()))) {
-    result = WithDetails(std::move(result), detail);
+  if (trailer == trailers.end()) return FromTrailers(code, status.error_message(), "");
+  return FromTrailers(code, status.error_message(),
+                      {trailer->second.data(), trailer->second.size()});
+}
+
+absl::Status FromTrailers(absl::StatusCode code, std::string_view message,
+                          std::string_view detail) {
+  if (code == absl::StatusCode::kOk) return absl::OkStatus();
+  absl::Status result(code, base::Abs(message));
+  pb::ErrorDetail parsed;
+  if (!detail.empty() && parsed.ParseFromArray(detail.data(), static_cast<int>(detail.size()))) {
+    result = WithDetails(std::move(result), parsed);
   }
   return result;
 }

@@ -1,5 +1,9 @@
 #include "mesh/inference_client.h"
 
+#include <mutex>
+#include <optional>
+
+#include "base/event_loops.h"
 #include "mesh/generate_session.h"
 #include "mesh/retrying_unary.h"
 
@@ -23,23 +27,37 @@ std::shared_ptr<CallHandle> StartUnary(std::shared_ptr<CallCore> core, Request r
 }  // namespace
 
 struct InferenceClient::Impl {
-  std::shared_ptr<CallCore> core;
-  InferenceClientOptions options;
+  Impl(Discovery* discovery, const InferenceClientOptions& its_options, base::Metrics* metrics)
+      : core(std::make_shared<CallCore>(discovery, metrics)), options(its_options) {
+    core->Start();
+  }
+
+  const std::shared_ptr<base::EventLoop>& OwnLoop() {
+    std::call_once(own_once, [this] { own.emplace(1, "mesh-streams"); });
+    return own->at(0);
+  }
+
+  const std::shared_ptr<CallCore> core;
+  const InferenceClientOptions options;
+  std::once_flag own_once;
+  std::optional<base::EventLoops> own;  // for callers without a loop
 };
 
 InferenceClient::InferenceClient(Discovery* discovery, const InferenceClientOptions& options,
                                  base::Metrics* metrics)
-    : impl_(std::make_unique<Impl>(Impl{std::make_shared<CallCore>(discovery, metrics), options})) {
-  impl_->core->Start();
-}
+    : impl_(std::make_unique<Impl>(discovery, options, metrics)) {}
 
-InferenceClient::~InferenceClient() { impl_->core->Stop(); }
+InferenceClient::~InferenceClient() { Stop(); }
+
+void InferenceClient::Stop() { impl_->core->Stop(); }
 
 std::shared_ptr<GenerateCall> InferenceClient::Generate(
     pb::GenerateRequest request, const CallOptions& options,
     std::shared_ptr<GenerateObserver> observer) {
-  auto session = std::make_shared<GenerateSession>(impl_->core, impl_->options, std::move(request),
-                                                   options.deadline, std::move(observer));
+  base::EventLoop* const here = base::EventLoop::Current();
+  auto session = std::make_shared<GenerateSession>(
+      impl_->core, impl_->options, here != nullptr ? here->shared_from_this() : impl_->OwnLoop(),
+      std::move(request), options.deadline, std::move(observer));
   session->Start();
   return session;
 }

@@ -23,8 +23,9 @@
 
 namespace conclave::mesh {
 
-// Receives the events of one Generate, one call at a time, on a thread of gRPC's or of the
-// client's: do not block. Calling ReadNext or Cancel from inside is fine.
+// Receives the events of one Generate, one call at a time: on the event loop of the thread that
+// called Generate (base/event_loops.h) when it has one, which must run until the client is stopped;
+// else on a thread of the client's. Errors of picking may come on another one. Do not block. Calling ReadNext or Cancel from inside is fine.
 class GenerateObserver {
  public:
   virtual ~GenerateObserver() = default;
@@ -56,14 +57,14 @@ struct InferenceClientOptions {
 template <typename Reply>
 using ReplyCallback = absl::AnyInvocable<void(absl::StatusOr<Reply>)>;
 
-// Thread-safe. Destroy it after its last call is done (it waits up to 5 s after cancelling them).
+// Thread-safe.
 class InferenceClient final {
  public:
   // `discovery` must outlive the client. `metrics` may be null: conclave_retries_total,
   // conclave_migrations_total{result}.
   InferenceClient(Discovery* discovery, const InferenceClientOptions& options,
                   base::Metrics* metrics = nullptr);
-  ~InferenceClient();
+  ~InferenceClient();  // stops
   InferenceClient(const InferenceClient&) = delete;
   InferenceClient& operator=(const InferenceClient&) = delete;
 
@@ -88,6 +89,9 @@ class InferenceClient final {
                                       ReplyCallback<conclave::v1::PredictReply> done);
 
   Discovery& discovery();
+
+  // Cancels the calls and waits up to 5 s for their ends. Idempotent; nothing may be called after.
+  void Stop();
 
  private:
   struct Impl;

@@ -1,4 +1,4 @@
-// The channel to one worker and the stubs over it. Shared by the snapshot and by every call that
+// The channel to one worker and the stubs over it, and the connections of its streams. Shared by the snapshot and by every call that
 // runs over it: a worker that leaves the fleet keeps its link until its last stream has ended.
 #pragma once
 
@@ -15,10 +15,13 @@
 
 namespace conclave::mesh {
 
+class H2Link;
+
 class WorkerLink final {
  public:
-  explicit WorkerLink(std::shared_ptr<grpc::ChannelInterface> channel)
+  WorkerLink(std::shared_ptr<grpc::ChannelInterface> channel, std::shared_ptr<H2Link> streams)
       : channel_(std::move(channel)),
+        streams_(std::move(streams)),
         inference_(conclave::v1::Inference::NewStub(channel_)),
         embedding_(conclave::v1::Embedding::NewStub(channel_)),
         worker_(conclave::v1::Worker::NewStub(channel_)),
@@ -32,9 +35,12 @@ class WorkerLink final {
   conclave::v1::ModelFiles::Stub& files() { return *files_; }
   conclave::v1::Blobs::Stub& blobs() { return *blobs_; }
   conclave::v1::Slots::Stub& slots() { return *slots_; }
+  // For Inference.Generate.
+  const std::shared_ptr<H2Link>& streams() const { return streams_; }
 
  private:
   std::shared_ptr<grpc::ChannelInterface> channel_;
+  std::shared_ptr<H2Link> streams_;
   std::unique_ptr<conclave::v1::Inference::Stub> inference_;
   std::unique_ptr<conclave::v1::Embedding::Stub> embedding_;
   std::unique_ptr<conclave::v1::Worker::Stub> worker_;

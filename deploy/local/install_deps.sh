@@ -7,7 +7,7 @@ set_name=${1:-run}
 packages=(
   clang-16 lld-16 libstdc++-12-dev cmake ninja-build ccache pkg-config
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev
-  rapidjson-dev libpq-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev prometheus-cpp-dev
+  rapidjson-dev libpq-dev libssl-dev libcurl4-openssl-dev libnghttp2-dev zlib1g-dev libyaml-cpp-dev prometheus-cpp-dev
   postgresql curl python3 python3-venv python3-pip util-linux procps
 )
 [ "$set_name" != run ] && packages+=(catch2 libclang-rt-16-dev)

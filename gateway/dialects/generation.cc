@@ -165,10 +165,11 @@ class StreamPump final {
   Task<void> Run() {
     // Until the worker has accepted, an error is still an HTTP status. A long silence is not waited
     // out: the stream begins and keeps its connection alive.
-    StreamGot got = co_await Next();
+    EventStream<v1::GenerateEvent>& call = *running_.call;
+    StreamGot got = co_await call.Next(&events_, Until());
     while (got == StreamGot::kEvents && OnlyLoading() && !SilentTooLong()) {
       events_.clear();
-      got = co_await Next();
+      got = co_await call.Next(&events_, Until());
     }
     if (got == StreamGot::kEnd) {
       absl::Status status = EndStatus(exchange_, running_.call->status());
@@ -182,19 +183,25 @@ class StreamPump final {
     encoder_.Begin(&bytes);
     while (got != StreamGot::kEnd) {
       Encode(got, &bytes);
-      if (open) open = co_await Send(&bytes);
+      if (open && !bytes.empty()) {
+        services_.metrics->stream_buffer_bytes.Add(static_cast<double>(bytes.size()));
+        open = co_await exchange_.out.Write(bytes);
+        services_.metrics->stream_buffer_bytes.Add(-static_cast<double>(bytes.size()));
+        last_write_ = steady_clock::now();
+      }
+      bytes.clear();
       if (!failure_.ok()) break;
-      got = co_await Next();
+      got = co_await call.Next(&events_, Until());
     }
     if (exchange_.out.cancel_reason() == CancelReason::kClientGone || !open) co_return;
     co_await End();
   }
 
  private:
-  Task<StreamGot> Next() {
-    SteadyTime until = last_write_ + services_.times.keep_alive;
-    if (idle_at_) until = std::min(until, *idle_at_);
-    co_return co_await running_.call->Next(&events_, until);
+  // The longest wait for events.
+  SteadyTime Until() const {
+    const SteadyTime until = last_write_ + services_.times.keep_alive;
+    return idle_at_ ? std::min(until, *idle_at_) : until;
   }
 
   // Whether the model has let the client wait for longer than is allowed.
@@ -236,17 +243,6 @@ class StreamPump final {
     if (got == StreamGot::kTimeout || (bytes->empty() && SilentTooLong())) {
       encoder_.KeepAlive(bytes);
     }
-  }
-
-  Task<bool> Send(std::string* bytes) {
-    if (bytes->empty()) co_return true;
-    const double size = static_cast<double>(bytes->size());
-    services_.metrics->stream_buffer_bytes.Add(size);
-    const bool open = co_await exchange_.out.Write(*bytes);
-    services_.metrics->stream_buffer_bytes.Add(-size);
-    bytes->clear();
-    last_write_ = steady_clock::now();
-    co_return open;
   }
 
   Task<void> End() {

@@ -1,13 +1,10 @@
 #include "gateway/http/http_server.h"
 
 #include <algorithm>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <charconv>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -62,11 +59,9 @@ bool IsLoopback(const std::string& host) {
   return !error && address.is_loopback();
 }
 
-struct HttpServer::Impl {
-  Impl(HttpHandler* handler_in, HttpLimits limits_in, int threads_in)
-      : handler(handler_in), limits(limits_in) {
-    for (int i = 0; i < std::max(threads_in, 1); ++i) loops.push_back(std::make_unique<Loop>());
-  }
+struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
+  Impl(HttpHandler* handler_in, HttpLimits limits_in, base::EventLoops* loops_in)
+      : handler(handler_in), limits(limits_in), loops(*loops_in) {}
 
   struct Listener {
     Listener(const net::any_io_executor& executor, HttpHandler* its_handler)
@@ -74,15 +69,18 @@ struct HttpServer::Impl {
     tcp::acceptor acceptor;
     net::steady_timer retry;
     HttpHandler* const handler;
+    bool closed = false;  // under the mutex
   };
+  using Listening = std::shared_ptr<Listener>;
 
   absl::StatusOr<uint16_t> Listen(const std::string& listen, HttpHandler* its_handler);
-  void Accept(Listener& listener);
+  void Accept(const Listening& listener);
   void Adopt(Session::Socket socket, HttpHandler* its_handler);
   void StopAccepting();
   void Forget(Session* session);
   std::vector<std::shared_ptr<Session>> Alive();
   bool WaitUntilEmpty(base::SteadyTime deadline);
+  void WaitUntilDeaf(base::SteadyTime deadline);
 
   HttpHandler* const handler;
   const HttpLimits limits;
@@ -96,16 +94,10 @@ struct HttpServer::Impl {
   // One io_context for each thread, and a connection stays with one: its coroutines never resume on
   // another thread. With several threads in one io_context they crashed inside Asio's awaitable
   // frames as soon as dozens of streams ran (clang-16, Boost 1.81; http_test has the case).
-  // Stands after `sessions`: what the loops still hold when they are destroyed reports there.
-  struct Loop {
-    net::io_context io{1};
-    std::optional<net::executor_work_guard<net::io_context::executor_type>> work;
-  };
-  std::vector<std::unique_ptr<Loop>> loops;
+  base::EventLoops& loops;
   size_t next_loop = 0;
   // Their handlers run on the first loop.
-  std::vector<std::unique_ptr<Listener>> listeners;
-  std::vector<std::jthread> threads;
+  std::vector<Listening> listeners;
 };
 
 absl::StatusOr<uint16_t> HttpServer::Impl::Listen(const std::string& listen,
@@ -113,7 +105,7 @@ absl::StatusOr<uint16_t> HttpServer::Impl::Listen(const std::string& listen,
   ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(listen));
   ASSIGN_OR_RETURN(const net::ip::address address, ParseAddress(where.host));
   const tcp::endpoint endpoint(address, where.port);
-  auto listener = std::make_unique<Listener>(loops.front()->io.get_executor(), its_handler);
+  auto listener = std::make_shared<Listener>(loops.at(0)->executor(), its_handler);
   tcp::acceptor& acceptor = listener->acceptor;
   boost::system::error_code error;
   acceptor.open(endpoint.protocol(), error);
@@ -122,34 +114,40 @@ absl::StatusOr<uint16_t> HttpServer::Impl::Listen(const std::string& listen,
   if (!error) acceptor.listen(net::socket_base::max_listen_connections, error);
   if (error) return base::Unavailable("cannot listen on " + listen + ": " + error.message());
   listeners.push_back(std::move(listener));
-  net::post(acceptor.get_executor(), [this, to = listeners.back().get()] { Accept(*to); });
+  net::post(acceptor.get_executor(),
+            [self = shared_from_this(), to = listeners.back()] { self->Accept(to); });
   return acceptor.local_endpoint().port();
 }
 
-void HttpServer::Impl::Accept(Listener& listener) {
-  Loop& loop = *loops[next_loop++ % loops.size()];
-  listener.acceptor.async_accept(
-      net::make_strand(loop.io.get_executor()),
-      [this, &listener](const boost::system::error_code& error, Session::Socket socket) {
-        if (error == net::error::operation_aborted) return;
+// Its handlers hold what they use: they may run after the server has gone.
+void HttpServer::Impl::Accept(const Listening& listener) {
+  base::EventLoop& loop = *loops.at(next_loop++ % loops.size());
+  listener->acceptor.async_accept(
+      loop.io(), [self = shared_from_this(), listener](const boost::system::error_code& error,
+                                                       Session::Socket socket) {
+        if (error == net::error::operation_aborted || !listener->acceptor.is_open()) return;
         if (!error) {
-          Adopt(std::move(socket), listener.handler);
-          return Accept(listener);
+          self->Adopt(std::move(socket), listener->handler);
+          return self->Accept(listener);
         }
         // Out of descriptors, most likely: the listener stays and tries again.
         base::LogWarning("accept failed", {{"what", error.message()}});
-        listener.retry.expires_after(kAcceptRetry);
-        listener.retry.async_wait([this, &listener](const boost::system::error_code& cancelled) {
-          if (!cancelled && listener.acceptor.is_open()) Accept(listener);
+        listener->retry.expires_after(kAcceptRetry);
+        listener->retry.async_wait([self, listener](const boost::system::error_code& cancelled) {
+          if (!cancelled && listener->acceptor.is_open()) self->Accept(listener);
         });
       });
 }
 
 void HttpServer::Impl::StopAccepting() {
-  for (const auto& listener : listeners) {
-    net::post(listener->acceptor.get_executor(), [raw = listener.get()] {
+  for (const Listening& listener : listeners) {
+    net::post(listener->acceptor.get_executor(), [self = shared_from_this(), listener] {
       boost::system::error_code ignored;
-      raw->acceptor.close(ignored);
+      listener->acceptor.close(ignored);
+      listener->retry.cancel();
+      const std::lock_guard lock(self->mutex);
+      listener->closed = true;
+      self->changed.notify_all();
     });
   }
 }
@@ -160,7 +158,9 @@ void HttpServer::Impl::Adopt(Session::Socket socket, HttpHandler* its_handler) {
     const std::lock_guard lock(mutex);
     if (stopped || sessions.size() >= limits.connections_max) return;  // closes the socket
     session = std::make_shared<Session>(std::move(socket), its_handler, &limits,
-                                        [this](Session* gone) { Forget(gone); });
+                                        [weak = weak_from_this()](Session* gone) {
+                                          if (const auto self = weak.lock()) self->Forget(gone);
+                                        });
     sessions.emplace(session.get(), session);
   }
   session->Start();
@@ -187,18 +187,22 @@ bool HttpServer::Impl::WaitUntilEmpty(base::SteadyTime deadline) {
   return changed.wait_until(lock, deadline, [this] { return sessions.empty(); });
 }
 
-HttpServer::HttpServer(HttpHandler* handler, HttpLimits limits, int threads)
-    : impl_(std::make_shared<Impl>(handler, limits, threads)) {}
+void HttpServer::Impl::WaitUntilDeaf(base::SteadyTime deadline) {
+  std::unique_lock lock(mutex);
+  changed.wait_until(lock, deadline, [this] {
+    return std::all_of(listeners.begin(), listeners.end(),
+                       [](const Listening& listener) { return listener->closed; });
+  });
+}
+
+HttpServer::HttpServer(HttpHandler* handler, HttpLimits limits, base::EventLoops* loops)
+    : impl_(std::make_shared<Impl>(handler, limits, loops)) {}
 
 HttpServer::~HttpServer() { Stop(); }
 
 absl::Status HttpServer::Start(const std::string& listen) {
   Impl& impl = *impl_;
   ASSIGN_OR_RETURN(impl.port, impl.Listen(listen, impl.handler));
-  for (const auto& loop : impl.loops) {
-    loop->work.emplace(loop->io.get_executor());
-    impl.threads.emplace_back([&io = loop->io] { io.run(); });
-  }
   return absl::OkStatus();
 }
 
@@ -229,15 +233,11 @@ void HttpServer::Stop() {
     const std::lock_guard lock(impl.mutex);
     if (std::exchange(impl.stopped, true)) return;
   }
-  if (impl.threads.empty()) return;
   impl.StopAccepting();
   for (const auto& session : impl.Alive()) session->Close();
-  impl.WaitUntilEmpty(std::chrono::steady_clock::now() + kLastWords);
-  for (const auto& loop : impl.loops) {
-    loop->work.reset();
-    loop->io.stop();
-  }
-  impl.threads.clear();
+  const base::SteadyTime deadline = std::chrono::steady_clock::now() + kLastWords;
+  impl.WaitUntilDeaf(deadline);
+  impl.WaitUntilEmpty(deadline);
 }
 
 }  // namespace conclave::gateway

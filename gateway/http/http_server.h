@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/event_loops.h"
 #include "base/status.h"
 #include "gateway/http/header_gate.h"
 #include "gateway/http/response.h"
@@ -61,8 +62,8 @@ class HttpHandler {
 
 class HttpServer final {
  public:
-  // `handler` must outlive the server. `threads` io threads, at least 1.
-  HttpServer(HttpHandler* handler, HttpLimits limits, int threads);
+  // Both must outlive the server; the loops are to be stopped after it.
+  HttpServer(HttpHandler* handler, HttpLimits limits, base::EventLoops* loops);
   ~HttpServer();  // stops
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -79,7 +80,7 @@ class HttpServer final {
   // left are told (CancelReason::kDrain) and get a moment to say so to their clients. False when
   // there were some.
   bool Drain(base::SteadyTime deadline);
-  // Cuts everything off and joins the threads. Idempotent.
+  // Cuts everything off, and waits a moment for its end. Idempotent.
   void Stop();
 
   size_t num_connections() const;

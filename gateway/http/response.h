@@ -28,7 +28,7 @@ struct Response {
 enum class CancelReason { kNone, kClientGone, kStalled, kDrain };
 
 // One answer: either Reply once, or BeginStream, any number of Write, then EndStream or Abort.
-// Everything runs on the connection's strand.
+// Everything runs on the connection's loop.
 class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
@@ -51,7 +51,7 @@ class ResponseWriter {
 
   virtual bool started() const = 0;
   virtual CancelReason cancel_reason() const = 0;
-  // Called once, on the strand, when the client goes or a drain runs out of time. One listener at a
+  // Called once, on the loop, when the client goes or a drain runs out of time. One listener at a
   // time; an empty function takes it away.
   virtual void OnCancel(std::function<void()> listener) = 0;
 };

@@ -6,6 +6,7 @@
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/serializer.hpp>
+#include <charconv>
 #include <ctime>
 
 namespace conclave::gateway {
@@ -66,8 +67,10 @@ std::string HeadBytes(const ResponseHead& head) {
   return text;
 }
 
-std::string ChunkBytes(std::string_view data) {
-  return Joined(http::make_chunk(boost::asio::buffer(data)));
+void AppendChunk(std::string_view data, std::string* out) {
+  std::array<char, 16> size{};
+  const auto end = std::to_chars(size.begin(), size.end(), data.size(), 16).ptr;
+  out->append(size.begin(), end).append("\r\n").append(data).append("\r\n");
 }
 
 std::string LastChunkBytes() { return Joined(http::make_chunk_last()); }

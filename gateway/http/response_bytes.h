@@ -25,7 +25,7 @@ struct ResponseHead {
 std::string HeadBytes(const ResponseHead& head);
 
 // `data`, not empty, in the chunked coding.
-std::string ChunkBytes(std::string_view data);
+void AppendChunk(std::string_view data, std::string* out);
 std::string LastChunkBytes();
 
 }  // namespace conclave::gateway

@@ -423,14 +423,21 @@ Task<bool> Session::BeginStream(int status, std::string_view content_type, Heade
 Task<bool> Session::Write(std::string_view bytes) {
   DCHECK(answer_started_ && !answer_ended_);
   if (bytes.empty() || no_body_) co_return !broken_;
-  if (!chunked_) co_return co_await WriteAll(bytes);
-  const std::string chunk = ChunkBytes(bytes);
-  co_return co_await WriteAll(chunk);
+  if (chunked_) {
+    chunk_.clear();
+    AppendChunk(bytes, &chunk_);
+    bytes = chunk_;
+  }
+  // Nearly always the kernel takes it all.
+  if (!WriteSome(&bytes)) co_return false;
+  if (bytes.empty()) co_return true;
+  co_return co_await WriteAll(bytes);
 }
 
 Task<void> Session::EndStream() {
   DCHECK(answer_started_ && !answer_ended_);
   answer_ended_ = true;
+  std::string().swap(chunk_);  // idle connections hold none
   if (!chunked_ || no_body_) co_return;
   const std::string last = LastChunkBytes();
   answer_ended_ = co_await WriteAll(last);
@@ -438,21 +445,25 @@ Task<void> Session::EndStream() {
 
 void Session::Abort() { keep_alive_ = false; }
 
-Task<bool> Session::WriteAll(std::string_view bytes) {
-  while (!bytes.empty()) {
-    if (broken_) co_return false;
+bool Session::WriteSome(std::string_view* bytes) {
+  while (!bytes->empty()) {
+    if (broken_) return false;
     boost::system::error_code error;
-    const size_t n = socket_.write_some(net::buffer(bytes.data(), bytes.size()), error);
-    if (!error) {
-      if (record_ != nullptr) record_->bytes_out += n;
-      bytes.remove_prefix(n);
-      continue;
-    }
-    if (error != net::error::would_block && error != net::error::try_again) {
+    const size_t n = socket_.write_some(net::buffer(bytes->data(), bytes->size()), error);
+    if (error == net::error::would_block || error == net::error::try_again) break;
+    if (error) {
       broken_ = true;
       if (handling_) TellCancelled(CancelReason::kClientGone);
-      co_return false;
+      return false;
     }
+    if (record_ != nullptr) record_->bytes_out += n;
+    bytes->remove_prefix(n);
+  }
+  return !broken_;
+}
+
+Task<bool> Session::WriteAll(std::string_view bytes) {
+  while (WriteSome(&bytes) && !bytes.empty()) {
     const uint64_t wait = ++write_waits_;
     write_timer_.expires_after(limits_.write_stall);
     write_timer_.async_wait(

@@ -1,11 +1,10 @@
 // One connection: reads requests one after the other, has them handled, writes the answers in
-// order. Lives on its strand; holds itself through its pending operations.
+// order. Lives on its loop, whose one thread runs it; holds itself through its pending operations.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,9 +16,8 @@ namespace conclave::gateway {
 
 class Session final : public ResponseWriter, public std::enable_shared_from_this<Session> {
  public:
-  using Socket =
-      boost::asio::basic_stream_socket<boost::asio::ip::tcp,
-                                       boost::asio::strand<boost::asio::io_context::executor_type>>;
+  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp,
+                                                  boost::asio::io_context::executor_type>;
 
   // `closed` is called once, when the connection is over.
   Session(Socket socket, HttpHandler* handler, const HttpLimits* limits,
@@ -76,6 +74,9 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   std::string BeginAnswer(int status, std::string_view content_type, const HeaderList& headers,
                           std::optional<size_t> content_length);
   Task<bool> WriteAll(std::string_view bytes);
+  // As much as the kernel takes now, off the front of `bytes`. False: nothing can be written any
+  // more.
+  bool WriteSome(std::string_view* bytes);
   void CloseNow();
 
   Socket socket_;
@@ -116,6 +117,7 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   bool answer_started_ = false;
   bool answer_ended_ = false;
   bool chunked_ = false;
+  std::string chunk_;     // at hand
   bool no_body_ = false;  // HEAD
   bool keep_alive_ = true;
   int minor_version_ = 1;

@@ -1,4 +1,4 @@
-// Handlers are coroutines on the strand of their connection. The one Asio header that route files
+// Handlers are coroutines on the loop of their connection. The one Asio header that route files
 // see.
 #pragma once
 

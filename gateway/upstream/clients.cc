@@ -44,6 +44,8 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  void Stop() { client_.Stop(); }
+
  private:
   mesh::InferenceClient client_;
 };
@@ -160,6 +162,8 @@ absl::StatusOr<std::unique_ptr<Clients>> Clients::Open(const UpstreamOptions& op
 
 Clients::Clients(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Clients::~Clients() = default;
+
+void Clients::Stop() { impl_->inference->Stop(); }
 
 InferenceUpstream& Clients::inference() { return *impl_->inference; }
 EmbeddingUpstream* Clients::embedding() { return impl_->embedding.get(); }

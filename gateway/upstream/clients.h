@@ -30,6 +30,8 @@ class Clients final {
   static absl::StatusOr<std::unique_ptr<Clients>> Open(const UpstreamOptions& options,
                                                        base::Metrics* metrics);
   ~Clients();
+  // Ends the generations, which needs the loops they run on.
+  void Stop();
   Clients(const Clients&) = delete;
   Clients& operator=(const Clients&) = delete;
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/event_loops.h"
 #include "base/status.h"
 #include "gateway/http/task.h"
 
@@ -34,24 +35,18 @@ class EventStream final {
 
     // False: enough is waiting; `more` will be called when there is room again.
     bool Push(Event event, size_t bytes) {
-      bool room = false;
-      {
-        const std::lock_guard lock(mutex_);
-        bytes_ += bytes;
-        events_.push_back(std::move(event));
-        room = bytes_ < kBytesMax;
-        starved_ = !room;
-      }
+      const std::lock_guard lock(mutex_);
+      bytes_ += bytes;
+      events_.push_back(std::move(event));
+      starved_ = bytes_ >= kBytesMax;
       Wake();
-      return room;
+      return !starved_;
     }
     // Once, last.
     void Finish(absl::Status status) {
-      {
-        const std::lock_guard lock(mutex_);
-        if (status_) return;
-        status_ = std::move(status);
-      }
+      const std::lock_guard lock(mutex_);
+      if (status_) return;
+      status_ = std::move(status);
       Wake();
     }
 
@@ -59,10 +54,14 @@ class EventStream final {
     friend class EventStream;
 
     // All under the lock, which the stream's end takes as well: whoever brings events has let go of
-    // the timer and its executor before the reader's context can be gone.
+    // the timer and its executor before the reader's context can be gone. On the reader's own loop
+    // the timer is cancelled at once; the reader runs later, and finds all that came until then.
     void Wake() {
-      const std::lock_guard lock(mutex_);
       if (!waiting_) return;
+      if (loop_ != nullptr && loop_->runs_here()) {
+        std::exchange(waiting_, nullptr)->cancel();
+        return;
+      }
       const boost::asio::any_io_executor executor = waiting_->get_executor();
       boost::asio::post(executor, [timer = std::exchange(waiting_, nullptr)] { timer->cancel(); });
     }
@@ -73,6 +72,7 @@ class EventStream final {
     bool starved_ = false;  // the feeder stopped and wants `more`
     std::optional<absl::Status> status_;
     std::shared_ptr<boost::asio::steady_timer> waiting_;
+    base::EventLoop* loop_ = nullptr;  // the reader's; null where it has none
   };
 
   // `more` asks the feeder for further events; `cancel` ends the call, which still Finishes. Both
@@ -118,6 +118,7 @@ class EventStream final {
         ended_ = feed_->status_.has_value();
         if (ended_) return StreamGot::kEnd;
         feed_->waiting_ = timer_;
+        feed_->loop_ = base::EventLoop::Current();
         return std::nullopt;
       }
       if (out->empty()) {

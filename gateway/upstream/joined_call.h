@@ -12,7 +12,7 @@ namespace conclave::gateway {
 // `requests` ask for the same number of answers n. In the events that come, answer k of prompt p
 // has the index p·n + k, and PromptLogprobs.prompt is p. One Accepted comes, and no Progress. The
 // usage of a Finished counts the prompts begun so far: the largest is that of the whole.
-//   executor: the strand on which the call is read.
+//   executor: where the call is read.
 Call<v1::GenerateEvent> JoinGenerations(InferenceUpstream* upstream,
                                         std::vector<v1::GenerateRequest> requests,
                                         base::SteadyTime deadline,

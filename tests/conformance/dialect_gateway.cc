@@ -96,6 +96,8 @@ class MeshInference final : public InferenceUpstream {
     });
   }
 
+  void Stop() { client_.Stop(); }
+
  private:
   mesh::InferenceClient client_;
 };
@@ -207,6 +209,7 @@ void ReadWorkers(JsonValue workers, FakeAdmin* out) {
 // In the order of need, so that what is used is destroyed after its user.
 struct DialectGateway::Impl {
   explicit Impl(JsonValue setup);
+  ~Impl();
   void StartWorker(JsonValue models);
   void Wire(JsonValue server);
 
@@ -226,6 +229,7 @@ struct DialectGateway::Impl {
   Router router;
   std::optional<Filters> filters;
   std::optional<FrontDoor> door;
+  base::EventLoops loops{1, "io"};
   std::optional<HttpServer> server;
 };
 
@@ -289,7 +293,7 @@ void DialectGateway::Impl::Wire(JsonValue options) {
   const auto profile = FindCompatProfile(TextOr(options.Get("profile"), "strict"));
   REQUIRE(profile);
   door.emplace(&router, &*filters, &metrics, next_id, *profile);
-  server.emplace(&*door, HttpLimits{}, 1);
+  server.emplace(&*door, HttpLimits{}, &loops);
   REQUIRE(server->Start("127.0.0.1:0").ok());
 }
 
@@ -300,6 +304,12 @@ DialectGateway::Impl::Impl(JsonValue setup) {
   ReadFiles(setup.Get("files"), &files);
   ReadWorkers(setup.Get("workers"), &admin);
   Wire(setup.Get("server"));
+}
+
+DialectGateway::Impl::~Impl() {
+  if (server) server->Stop();
+  if (inference) inference->Stop();
+  loops.Stop();
 }
 
 DialectGateway::DialectGateway(JsonValue setup) : impl_(std::make_unique<Impl>(setup)) {}

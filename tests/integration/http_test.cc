@@ -79,7 +79,7 @@ class Server final {
     });
     filters_ = *Filters::Make(filter_options);
     door_.emplace(&router_, &*filters_, &metrics_);
-    server_.emplace(&*door_, limits, 2);
+    server_.emplace(&*door_, limits, &loops_);
     base::SetLogLevel(base::LogLevel::kError);  // a line for each request would drown the report
     const absl::Status started = server_->Start("127.0.0.1:0");
     REQUIRE(started.ok());
@@ -169,6 +169,7 @@ class Server final {
   FrontMetrics metrics_{nullptr};
   std::optional<FrontDoor> door_;
   std::list<FrontDoor> further_doors_;
+  base::EventLoops loops_{2, "io"};
   std::optional<HttpServer> server_;
 };
 

@@ -69,8 +69,11 @@ TEST_CASE("204 has no length, and every status has a phrase") {
 }
 
 TEST_CASE("chunks carry their length in hex") {
-  CHECK(ChunkBytes("abc") == "3\r\nabc\r\n");
-  CHECK(ChunkBytes(std::string(300, 'x')) == "12c\r\n" + std::string(300, 'x') + "\r\n");
+  std::string bytes;
+  AppendChunk("abc", &bytes);
+  CHECK(bytes == "3\r\nabc\r\n");
+  AppendChunk(std::string(300, 'x'), &bytes);
+  CHECK(bytes == "3\r\nabc\r\n12c\r\n" + std::string(300, 'x') + "\r\n");
   CHECK(LastChunkBytes() == "0\r\n\r\n");
 }
 

@@ -3,6 +3,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <future>
 #include <thread>
 
 #include "catch2/catch.hpp"
@@ -39,6 +40,30 @@ TEST_CASE("events of another thread arrive in order, then the end") {
   REQUIRE(all.size() == 10'000);
   for (int i = 0; i < 10'000; ++i) REQUIRE(all[static_cast<size_t>(i)] == i);
   CHECK(absl::IsUnavailable(stream.status()));
+}
+
+TEST_CASE("events brought on the reader's own loop are found together") {
+  base::EventLoops loops(1, "test");
+  auto feed = std::make_shared<Stream::Feed>();
+  Stream stream(
+      feed, [] {}, [] {});
+  std::vector<std::vector<int>> looks;
+  std::promise<void> ended;
+  boost::asio::co_spawn(
+      loops.at(0)->io(),
+      [&]() -> Task<void> {
+        boost::asio::post(loops.at(0)->io(), [feed] {
+          for (int i = 0; i < 3; ++i) feed->Push(i, 0);
+        });
+        std::vector<int> out;
+        while (co_await stream.Next(&out, base::SteadyTime::max()) != StreamGot::kEnd) {
+          looks.push_back(std::exchange(out, {}));
+          feed->Finish(absl::OkStatus());
+        }
+      },
+      [&](const std::exception_ptr&) { ended.set_value(); });
+  REQUIRE(ended.get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+  CHECK(looks == std::vector<std::vector<int>>{{0, 1, 2}});
 }
 
 TEST_CASE("silence gives a timeout and the stream goes on") {
