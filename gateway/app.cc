@@ -92,6 +92,8 @@ void AddGatewayOptions(base::OptionSet& set, GatewayOptions* o) {
   set.Add("queue-max", &o->admission.queue_max, "requests waiting for a place, per model", 0,
           100'000);
   set.Add("queue-ttl", &o->admission.queue_ttl, "longest wait for a place");
+  set.Add("connections-max", &o->limits.connections_max,
+          "open at once on all listeners; each takes a file of the process", 1, 1'000'000);
   set.Add("head-timeout", &o->limits.head_timeout, "for a whole request head", milliseconds(10));
   set.Add("idle-timeout", &o->limits.idle_timeout, "of a connection between requests",
           milliseconds(10));

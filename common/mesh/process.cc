@@ -1,11 +1,24 @@
 #include "mesh/process.h"
 
+#include <sys/resource.h>
+
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/config.h"
 #include "base/log.h"
 
 namespace conclave::mesh {
+namespace {
+
+// As many as the system lets us: the usual 1,024 are for programs that use select().
+void RaiseOpenFiles() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+}  // namespace
 
 void AddProcessOptions(base::OptionSet& options, ProcessOptions* process) {
   options.AddChoice("log-level", &process->log_level, {"debug", "info", "warning", "error"},
@@ -20,6 +33,7 @@ int RunProcess(base::OptionSet& options, const std::string& log_level, int argc,
   // Debian builds Abseil with its debug checks on, where taking two mutexes in opposite orders once
   // (gRPC does) aborts the process. Tests do not come here, so they keep the check.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  RaiseOpenFiles();
   // Before any thread: it blocks the signals.
   base::Shutdown shutdown;
   if (const auto code = base::HandleOptions(options, argc, argv)) return *code;

@@ -156,7 +156,8 @@ void HttpServer::Impl::Adopt(Session::Socket socket, HttpHandler* its_handler) {
   std::shared_ptr<Session> session;
   {
     const std::lock_guard lock(mutex);
-    if (stopped || sessions.size() >= limits.connections_max) return;  // closes the socket
+    if (stopped || sessions.size() >= static_cast<size_t>(limits.connections_max))
+      return;  // closes the socket
     session = std::make_shared<Session>(std::move(socket), its_handler, &limits,
                                         [weak = weak_from_this()](Session* gone) {
                                           if (const auto self = weak.lock()) self->Forget(gone);

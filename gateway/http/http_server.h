@@ -28,7 +28,7 @@ struct HttpLimits {
   size_t body_bytes_min = 10 * 1024;               // … in every window, or all of it
   std::chrono::milliseconds write_stall{60'000};   // a client that takes nothing
   std::chrono::milliseconds linger{2'000};         // reading on after a refusal
-  size_t connections_max = 10'000;
+  int connections_max = 20'000;                    // further ones are closed at once
 };
 
 // What the head alone decides, before a byte of the body is read.

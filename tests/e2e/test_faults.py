@@ -2,9 +2,12 @@
 runs that survive kill -9 of every process, and a drain that fails nobody."""
 
 import concurrent.futures
+import contextlib
 import json
 import random
+import resource
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -71,6 +74,28 @@ def test_64_streams_of_the_real_model_equal_their_lone_selves(mesh, teacher):
     assert together[:8] == alone
     assert all(reason in ("stop", "length") and done for _, reason, done in together)
     wait_slots_free(mesh)
+
+
+def resident_kb(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
+
+
+def test_10_000_idle_connections_leave_room_for_requests(mesh):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 1_000)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    pid = mesh.pid("gateway")
+    try:
+        with contextlib.ExitStack() as idle:
+            before = resident_kb(pid)
+            for _ in range(count):
+                idle.enter_context(socket.create_connection(("127.0.0.1", mesh.port), timeout=60))
+            # Accepted in order: whoever is served comes after all of them.
+            assert stream_text(mesh.url, "count idle")[0] == counts("idle", 40)
+            assert (resident_kb(pid) - before) / count <= 25
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_200_disconnects_at_random_points_free_every_slot(mesh, teacher):
