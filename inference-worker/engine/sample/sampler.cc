@@ -112,6 +112,7 @@ void Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double f
   for (Candidate& candidate : candidates_) candidate.weight = std::exp(candidate.weight);
   total_ = TotalWeight();
 }
+
 // The candidates that typical_p or top_p may leave: all there are, or the most probable ones whose
 // share surely reaches top_p.
 void Sampler::CollectByMass(RowScan& row, const SamplingParams& params, double factor) {
