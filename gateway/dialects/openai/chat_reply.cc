@@ -164,10 +164,12 @@ void ChatStreamEncoder::SendDelta(int index, std::string_view delta_json, std::s
   logprobs.clear();
 }
 
-std::string ChatStreamEncoder::CustomCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice) {
+namespace {
+
+// A piece of a call of the kind `type`, whose text stands in `field`.
+std::string CallDelta(const v1::ToolCallDelta& call, std::string_view type, std::string_view field,
+                      std::string_view text) {
   const bool started = call.state() == v1::ToolCallDelta::STATE_STARTED;
-  const std::string input = started ? "" : choice->inputs[call.index()].Feed(call.arguments());
-  if (!started && input.empty()) return {};
   JsonWriter json;
   json.BeginObject();
   json.Key("tool_calls");
@@ -176,17 +178,26 @@ std::string ChatStreamEncoder::CustomCallDelta(const v1::ToolCallDelta& call, Ch
   json.Field("index", call.index());
   if (started) {
     json.Field("id", call.id());
-    json.Field("type", "custom");
+    json.Field("type", type);
   }
-  json.Key("custom");
+  json.Key(type);
   json.BeginObject();
   if (started) json.Field("name", call.name());
-  json.Field("input", input);
+  json.Field(field, text);
   json.EndObject();
   json.EndObject();
   json.EndArray();
   json.EndObject();
   return json.Take();
+}
+
+}  // namespace
+
+std::string ChatStreamEncoder::CustomCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice) {
+  const bool started = call.state() == v1::ToolCallDelta::STATE_STARTED;
+  const std::string input = started ? "" : choice->inputs[call.index()].Feed(call.arguments());
+  if (!started && input.empty()) return {};
+  return CallDelta(call, "custom", "input", input);
 }
 
 std::string ChatStreamEncoder::ToolCallDelta(const v1::ToolCallDelta& call, ChoiceState* choice) {
@@ -201,32 +212,16 @@ std::string ChatStreamEncoder::ToolCallDelta(const v1::ToolCallDelta& call, Choi
   if (started) fragment = "";  // arguments must be empty in the opening chunk
   if (!started && fragment.empty()) return {};
   has_arguments = has_arguments || !fragment.empty();
+  if (shape_.call_words != CallWords::kFunctions) {
+    return CallDelta(call, "function", "arguments", fragment);
+  }
   JsonWriter json;
   json.BeginObject();
-  if (shape_.call_words == CallWords::kFunctions) {
-    json.Key("function_call");
-    json.BeginObject();
-    if (started) json.Field("name", call.name());
-    json.Field("arguments", fragment);
-    json.EndObject();
-    json.EndObject();
-    return json.Take();
-  }
-  json.Key("tool_calls");
-  json.BeginArray();
-  json.BeginObject();
-  json.Field("index", call.index());
-  if (started) {
-    json.Field("id", call.id());
-    json.Field("type", "function");
-  }
-  json.Key("function");
+  json.Key("function_call");
   json.BeginObject();
   if (started) json.Field("name", call.name());
   json.Field("arguments", fragment);
   json.EndObject();
-  json.EndObject();
-  json.EndArray();
   json.EndObject();
   return json.Take();
 }
