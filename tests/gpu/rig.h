@@ -117,8 +117,11 @@ class Report final {
 
 // The operations of the table, formats and shapes. `quick` leaves out what takes long.
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
-// Prints how long operations take on a device, of shapes that large models have.
-void TimeOperations(Kernels& device);
+// What kernels made to be fast (KernelOptions::fast) compute otherwise than others.
+void CheckFast(Kernels& fast, Kernels& cpu, bool quick, Report& report);
+// Prints how long operations take on a device, of shapes that large models have; with `fast`, also
+// those that CheckFast is about.
+void TimeOperations(Kernels& device, Kernels& fast);
 // A model file on both: how far each is from the exact answer, greedy tokens, and on the device
 // batches against single sequences. Writes the weights in F32 where temporary files go.
 struct Device {

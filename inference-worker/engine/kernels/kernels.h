@@ -351,6 +351,8 @@ struct KernelOptions {
   int64_t device_bytes_max = 0;
   // Empty: all. Otherwise the processors have the rest.
   DeviceExperts device_experts;
+  // A device's products of many rows may have other bits than those of few, where that is faster.
+  bool fast = false;
   // For so many rows and more the processors' experts are computed on the device, their weights
   // sent there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is
   // faster.

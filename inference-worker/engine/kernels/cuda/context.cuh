@@ -19,6 +19,10 @@ enum ScratchId {
   kInputMeta,
   kMiddleInt8,
   kMiddleMeta,
+  kInputHalves,
+  kInputScales,
+  kMiddleHalves,
+  kMiddleScales,
   kGate,
   kUp,
   kPart,
@@ -34,6 +38,7 @@ enum ScratchId {
 struct ConclaveCudaContext {
   int device = 0;
   int multiprocessors = 0;
+  bool fast = false;  // many rows take other products than few
   cudaStream_t stream = nullptr;
   bool failed = false;
   bool hangs = false;  // failed for not answering: any call of the driver might wait for good

@@ -355,7 +355,7 @@ absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options) {
   ASSIGN_OR_RETURN(const ConclaveCudaApi* const api, LoadCudaApi());
   constexpr int32_t kFirst = 0;
   char error[256] = "";
-  ConclaveCudaContext* const context = api->open(kFirst, error, sizeof error);
+  ConclaveCudaContext* const context = api->open(kFirst, options.fast ? 1 : 0, error, sizeof error);
   if (context == nullptr) return base::FailedPrecondition(std::string("CUDA: ") + error);
   return OpenedCuda{.memory = std::make_shared<CudaMemory>(*api, context, options.device_bytes_max),
                     .device_name = devices[kFirst].name};

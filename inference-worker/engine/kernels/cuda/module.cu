@@ -115,7 +115,7 @@ void Say(char* error, size_t error_size, const char* what, cudaError_t status) {
   std::snprintf(error, error_size, "%s: %s", what, cudaGetErrorString(status));
 }
 
-ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
+ConclaveCudaContext* Open(int32_t device, int32_t fast, char* error, size_t error_size) {
   cudaDeviceProp properties;
   cudaError_t status = cudaSetDevice(device);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, device);
@@ -131,6 +131,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   auto* const c = new ConclaveCudaContext;
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
+  c->fast = fast != 0;
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
   c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
   if (const char* const seconds = std::getenv("CONCLAVE_CUDA_STEP_SECONDS"); seconds != nullptr) {
@@ -311,6 +312,11 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
               take(kMiddleMeta, (l.middle / 32 + 1) * 8) && take(kGate, l.middle * 4) &&
               take(kUp, l.middle * 4) &&
               take(kAttentionPartial, std::min(partial, c->attention_bytes_max));
+  if (c->fast) {
+    const int64_t middle_rows = std::max(l.rows, l.slots);
+    room = room && take(kInputHalves, l.rows * l.widest * 2) && take(kInputScales, l.rows * 4) &&
+           take(kMiddleHalves, l.middle * 2) && take(kMiddleScales, middle_rows * 4);
+  }
   if (l.slots > 0) {
     room = room && take(kPart, l.slots * l.hidden * 4) && take(kSlotRow, l.slots * kInt) &&
            take(kSlotOf, l.slots * kInt) && take(kTiles, (l.slots + l.experts) * 4 * kInt) &&

@@ -141,8 +141,9 @@ struct ConclaveCudaCopy {
 struct ConclaveCudaApi {
   uint32_t version;  // CONCLAVE_CUDA_API_VERSION
 
-  // NULL with a message: no such device, or one the module has no code for.
-  ConclaveCudaContext* (*open)(int32_t device, char* error, size_t error_size);
+  // NULL with a message: no such device, or one the module has no code for. `fast`: the bits of a
+  // row may depend on how many rows come with it.
+  ConclaveCudaContext* (*open)(int32_t device, int32_t fast, char* error, size_t error_size);
   void (*close)(ConclaveCudaContext*);
   // NULL while the device works. Valid until close.
   const char* (*error)(const ConclaveCudaContext*);
