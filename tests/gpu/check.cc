@@ -25,6 +25,7 @@ struct Options {
   int tokens = 64;
   int threads = 0;
   int gpu_experts = -1;
+  std::string numerics = "exact";
 };
 
 // The card and how fast it copies, measured now.
@@ -165,7 +166,7 @@ absl::Status Run(const Options& o, Report& report) {
   }
   for (const std::string& model : o.models) {
     // One file that cannot be used is a failure and does not end the rest.
-    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts}, o.tokens, report);
+    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts, o.numerics}, o.tokens, report);
     if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
@@ -180,6 +181,7 @@ int Main(int argc, char** argv) {
   options.Add("shared", &o.shared, "check experts shared with the processors, of the operations");
   options.Add("time", &o.time, "measure operations");
   options.Add("quick", &o.quick, "small shapes only");
+  options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the device, for models");
   options.Add("tokens", &o.tokens, "of each answer", 1, 128);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
   options.Add("gpu-experts", &o.gpu_experts,

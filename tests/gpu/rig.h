@@ -123,10 +123,12 @@ void CheckFast(Kernels& fast, Kernels& cpu, bool quick, Report& report);
 // those that CheckFast is about.
 void TimeOperations(Kernels& device, Kernels& fast);
 // A model file on both: how far each is from the exact answer, greedy tokens, and on the device
-// batches against single sequences. Writes the weights in F32 where temporary files go.
+// batches, where numerics are exact, against single sequences. Writes the weights in F32 where
+// temporary files go.
 struct Device {
   std::string name;
   int32_t gpu_experts = -1;  // EngineOptions'
+  std::string numerics = "exact";
 };
 absl::Status CheckModel(const std::string& path, const Device& device, int32_t tokens,
                         Report& report);

@@ -82,6 +82,9 @@ if [ -n "$whole" ]; then
   done
   # Weights in F32 go beside the models.
   TMPDIR=$work attempt 200 "$bin/conclave-gpu-check" --operations=false --models "$models"
+  step "models: fast"
+  TMPDIR=$work attempt 60 "$bin/conclave-gpu-check" --operations=false --numerics fast \
+    --models "$work/qwen3moe-Q4_K.gguf,$work/llama-Q8_0.gguf,$work/llama-Q5_K.gguf,$work/gpt-oss-MXFP4.gguf"
 fi
 
 # Experts shared with the processors: none of them on the GPU, half, and of the large ones also most.
@@ -151,8 +154,10 @@ if [ -n "$speed" ] && [ -n "$whole" ]; then
     step "speed: $model"
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
       --prompt 512 --output 64 --step-tokens 512
-    attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
-      --prompt 2048 --output 0 --step-tokens 2048
+    for numerics in exact fast; do
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 2048 --output 0 --step-tokens 2048 --numerics $numerics
+    done
   done
   # Decoding with steps as graphs and without, in one run.
   for graphs in 1 0; do
