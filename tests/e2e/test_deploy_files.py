@@ -126,12 +126,15 @@ def test_an_image_installs_the_libraries_of_its_program(target, build_dir):
     needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", said)
     assert "libgrpc++.so.1.51" in needed
     brought = with_dependencies(stages()[target].packages)
-    said = subprocess.run(["dpkg-query", "-S", *(f"*/{library}" for library in needed)],
-                          capture_output=True, text=True, timeout=60, check=True).stdout
+    linked = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, timeout=60).stdout
+    paths = {pathlib.Path(path).name: path for path in re.findall(r"(/\S+) \(0x", linked)}
+    # /lib may be a link to /usr/lib, and packages know either name.
+    names = [name for library in needed
+             for name in (paths[library], "/usr" + paths[library], paths[library].removeprefix("/usr"))]
+    said = subprocess.run(["dpkg-query", "-S", *names], capture_output=True, text=True, timeout=60)
     owners = {}
-    for line in said.splitlines():
-        package, path = re.match(r"([^:,\s]+)\S*: (.*)", line).groups()
-        owners.setdefault(path.rpartition("/")[2], set()).add(package)
+    for package, path in re.findall(r"(?m)^([^:,\s]+)\S*: (\S+)$", said.stdout):
+        owners.setdefault(pathlib.Path(path).name, set()).add(package)
     for library in needed:
         assert owners[library] & brought, f"{library} is in none of the image's packages: {owners}"
 
