@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import random
 import secrets
 import shutil
 import signal
@@ -151,9 +152,15 @@ def check_rights(pod):
 
 
 class Client:
-    def __init__(self, url):
-        self.url = url
+    """Speaks to any gateway that is ready, as behind a Service."""
+
+    def __init__(self, node):
+        self.node = node
         self.headers = {"Authorization": f"Bearer {KEY}"}
+
+    @property
+    def url(self):
+        return f"http://{random.choice(self.node.addresses('gateway'))}:8080"
 
     def call(self, method, path, **more):
         said = requests.request(method, self.url + path, headers=self.headers, timeout=120, **more)
@@ -179,7 +186,7 @@ def check_run(client, model):
     assert "82" in answer["content"][0]["text"]["value"], answer
 
 
-def check_replacement(client, model, deployment):
+def check_replacement(client, model, embedding, deployment):
     """One replica more, then one less, while requests come; none of them fails."""
     stop = threading.Event()
 
@@ -191,8 +198,9 @@ def check_replacement(client, model, deployment):
                 "messages": [{"role": "user", "content": "What is 37 + 45?"}]})["choices"][0]["message"][
                     "content"]
             client.stream(model)
+            client.call("POST", "/v1/embeddings", json={"model": embedding, "input": ["two", "words"]})
             client.call("GET", "/v1/assistants")
-            asked += 3
+            asked += 4
         return asked
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -252,8 +260,7 @@ def check_mesh(resources, state, folder):
 
 
 def use(node, deployments):
-    gateway = next(p for p in node.pods if p.name.startswith("gateway"))
-    client = Client(f"http://{gateway.ip}:8080")
+    client = Client(node)
 
     def served(part):
         return next((m["id"] for m in client.call("GET", "/v1/models")["data"] if part in m["id"]), None)
@@ -273,8 +280,8 @@ def use(node, deployments):
     step("chat, stream, embeddings and a run are answered; without a key, or under another name, nothing is")
     if "CONCLAVE_TLS_CERT_FILE" in deployments["inference-worker"].env:
         check_refusal(next(p for p in node.pods if p.name.startswith("inference-worker")))
-    check_replacement(client, model, deployments["inference-worker"])
-    check_replacement(client, model, deployments["assistant-store"])
+    for deployment in deployments.values():
+        check_replacement(client, model, embedding, deployment)
 
 
 def check_refusal(pod):
