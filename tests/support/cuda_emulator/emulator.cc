@@ -25,6 +25,8 @@ struct Work {
   enum class Kind { kLaunch, kCopy, kOrder };  // kOrder touches no memory
   std::function<void()> run;
   Kind kind = Kind::kOrder;
+  const void* to = nullptr;  // of a copy, as `from` where it has one
+  const void* from = nullptr;
 };
 
 struct Graph {
@@ -93,10 +95,35 @@ int64_t used_bytes = 0;
 
 int64_t MemoryBytes() { return Setting("CONCLAVE_EMULATOR_MEMORY", int64_t{1} << 30); }
 
-void OpenMemory(bool open) {
-  for (const auto& [data, region] : regions) {
-    mprotect(region.pages, region.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+void Protect(const Region& region, int protection) {
+  mprotect(region.pages, region.page_bytes, protection);
+}
+
+// Open while work runs: all of it for kernels, what they touch for copies, as loading a model is
+// thousands of those.
+bool all_open = false;
+std::vector<const Region*> open_regions;
+
+void OpenMemory() {
+  if (std::exchange(all_open, true)) return;
+  for (const auto& [data, region] : regions) Protect(region, PROT_READ | PROT_WRITE);
+}
+void OpenMemoryAt(const void* at) {
+  if (all_open) return;
+  auto found = regions.upper_bound(const_cast<void*>(at));
+  if (found == regions.begin()) return;
+  const Region& region = (--found)->second;
+  if (at >= region.pages + region.page_bytes) return;  // the host's
+  Protect(region, PROT_READ | PROT_WRITE);
+  open_regions.push_back(&region);
+}
+void CloseMemory() {
+  if (std::exchange(all_open, false)) {
+    for (const auto& [data, region] : regions) Protect(region, PROT_NONE);
+  } else {
+    for (const Region* const region : open_regions) Protect(*region, PROT_NONE);
   }
+  open_regions.clear();
 }
 
 // With the machine held and memory open. What the work holds is let go of where it was used.
@@ -114,7 +141,6 @@ void RunOnDevice(Stream& stream, Work& work) {
 // other's events nest.
 void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
   static int depth = 0;
-  static bool open = false;
   ++depth;
   while (!stream.hangs && !stream.work.empty() && (until == nullptr || until->done < recording)) {
     stream.timeline.Run([&] { Acquire(&stream.work.front()); });
@@ -130,11 +156,15 @@ void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0
       work.run();
       continue;
     }
-    if (!open) OpenMemory(true);
-    open = true;
+    if (is_launch) {
+      OpenMemory();
+    } else {
+      OpenMemoryAt(work.to);
+      OpenMemoryAt(work.from);
+    }
     RunOnDevice(stream, work);
   }
-  if (--depth == 0 && std::exchange(open, false)) OpenMemory(false);
+  if (--depth == 0) CloseMemory();
 }
 
 // Of a stream that does nothing any more, or nothing yet.
@@ -228,7 +258,7 @@ cudaError_t cudaFreeHost(void* data) {
 
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->Put({[=] { std::memset(data, value, bytes); }, Work::Kind::kCopy});
+  stream->Put({[=] { std::memset(data, value, bytes); }, Work::Kind::kCopy, data});
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
@@ -240,7 +270,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       stream->Put({[=] { stream->failed = true; }});
     }
   }
-  stream->Put({[=] { std::memcpy(to, from, bytes); }, Work::Kind::kCopy});
+  stream->Put({[=] { std::memcpy(to, from, bytes); }, Work::Kind::kCopy, to, from});
   return cudaSuccess;
 }
 

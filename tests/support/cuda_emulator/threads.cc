@@ -39,7 +39,7 @@ void FiberMain();
 #if defined(__x86_64__)
 
 // Where a fiber was left: what a call has to keep is on its stack.
-struct Place {
+struct Fiber {
   void* top = nullptr;
 };
 
@@ -68,39 +68,33 @@ conclave_emulator_switch:
   .size conclave_emulator_switch, .-conclave_emulator_switch
 )");
 
-void Go(Place& from, const Place& to) { conclave_emulator_switch(&from.top, to.top); }
+void Go(Fiber& from, const Fiber& to) { conclave_emulator_switch(&from.top, to.top); }
 
-Place Fresh(char* stack) {
+void Prepare(Fiber& fiber, char* stack) {
   auto* top =
       reinterpret_cast<uintptr_t*>(reinterpret_cast<uintptr_t>(stack + kStackBytes) / 16 * 16);
   *--top = 0;  // where FiberMain would return to
   *--top = reinterpret_cast<uintptr_t>(&FiberMain);
-  return {top - 6};  // registers
+  fiber.top = top - 6;  // registers
 }
 
 #else
 
-struct Place {
+struct Fiber {
   ucontext_t context;
 };
 
-void Go(Place& from, const Place& to) { swapcontext(&from.context, &to.context); }
+void Go(Fiber& from, const Fiber& to) { swapcontext(&from.context, &to.context); }
 
-Place Fresh(char* stack) {
-  Place place;
-  getcontext(&place.context);
-  place.context.uc_stack.ss_sp = stack;
-  place.context.uc_stack.ss_size = kStackBytes;
-  place.context.uc_link = nullptr;
-  makecontext(&place.context, FiberMain, 0);
-  return place;
+void Prepare(Fiber& fiber, char* stack) {
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = stack;
+  fiber.context.uc_stack.ss_size = kStackBytes;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, FiberMain, 0);
 }
 
 #endif
-
-struct Fiber {
-  Place place;
-};
 
 // --- the block that runs ---
 
@@ -122,7 +116,9 @@ struct Gifts {
 };
 
 const std::function<void()>* kernel = nullptr;
-Place caller;
+Fiber caller;
+Fiber fibers[kThreadsMax];
+int num_fibers = 0;
 std::vector<Fiber*> idle;
 Fiber* current = nullptr;
 Fiber* fiber_of[kThreadsMax];  // none before a thread has begun
@@ -138,15 +134,18 @@ Gifts gifts[kWarpsMax][2];
   std::abort();
 }
 
+char* MapStacks() {
+  void* const stacks = mmap(nullptr, kThreadsMax * kStackBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (stacks == MAP_FAILED) Die("no memory for stacks");
+  return static_cast<char*>(stacks);
+}
+
 Fiber* TakeFiber() {
   if (idle.empty()) {
-    constexpr int kMore = 64;
-    void* const stacks = mmap(nullptr, kMore * kStackBytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stacks == MAP_FAILED) Die("no memory for stacks");
-    for (int i = kMore; i-- > 0;) {
-      idle.push_back(new Fiber{Fresh(static_cast<char*>(stacks) + i * kStackBytes)});
-    }
+    static char* const stacks = MapStacks();
+    Prepare(fibers[num_fibers], stacks + num_fibers * kStackBytes);
+    return &fibers[num_fibers++];
   }
   Fiber* const fiber = idle.back();
   idle.pop_back();
@@ -179,7 +178,7 @@ void SwitchTo(int thread) {
   if (fiber_of[thread] == nullptr) fiber_of[thread] = TakeFiber();
   Fiber* const from = current;
   current = fiber_of[thread];
-  Go(from->place, current->place);
+  Go(*from, *current);
 }
 
 void AwaitOthers() {
@@ -230,7 +229,7 @@ void Leave() {
   if (--num_alive == 0) {
     if (NextBlock()) return StartBlock();
     idle.push_back(current);
-    return Go(current->place, caller);
+    return Go(*current, caller);
   }
   // Who has left is waited for no more.
   if (num_at_barrier == num_alive) OpenBarrier();
@@ -353,7 +352,7 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   num_threads = static_cast<int>(threads);
   current = TakeFiber();
   StartBlock();
-  Go(caller, current->place);
+  Go(caller, *current);
 }
 
 int Lane() { return running % 32; }
