@@ -257,68 +257,91 @@ Sum& At(Sum (&sums)[32][4], int row, int column) {
   return sums[row % 8 * 4 + column / 2][row / 8 * 2 + column % 2];
 }
 
+// Lane l gives words l % 4 of rows (left) and of column (right) l / 4.
 template <int kInputs>
 void MultiplyBytes(const uint32_t (&registers)[32][6], int (&sums)[32][4]) {
-  int16_t left[16][kInputs];
-  int16_t right[8][kInputs];
-  for (int k = 0; k < kInputs; ++k) {
-    const auto byte = [&](int line, int i) {
-      return static_cast<int8_t>(registers[line * 4 + k % 16 / 4][i] >> k % 4 * 8);
-    };
-    for (int row = 0; row < 16; ++row) left[row][k] = byte(row % 8, row / 8 + k / 16 * 2);
-    for (int column = 0; column < 8; ++column) right[column][k] = byte(column, 4 + k / 16);
+  int8_t left[16][kInputs];
+  int8_t right[8][kInputs];
+  for (int lane = 0; lane < 32; ++lane) {
+    const int line = lane / 4;
+    const int at = lane % 4 * 4;
+    for (int i = 0; i < kInputs / 8; ++i) {
+      std::memcpy(&left[line + i % 2 * 8][i / 2 * 16 + at], &registers[lane][i], 4);
+    }
+    for (int i = 0; i < kInputs / 16; ++i) {
+      std::memcpy(&right[line][i * 16 + at], &registers[lane][4 + i], 4);
+    }
   }
+  int16_t wide[8][kInputs];
+  for (int i = 0; i < 8 * kInputs; ++i)
+    wide[i / kInputs][i % kInputs] = right[i / kInputs][i % kInputs];
   for (int row = 0; row < 16; ++row) {
+    int16_t line[kInputs];
+    for (int k = 0; k < kInputs; ++k) line[k] = left[row][k];
     for (int column = 0; column < 8; ++column) {
       int sum = 0;
-      for (int k = 0; k < kInputs; ++k) sum += left[row][k] * right[column][k];
+      for (int k = 0; k < kInputs; ++k) sum += line[k] * wide[column][k];
       At(sums, row, column) += sum;
     }
   }
 }
 
-// Inputs in ascending order.
-template <int kInputs>
-void MultiplyFloats(const float (&left)[16][kInputs], const float (&right)[kInputs][8],
-                    float (&sums)[32][4]) {
+// Eight columns of a row.
+using Line = float __attribute__((vector_size(32)));
+
+// Inputs in ascending order; `left` gives the value of row and input.
+template <int kInputs, typename Left>
+void MultiplyFloats(const Left& left, const Line (&right)[kInputs], float (&sums)[32][4]) {
   for (int row = 0; row < 16; ++row) {
-    float line[8];
+    Line line;
     for (int column = 0; column < 8; ++column) line[column] = At(sums, row, column);
-    for (int k = 0; k < kInputs; ++k) {
-      for (int column = 0; column < 8; ++column) line[column] += left[row][k] * right[k][column];
-    }
+    for (int k = 0; k < kInputs; ++k) line += left(row, k) * right[k];
     for (int column = 0; column < 8; ++column) At(sums, row, column) = line[column];
   }
 }
 
-void MultiplyHalves(const uint32_t (&registers)[32][6], float (&sums)[32][4]) {
-  float left[16][16];
-  float right[16][8];
-  for (int k = 0; k < 16; ++k) {
-    const auto half = [&](int line, int i) {
-      return HalfToFloat(static_cast<uint16_t>(registers[line * 4 + k % 8 / 2][i] >> k % 2 * 16));
-    };
-    for (int row = 0; row < 16; ++row) left[row][k] = half(row % 8, row / 8 + k / 8 * 2);
-    for (int column = 0; column < 8; ++column) right[k][column] = half(column, 4 + k / 8);
+std::vector<float> AllHalves() {
+  std::vector<float> values;
+  for (int bits = 0; bits < 1 << 16; ++bits) {
+    values.push_back(HalfToFloat(static_cast<uint16_t>(bits)));
   }
-  MultiplyFloats(left, right, sums);
+  return values;
+}
+
+void MultiplyHalves(const uint32_t (&registers)[32][6], float (&sums)[32][4]) {
+  uint16_t halves[32][12];
+  float values[32][12];
+  std::memcpy(halves, registers, sizeof halves);
+  static const std::vector<float> all = AllHalves();
+  for (int i = 0; i < 32 * 12; ++i) values[i / 12][i % 12] = all[halves[i / 12][i % 12]];
+  const auto value = [&](int line, int i, int k) {
+    return values[line * 4 + k % 8 / 2][i * 2 + k % 2];
+  };
+  Line right[16];
+  for (int k = 0; k < 16; ++k) {
+    for (int column = 0; column < 8; ++column) right[k][column] = value(column, 4 + k / 8, k);
+  }
+  MultiplyFloats<16>([&](int row, int k) { return value(row % 8, row / 8 + k / 8 * 2, k); }, right,
+                     sums);
 }
 
 // The device takes no more than the upper 19 bits of a value: what is given below them is a
 // mistake.
 void MultiplyTf32(const uint32_t (&registers)[32][6], float (&sums)[32][4]) {
-  float left[16][8];
-  float right[8][8];
-  for (int k = 0; k < 8; ++k) {
-    const auto value = [&](int line, int i) {
-      const uint32_t bits = registers[line * 4 + k % 4][i];
+  for (const auto& lane : registers) {
+    for (const uint32_t bits : lane) {
       if ((bits & 0x1fffu) != 0) Die("a tf32 value with more than 19 bits");
-      return std::bit_cast<float>(bits);
-    };
-    for (int row = 0; row < 16; ++row) left[row][k] = value(row % 8, row / 8 + k / 4 * 2);
-    for (int column = 0; column < 8; ++column) right[k][column] = value(column, 4 + k / 4);
+    }
   }
-  MultiplyFloats(left, right, sums);
+  const auto value = [&](int line, int i, int k) {
+    return std::bit_cast<float>(registers[line * 4 + k % 4][i]);
+  };
+  Line right[8];
+  for (int k = 0; k < 8; ++k) {
+    for (int column = 0; column < 8; ++column) right[k][column] = value(column, 4 + k / 4, k);
+  }
+  MultiplyFloats<8>([&](int row, int k) { return value(row % 8, row / 8 + k / 4 * 2, k); }, right,
+                    sums);
 }
 
 // Every lane gives its registers and sums; the last does the warp's products.
