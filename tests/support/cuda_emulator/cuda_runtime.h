@@ -121,8 +121,6 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-void __syncthreads();
-
 namespace emulator {
 
 void Enqueue(cudaStream_t, dim3 grid, unsigned threads, std::function<void()> kernel);
@@ -136,11 +134,13 @@ void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32
 void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 // mma.m16n8k8 of tf32 values with sums in fp32.
 void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
-// Meets the other lanes of the warp.
+// Meets the other lanes of the warp, and those of the block that have not ended.
 void SyncWarp();
+void SyncBlock();
 
 }  // namespace emulator
 
+inline void __syncthreads() { emulator::SyncBlock(); }
 inline void __syncwarp() { emulator::SyncWarp(); }
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {

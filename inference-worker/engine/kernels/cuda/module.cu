@@ -207,6 +207,7 @@ void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
   }
   if (!Check(c, status, "allocating")) return nullptr;
   Check(c, cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), c->stream), "clearing memory");
+  AwaitStream(c, "clearing memory");  // other streams may be next to write there
   return data;
 }
 
