@@ -312,6 +312,16 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
       {.heads = 4, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = 140, .sinks = true},
       {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16, .alibi = true}};
   shapes.push_back({.heads = 20, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .latent = true});
+  shapes.push_back({.heads = 36,
+                    .kv_heads = 1,
+                    .head_dim = 40,
+                    .value_dim = 36,
+                    .window = 70,
+                    .sinks = true,
+                    .alibi = true,
+                    .latent = true});
+  // More queries than the shared memory of a small device holds.
+  shapes.push_back({.heads = 2, .kv_heads = 1, .head_dim = 300, .value_dim = 256, .latent = true});
   shapes.push_back({3, 1, 128, 100});
   shapes.push_back({2, 1, 200, 256});
   if (!quick) {
@@ -320,6 +330,8 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
     shapes.push_back({4, 2, 256, 256});
     shapes.push_back(
         {.heads = 16, .kv_heads = 1, .head_dim = 576, .value_dim = 512, .latent = true});
+    shapes.push_back(
+        {.heads = 128, .kv_heads = 1, .head_dim = 576, .value_dim = 512, .latent = true});
     shapes.push_back({.heads = 64,
                       .kv_heads = 8,
                       .head_dim = 64,
@@ -352,6 +364,20 @@ void CheckAttention(Kernels& device, Kernels& cpu, bool quick, Report& report) {
                                        whole.begin() + static_cast<ptrdiff_t>(alone.size())}));
     }
   }
+}
+
+// The last tokens of many sequences at once, each of which then walks its strips.
+void CheckManySequences(Kernels& device, bool quick, Report& report) {
+  const Heads h =
+      quick ? Heads{.heads = 5, .kv_heads = 1, .head_dim = 72, .value_dim = 64, .latent = true}
+            : Heads{.heads = 4, .kv_heads = 1, .head_dim = 576, .value_dim = 512, .latent = true};
+  const int32_t length = 70;
+  const std::vector<int32_t> lengths(quick ? 3 : 140, length);
+  const auto run = [&](int32_t chunk) {
+    return RunAttention(device, h, KvType::kF16, lengths, chunk);
+  };
+  report.Same("row alone", "latents, the last tokens of " + std::to_string(lengths.size()),
+              SameBits(run(length - 1), run(length)));
 }
 
 // --- rows ---------------------------------------------------------------------------------------
@@ -586,6 +612,7 @@ void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report) 
   CheckMatmul(device, cpu, formats, quick, report);
   CheckNetworks(device, cpu, quick, report);
   CheckAttention(device, cpu, quick, report);
+  CheckManySequences(device, quick, report);
 }
 
 }  // namespace conclave::engine

@@ -160,6 +160,29 @@ Barrier warp_barriers[kThreadsMax / 32];
 uint32_t given[kThreadsMax];
 uint32_t given_more[kThreadsMax][6];
 float given_halves[kThreadsMax][12];
+const void* given_row[kThreadsMax];
+
+struct Copy {
+  void* to;
+  std::byte bytes[16];
+};
+std::vector<Copy> copies[kThreadsMax];  // not waited for yet
+
+// As much as the smaller of the devices that the module knows have.
+constexpr size_t kSharedMax = 99 << 10;
+std::byte* SharedPages() {
+  static std::byte* const pages = [] {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    void* const all = mmap(nullptr, kSharedMax / page * page + 2 * page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) std::abort();
+    auto* const end = static_cast<std::byte*>(all) + kSharedMax / page * page + page;
+    mprotect(end, page, PROT_NONE);
+    return end - kSharedMax;
+  }();
+  return pages;
+}
+size_t shared_bytes = 0;  // of the launch that runs
 
 void Yield() { Go(fibers[running].place, scheduler); }
 
@@ -206,6 +229,7 @@ void MakeFiber(Fiber& fiber) {
 void RunBlock(uint3 block) {
   block_barrier = {};
   for (Barrier& barrier : warp_barriers) barrier = {};
+  if (shared_bytes > 0) std::memset(SharedMemory(), 0xff, shared_bytes);
   num_alive = num_threads;
   for (int i = 0; i < num_threads; ++i) {
     Fiber& fiber = fibers[i];
@@ -223,9 +247,10 @@ void RunBlock(uint3 block) {
   }
 }
 
-void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
+void RunGrid(dim3 grid, unsigned threads, size_t shared, const std::function<void()>& body) {
   if (threads == 0 || threads > kThreadsMax || threads % 32 != 0 || grid.y > 65535 ||
-      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0) {
+      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0 || shared > kSharedMax ||
+      shared % 16 != 0) {
     std::fprintf(stderr, "emulator: a launch of %u×%u×%u blocks of %u threads\n", grid.x, grid.y,
                  grid.z, threads);
     std::abort();
@@ -234,6 +259,7 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   gridDim = grid;
   blockDim = dim3(threads);
   num_threads = static_cast<int>(threads);
+  shared_bytes = shared;
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
       for (unsigned x = 0; x < grid.x; ++x) RunBlock({x, y, z});
@@ -260,10 +286,13 @@ void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0
 
 }  // namespace
 
-void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
+void* SharedMemory() { return SharedPages() + kSharedMax - shared_bytes; }
+
+void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, size_t shared,
+             std::function<void()> body) {
   const std::lock_guard lock(machine);
   stream->launches = true;
-  stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); }, true});
+  stream->Put({[=, body = std::move(body)] { RunGrid(grid, threads, shared, body); }, true});
 }
 
 int Lane() { return running % 32; }
@@ -340,6 +369,35 @@ void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   AwaitWarp();
 }
 
+void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned) {
+  given_row[running] = row;
+  AwaitWarp();
+  const int warp = running / 32 * 32;
+  for (int i = 0; i < 4; ++i) {
+    uint32_t pair = 0;
+    for (int j = 0; j < 2; ++j) {
+      const int word = Lane() % 4 * 2 + j;
+      const int at_row = turned ? word : Lane() / 4;
+      const int at = turned ? Lane() / 4 : word;
+      const auto* const elements = static_cast<const uint16_t*>(given_row[warp + i * 8 + at_row]);
+      pair |= uint32_t{elements[at]} << 16 * j;
+    }
+    m[i] = pair;
+  }
+  AwaitWarp();
+}
+
+void CopyAsync(void* to, const void* from) {
+  Copy& copy = copies[running].emplace_back();
+  copy.to = to;
+  std::memcpy(copy.bytes, from, sizeof copy.bytes);
+  std::memset(to, 0xff, sizeof copy.bytes);  // who still reads there sees it
+}
+void AwaitCopies() {
+  for (const Copy& copy : copies[running]) std::memcpy(copy.to, copy.bytes, sizeof copy.bytes);
+  copies[running].clear();
+}
+
 void SyncWarp() { AwaitWarp(); }
 
 }  // namespace emulator
@@ -364,7 +422,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"emulated", 9, 0, 3};
+  *properties = {"emulated", 9, 0, 3, kSharedMax};
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {

@@ -131,6 +131,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   auto* const c = new ConclaveCudaContext;
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
+  c->shared_bytes_max = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
   c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
   if (const char* const seconds = std::getenv("CONCLAVE_CUDA_STEP_SECONDS"); seconds != nullptr) {
