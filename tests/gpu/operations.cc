@@ -19,26 +19,6 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
 }
 
-// The formats whose weights the device takes. One it has no kernels for it must refuse, as a matrix
-// and as a table, and say so.
-using Formats = std::vector<const QuantFormat*>;
-Formats FormatsOf(Kernels& device, Report& report) {
-  Formats formats;
-  for (const QuantFormat* format : AllFormats()) {
-    const Weight weight(*format, {16, 256}, 1);
-    const absl::Status matrix = device.Pack(weight.view).status();
-    const absl::Status table = device.PackRows(weight.view).status();
-    if (matrix.ok() && table.ok()) {
-      formats.push_back(format);
-    } else {
-      report.Same("refused", std::string(format->name()),
-                  matrix.code() == absl::StatusCode::kUnimplemented &&
-                      table.code() == absl::StatusCode::kUnimplemented);
-    }
-  }
-  return formats;
-}
-
 // --- linear -------------------------------------------------------------------------------------
 
 std::vector<float> Multiply(Kernels& kernels, const Weight& weight, const std::vector<float>& x,
@@ -54,12 +34,11 @@ std::vector<float> Multiply(Kernels& kernels, const Weight& weight, const std::v
   return y.Read();
 }
 
-void CheckMatmul(Kernels& device, Kernels& cpu, const Formats& formats, bool quick,
-                 Report& report) {
+void CheckMatmul(Kernels& device, Kernels& cpu, bool quick, Report& report) {
   struct Shape_ {
     int64_t out, in;
   };
-  for (const QuantFormat* format : formats) {
+  for (const QuantFormat* format : AllFormats()) {
     const bool blocks = format->block_elements() > 1;
     std::vector<Shape_> shapes = {{16, 256}, {37, 768}};
     if (format->block_elements() == 32) shapes.push_back({50, 96});
@@ -495,12 +474,12 @@ void CheckRowwise(Kernels& device, Kernels& cpu, Report& report) {
   });
 }
 
-void CheckMovedRows(Kernels& device, Kernels& cpu, const Formats& formats, Report& report) {
+void CheckMovedRows(Kernels& device, Kernels& cpu, Report& report) {
   const auto check = [&](const std::string& op, const std::string& what, double bound,
                          const Operation& run) {
     report.Compare(op, what, run(device), run(cpu), bound);
   };
-  for (const QuantFormat* format : formats) {
+  for (const QuantFormat* format : AllFormats()) {
     check("embed_rows", std::string(format->name()), 0, [format](Kernels& kernels) {
       const Weight table(*format, {50, 512}, 101);
       const auto rows = kernels.PackRows(table.view);
@@ -604,12 +583,11 @@ void CheckSequence(Kernels& device, Kernels& cpu, Report& report) {
 }  // namespace
 
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report) {
-  const Formats formats = FormatsOf(device, report);
   CheckRowwise(device, cpu, report);
-  CheckMovedRows(device, cpu, formats, report);
+  CheckMovedRows(device, cpu, report);
   CheckHeadsAndRoutes(device, cpu, report);
   CheckSequence(device, cpu, report);
-  CheckMatmul(device, cpu, formats, quick, report);
+  CheckMatmul(device, cpu, quick, report);
   CheckNetworks(device, cpu, quick, report);
   CheckAttention(device, cpu, quick, report);
   CheckManySequences(device, quick, report);

@@ -12,13 +12,21 @@ namespace {
 
 // --- few rows: a thread has one output row of a chunk -------------------------------------------
 
+constexpr uint32_t kOnes = 0x01010101u;
+// Of 16 signed bytes.
+__device__ inline int SumOf(const int4& bytes) {
+  constexpr auto kEach = static_cast<int>(kOnes);
+  const int half = __dp4a(bytes.x, kEach, __dp4a(bytes.y, kEach, 0));
+  return __dp4a(bytes.z, kEach, __dp4a(bytes.w, kEach, half));
+}
+
 template <PanelKind kKind, int kCols>
 __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind>& bits,
                                 const Scale<kKind>& scale, int g, const int (&row)[kCols],
                                 float (&sum)[kCols]) {
   uint32_t w[8];
   bits.Unpack(w);
-  const float2 factors = scale.Factors();
+  const auto factors = scale.Factors();
   const int groups = launch.in / 32;
   for (int c = 0; c < kCols; ++c) {
     const int64_t at = static_cast<int64_t>(row[c]) * groups + g;
@@ -36,8 +44,12 @@ __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind
     high = __dp4a(static_cast<int>(w[6]), a1.z, high);
     high = __dp4a(static_cast<int>(w[7]), a1.w, high);
     // Both below 2^24: the sum of their fp32 forms is exact.
-    sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low), static_cast<float>(high), meta,
-                                sum[c]);
+    GroupProducts p = {static_cast<float>(low), static_cast<float>(high), 0.0f, 0.0f};
+    if constexpr (kHalfMins<kKind>) {
+      p.low_negative = static_cast<float>(-SumOf(a0));
+      p.high_negative = static_cast<float>(-SumOf(a1));
+    }
+    sum[c] = Scale<kKind>::Next(factors, p, meta, sum[c]);
   }
 }
 
@@ -111,34 +123,45 @@ constexpr int kMagic = 0x4b400000;
 __device__ inline float FromMagic(int sum) { return __int_as_float(sum) - 12582912.0f; }
 
 // The group's products of 16 outputs and 8 rows: halves apart where they have scales of their own,
-// together else.
+// together else. Sums of the rows are their products with ones.
 template <PanelKind kKind>
-__device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float (&low)[4],
-                                float (&high)[4]) {
+__device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                GroupProducts (&p)[4]) {
   int c[4] = {kMagic, kMagic, kMagic, kMagic};
   if (kHalves<kKind>) {
     int d[4] = {kMagic, kMagic, kMagic, kMagic};
     MmaK16(c, a[0], a[1], b0);
     MmaK16(d, a[2], a[3], b1);
-    for (int i = 0; i < 4; ++i) high[i] = FromMagic(d[i]);
+    for (int i = 0; i < 4; ++i) p[i].high = FromMagic(d[i]);
   } else {
     MmaK32(c, a, b0, b1);
-    for (int i = 0; i < 4; ++i) high[i] = 0.0f;
+    for (int i = 0; i < 4; ++i) p[i].high = 0.0f;
   }
-  for (int i = 0; i < 4; ++i) low[i] = FromMagic(c[i]);
+  for (int i = 0; i < 4; ++i) p[i].low = FromMagic(c[i]);
+  if constexpr (kHalfMins<kKind>) {
+    int e[4] = {kMagic, kMagic, kMagic, kMagic};
+    int f[4] = {kMagic, kMagic, kMagic, kMagic};
+    MmaK16(e, kOnes, kOnes, b0);
+    MmaK16(f, kOnes, kOnes, b1);
+    for (int i = 0; i < 4; ++i) {
+      p[i].low_negative = -FromMagic(e[i]);
+      p[i].high_negative = -FromMagic(f[i]);
+    }
+  }
 }
 
 // A group's products with 8 activation rows onto their sums; `even` and `odd` are the meta of the
 // lane's two rows.
 template <PanelKind kKind>
-__device__ inline void AddTile(const uint32_t (&a)[4], const float2 (&factors)[2], uint32_t b0,
+__device__ inline void AddTile(const uint32_t (&a)[4],
+                               const typename Scale<kKind>::Values (&factors)[2], uint32_t b0,
                                uint32_t b1, float2 even, float2 odd, float (&s)[4]) {
-  float low[4], high[4];
-  Products<kKind>(a, b0, b1, low, high);
-  s[0] = Scale<kKind>::Next(factors[0], low[0], high[0], even, s[0]);
-  s[1] = Scale<kKind>::Next(factors[0], low[1], high[1], odd, s[1]);
-  s[2] = Scale<kKind>::Next(factors[1], low[2], high[2], even, s[2]);
-  s[3] = Scale<kKind>::Next(factors[1], low[3], high[3], odd, s[3]);
+  GroupProducts p[4];
+  Products<kKind>(a, b0, b1, p);
+  s[0] = Scale<kKind>::Next(factors[0], p[0], even, s[0]);
+  s[1] = Scale<kKind>::Next(factors[0], p[1], odd, s[1]);
+  s[2] = Scale<kKind>::Next(factors[1], p[2], even, s[2]);
+  s[3] = Scale<kKind>::Next(factors[1], p[3], odd, s[3]);
 }
 
 // The activation rows that a lane reads for a tile of 8: inputs of row l / 4, meta of the two rows
@@ -166,7 +189,7 @@ __device__ inline void AddChunk(const MatrixLaunch& launch, const uint8_t* const
 #pragma unroll(kTiles > 4 ? 1 : kTiles > 1 ? 2 : 4)
   for (int g = first; g < first + count; ++g) {
     uint32_t a[kPanels][4];
-    float2 factors[kPanels][2];
+    typename Scale<kKind>::Values factors[kPanels][2];
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
       PanelGroup<kKind> group;
@@ -281,7 +304,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
     for (int p = 0; p < kWarpPanels; ++p) next[p].Load(panels[p], launch.quant_bytes, first);
     for (int g = 0; g < count; ++g) {
       uint32_t a[kWarpPanels][4];
-      float2 factors[kWarpPanels][2];
+      typename Scale<kKind>::Values factors[kWarpPanels][2];
       for (int p = 0; p < kWarpPanels; ++p) {
         next[p].bits.Fragment(word, a[p]);
         factors[p][0] = next[p].scale[0].Factors();
@@ -382,6 +405,8 @@ void MultiplyQuantised(ConclaveCudaContext* c, PanelKind kind, const MatrixLaunc
       return LaunchKind<PanelKind::kU4Min>(c, launch, plan);
     case PanelKind::kU5Min:
       return LaunchKind<PanelKind::kU5Min>(c, launch, plan);
+    case PanelKind::kU2Min:
+      return LaunchKind<PanelKind::kU2Min>(c, launch, plan);
     case PanelKind::kU3:
       return LaunchKind<PanelKind::kU3>(c, launch, plan);
     case PanelKind::kU6:

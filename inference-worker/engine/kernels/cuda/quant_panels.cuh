@@ -17,21 +17,38 @@ __device__ inline uint16_t LoadHalf(const uint8_t* at) {
   return __ldg(reinterpret_cast<const uint16_t*>(at));
 }
 
-// A sum's next element: `low` and `high` are the products of the group's halves, `meta` the
-// activations' scale and negative sum.
+// Products of the group's halves with the activations, and where the kind wants them (kHalfMins)
+// the activations' own negative sums.
+struct GroupProducts {
+  float low, high;
+  float low_negative, high_negative;
+};
+
+// A sum's next element; `meta` is the activations' scale and negative sum of the group.
 struct OneFactor {
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(__fmul_rn(low + high, factors.x), meta.x, sum);
+  using Values = float2;
+  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
+    return fmaf(__fmul_rn(p.low + p.high, factors.x), meta.x, sum);
   }
 };
 struct FactorAndMin {
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(fmaf(meta.y, factors.y, __fmul_rn(low + high, factors.x)), meta.x, sum);
+  using Values = float2;
+  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
+    return fmaf(fmaf(meta.y, factors.y, __fmul_rn(p.low + p.high, factors.x)), meta.x, sum);
   }
 };
 struct FactorPerHalf {
-  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
-    return fmaf(fmaf(high, factors.y, __fmul_rn(low, factors.x)), meta.x, sum);
+  using Values = float2;
+  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
+    return fmaf(fmaf(p.high, factors.y, __fmul_rn(p.low, factors.x)), meta.x, sum);
+  }
+};
+struct FactorAndMinPerHalf {
+  using Values = float4;  // of the low half, its minimum, of the high half, its minimum
+  __device__ static float Next(float4 factors, const GroupProducts& p, float2 meta, float sum) {
+    float value = fmaf(p.low_negative, factors.y, __fmul_rn(p.low, factors.x));
+    value = fmaf(p.high, factors.z, value);
+    return fmaf(fmaf(p.high_negative, factors.w, value), meta.x, sum);
   }
 };
 
@@ -104,6 +121,28 @@ template <>
 struct Scale<PanelKind::kU6> : SuperHalvesScale {};
 
 template <>
+struct Scale<PanelKind::kU2Min> : FactorAndMinPerHalf {  // y = d·sc·u − dmin·m, both per half
+  uint16_t d, dmin;
+  uint8_t low, high;  // sc | m << 4
+
+  __device__ void Load(const uint8_t* plane, int g, int r) {
+    const uint8_t* super = plane + g / 8 * 320;
+    const uint8_t* group = super + 64 + g % 8 * 32;
+    d = LoadHalf(super + r * 2);
+    dmin = LoadHalf(super + 32 + r * 2);
+    low = __ldg(group + r);
+    high = __ldg(group + 16 + r);
+  }
+  __device__ float4 Factors() const {
+    const float f = HalfBits(d);
+    const float min = HalfBits(dmin);
+    return make_float4(
+        __fmul_rn(f, static_cast<float>(low & 15)), __fmul_rn(min, static_cast<float>(low >> 4)),
+        __fmul_rn(f, static_cast<float>(high & 15)), __fmul_rn(min, static_cast<float>(high >> 4)));
+  }
+};
+
+template <>
 struct Scale<PanelKind::kNl4Super> : OneFactor {  // y = d·sc·u
   uint16_t d;
   int8_t sc;
@@ -129,13 +168,17 @@ struct Scale<PanelKind::kFp4> : OneFactor {  // y = 2^(e − 128) · u
 // --- levels: words of a row, and what they stand for
 // ----------------------------------------------
 
-// Whether the two halves of a group have scales of their own.
+// Whether the two halves of a group have minima of their own, and whether they have scales.
 template <PanelKind kKind>
-constexpr bool kHalves = kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
+constexpr bool kHalfMins = kKind == PanelKind::kU2Min;
 template <PanelKind kKind>
-constexpr bool kHasPairs = kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
+constexpr bool kHalves = kKind == PanelKind::kU3 || kKind == PanelKind::kU6 || kHalfMins<kKind>;
 template <PanelKind kKind>
-constexpr bool kHasNibbles = kKind != PanelKind::kU8 && kKind != PanelKind::kU3;
+constexpr bool kHasPairs =
+    kKind == PanelKind::kU2Min || kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
+template <PanelKind kKind>
+constexpr bool kHasNibbles =
+    kKind != PanelKind::kU8 && kKind != PanelKind::kU2Min && kKind != PanelKind::kU3;
 template <PanelKind kKind>
 constexpr bool kHasBits = kKind == PanelKind::kU3 || kKind == PanelKind::kU5 ||
                           kKind == PanelKind::kU5HalfMin || kKind == PanelKind::kU5Min;
