@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
@@ -172,6 +173,7 @@ void GenerateStream::Refuse(const absl::Status& status) {
 backends::Flow GenerateStream::OnEvent(backends::Event event) {
   const SteadyTime now = Clock::System().Now();
   backends::Flow flow = backends::Flow::kContinue;
+  bool post = false;
   {
     const std::lock_guard lock(mutex_);
     ObserveLocked(event, now);
@@ -191,8 +193,10 @@ backends::Flow GenerateStream::OnEvent(backends::Event event) {
         flow = backends::Flow::kPause;
       }
     }
+    // Whoever writes goes on with what is there by then.
+    post = !writing_ && !std::exchange(pump_posted_, true);
   }
-  Pump();
+  if (post) shared_->writer->Post(shared_from_this());
   return flow;
 }
 
@@ -280,6 +284,14 @@ void GenerateStream::Pump() {
   const absl::Status end = cancelled_ ? absl::CancelledError("the caller has gone") : end_;
   lock.unlock();
   Finish(mesh::ToGrpc(end, context_));
+}
+
+void GenerateStream::PumpPosted() {
+  {
+    const std::lock_guard lock(mutex_);
+    pump_posted_ = false;
+  }
+  Pump();
 }
 
 void GenerateStream::OnWriteDone(bool ok) {

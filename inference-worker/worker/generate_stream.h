@@ -20,6 +20,7 @@
 #include "conclave/v1/inference.pb.h"
 #include "worker/drain_rate.h"
 #include "worker/model_host.h"
+#include "worker/stream_writer.h"
 #include "worker/worker_metrics.h"
 
 namespace conclave::worker {
@@ -40,6 +41,7 @@ struct StreamContext {
   ModelHost* host = nullptr;
   WorkerMetrics* metrics = nullptr;
   base::TaskPool* pool = nullptr;  // for what must not be done on the host's threads
+  StreamWriter* writer = nullptr;
   DrainRate drain_rate;
   WorkerIdentity identity;
   StreamOptions options;
@@ -65,7 +67,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   // Called a few times a second: heartbeat, stalled readers, a pause that could end.
   void Beat(base::SteadyTime now);
 
+  // On a thread that must not wait: what is to be written goes by the writer.
   backends::Flow OnEvent(backends::Event event) override;
+  // On the writer's thread.
+  void PumpPosted();
 
  private:
   void OnWriteDone(bool ok) override;
@@ -117,6 +122,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<conclave::v1::Gener
   bool prepared_ = false;   // Prepare or Refuse is over: writing may begin
   bool submitted_ = false;  // the backend knows the request
   bool writing_ = false;
+  bool pump_posted_ = false;  // the writer has it
   bool paused_ = false;
   int32_t answers_left_ = 1;
   bool ended_ = false;  // nothing more will be put into the outbox

@@ -125,6 +125,7 @@ InferenceService::InferenceService(ModelHost* host, WorkerMetrics* metrics, base
   shared_.host = host;
   shared_.metrics = metrics;
   shared_.pool = &pool_;
+  shared_.writer = &writer_;
   shared_.identity = std::move(identity);
   shared_.options = options;
   beater_ = std::jthread([this](const std::stop_token& stop) { BeatLoop(stop); });

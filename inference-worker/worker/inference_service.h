@@ -46,7 +46,8 @@ class InferenceService final : public conclave::v1::Inference::CallbackService {
   base::Gate* const gate_;
   std::mutex mutex_;
   std::unordered_map<GenerateStream*, std::weak_ptr<GenerateStream>> live_;
-  base::TaskPool pool_;
+  StreamWriter writer_;
+  base::TaskPool pool_;  // its last tasks may still post to the writer
   std::jthread beater_;
 };
 

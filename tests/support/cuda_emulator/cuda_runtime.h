@@ -151,9 +151,10 @@ void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 // ldmatrix.x4 of 16-bit elements, as shared_memory.cuh has it; `turned`: .trans.
 void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned);
-// cp.async of 16 bytes: nothing is there before the thread has waited.
-void CopyAsync(void* to, const void* from);
-void AwaitCopies();
+// cp.async: what was there is gone at once, and nothing comes before the thread has waited.
+void CopyAsync(void* to, const void* from, size_t bytes);
+void CommitCopies();
+void WaitCopies(int64_t pending);
 // Meets the other lanes of the warp.
 void SyncWarp();
 

@@ -164,9 +164,12 @@ const void* given_row[kThreadsMax];
 
 struct Copy {
   void* to;
+  size_t size;
+  int64_t group;
   std::byte bytes[16];
 };
-std::vector<Copy> copies[kThreadsMax];  // not waited for yet
+std::deque<Copy> copies[kThreadsMax];  // not waited for yet
+int64_t copy_groups[kThreadsMax];      // committed
 
 // As much as the smaller of the devices that the module knows have.
 constexpr size_t kSharedMax = 99 << 10;
@@ -235,6 +238,7 @@ void RunBlock(uint3 block) {
     Fiber& fiber = fibers[i];
     if (fiber.stack == nullptr) MakeFiber(fiber);
     fiber.done = false;
+    copies[i].clear();
   }
   blockIdx = block;
   while (num_alive > 0) {
@@ -387,15 +391,21 @@ void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned) {
   AwaitWarp();
 }
 
-void CopyAsync(void* to, const void* from) {
+void CopyAsync(void* to, const void* from, size_t bytes) {
   Copy& copy = copies[running].emplace_back();
   copy.to = to;
-  std::memcpy(copy.bytes, from, sizeof copy.bytes);
-  std::memset(to, 0xff, sizeof copy.bytes);  // who still reads there sees it
+  copy.size = bytes;
+  copy.group = copy_groups[running];
+  std::memcpy(copy.bytes, from, bytes);
+  std::memset(to, 0xff, bytes);  // who still reads there sees it
 }
-void AwaitCopies() {
-  for (const Copy& copy : copies[running]) std::memcpy(copy.to, copy.bytes, sizeof copy.bytes);
-  copies[running].clear();
+void CommitCopies() { ++copy_groups[running]; }
+void WaitCopies(int64_t pending) {
+  std::deque<Copy>& mine = copies[running];
+  while (!mine.empty() && mine.front().group < copy_groups[running] - pending) {
+    std::memcpy(mine.front().to, mine.front().bytes, mine.front().size);
+    mine.pop_front();
+  }
 }
 
 void SyncWarp() { AwaitWarp(); }

@@ -28,6 +28,7 @@
 #include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention_args.cuh"
 #include "engine/kernels/cuda/attention_strips.cuh"
+#include "engine/kernels/cuda/copy_async.cuh"
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/mma.cuh"
 #include "engine/kernels/cuda/shared_memory.cuh"
@@ -111,7 +112,7 @@ __device__ inline void CopyElements(const AttendArgs& a, const Widths& w, const 
       uint8_t* const place = block + PlaceOf(i / 2, i % 2);
       const int tokens = i / 2 < a.t.head_dim ? longest - first - i % 2 * 8 : 0;
       if (tokens >= 8) {
-        CopyAsync(place, memory + i * 16);
+        CopyAsync<16>(place, memory + i * 16);
       } else {
         *reinterpret_cast<uint4*>(place) =
             tokens <= 0
@@ -463,7 +464,8 @@ __global__ void __launch_bounds__(kBlockThreads<kTiles, kShare>, kTiles == 1 ? 2
   }
   const int values_end = (a.t.value_dim + 7) / 8 * 8;
   for (int strip = strips.first; strip < strips.end; ++strip) {
-    AwaitCopies();
+    CommitCopies();
+    WaitCopies<0>();
     __syncthreads();
     MultiplyKeys<kShare>(a, w, s, block);
     __syncthreads();

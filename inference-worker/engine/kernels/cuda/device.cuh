@@ -79,6 +79,10 @@ __device__ inline float Combined(int activation, const float* gate, const float*
   return up == nullptr ? active : active * up[i];
 }
 
+// Where inputs 4·word.. of a group of 32 lie among its int8 activations: words w and w + 4 are
+// neighbours, as a lane of mma.cuh wants them.
+__device__ inline int WordPlace(int word) { return word % 4 * 2 + word / 4; }
+
 // A group of 32 activations as int8 (quant/int8_rows.h), one lane each. Lane 0 writes {scale, −Σq}.
 __device__ inline void QuantizeGroup(float x, int8_t* q, float2* meta) {
   const int lane = threadIdx.x % 32;
@@ -87,7 +91,7 @@ __device__ inline void QuantizeGroup(float x, int8_t* q, float2* meta) {
   const float scale = zero ? 0.0f : largest / 127.0f;
   const float inverse = zero ? 0.0f : 1.0f / scale;
   const int level = __float2int_rn(fminf(fmaxf(x * inverse, -127.0f), 127.0f));
-  q[lane] = static_cast<int8_t>(level);
+  q[WordPlace(lane / 4) * 4 + lane % 4] = static_cast<int8_t>(level);
   const int sum = WarpSum(level);
   if (lane == 0) *meta = make_float2(scale, static_cast<float>(-sum));
 }

@@ -2,6 +2,7 @@
 // A group's product of integers is exact however it is made — four bytes at a time on the vector
 // units for up to eight rows, 16×8 tiles on the tensor cores for more — and what follows is the
 // same chain of fp32 operations, so all kernels agree to the bit.
+#include "engine/kernels/cuda/copy_async.cuh"
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/matmul.cuh"
 #include "engine/kernels/cuda/mma.cuh"
@@ -13,11 +14,11 @@ namespace {
 // --- few rows: a thread has one output row of a chunk -------------------------------------------
 
 constexpr uint32_t kOnes = 0x01010101u;
-// Of 16 signed bytes.
-__device__ inline int SumOf(const int4& bytes) {
+// Of the signed bytes of a half group.
+__device__ inline float SumOf(int a, int b, int c, int d) {
   constexpr auto kEach = static_cast<int>(kOnes);
-  const int half = __dp4a(bytes.x, kEach, __dp4a(bytes.y, kEach, 0));
-  return __dp4a(bytes.z, kEach, __dp4a(bytes.w, kEach, half));
+  return static_cast<float>(
+      __dp4a(d, kEach, __dp4a(c, kEach, __dp4a(b, kEach, __dp4a(a, kEach, 0)))));
 }
 
 template <PanelKind kKind, int kCols>
@@ -34,22 +35,28 @@ __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind
     const int4 a0 = __ldg(a);
     const int4 a1 = __ldg(a + 1);
     const float2 meta = __ldg(launch.meta + at);
+    // Words w and w + 4 are neighbours (WordPlace).
     int low = GroupRow<kKind>::Offset(meta);
     low = __dp4a(static_cast<int>(w[0]), a0.x, low);
-    low = __dp4a(static_cast<int>(w[1]), a0.y, low);
-    low = __dp4a(static_cast<int>(w[2]), a0.z, low);
-    low = __dp4a(static_cast<int>(w[3]), a0.w, low);
-    int high = __dp4a(static_cast<int>(w[4]), a1.x, 0);
-    high = __dp4a(static_cast<int>(w[5]), a1.y, high);
-    high = __dp4a(static_cast<int>(w[6]), a1.z, high);
+    low = __dp4a(static_cast<int>(w[1]), a0.z, low);
+    low = __dp4a(static_cast<int>(w[2]), a1.x, low);
+    low = __dp4a(static_cast<int>(w[3]), a1.z, low);
+    int high = __dp4a(static_cast<int>(w[4]), a0.y, 0);
+    high = __dp4a(static_cast<int>(w[5]), a0.w, high);
+    high = __dp4a(static_cast<int>(w[6]), a1.y, high);
     high = __dp4a(static_cast<int>(w[7]), a1.w, high);
-    // Both below 2^24: the sum of their fp32 forms is exact.
-    GroupProducts p = {static_cast<float>(low), static_cast<float>(high), 0.0f, 0.0f};
+    // Below 2^24: exact in fp32.
     if constexpr (kHalfMins<kKind>) {
-      p.low_negative = static_cast<float>(-SumOf(a0));
-      p.high_negative = static_cast<float>(-SumOf(a1));
+      const float low_sum = SumOf(a0.x, a0.z, a1.x, a1.z);
+      const float high_sum = SumOf(a0.y, a0.w, a1.y, a1.w);
+      sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low), static_cast<float>(high),
+                                  low_sum, high_sum, meta, sum[c]);
+    } else if constexpr (kHalves<kKind>) {
+      sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low), static_cast<float>(high), meta,
+                                  sum[c]);
+    } else {
+      sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low + high), meta, sum[c]);
     }
-    sum[c] = Scale<kKind>::Next(factors, p, meta, sum[c]);
   }
 }
 
@@ -64,7 +71,6 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
   const uint8_t* const panel =
       run.panels +
       (static_cast<int64_t>(tile.matrix) * place.panels + place.panel) * launch.panel_bytes;
-  const uint8_t* const scales = panel + launch.quant_bytes;
 
   const int thread = static_cast<int>(threadIdx.x);
   const int r = thread % 16;
@@ -80,13 +86,14 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
     float sum[kCols];
     for (int c = 0; c < kCols; ++c) sum[c] = 0.0f;
     const int first = (base + strand) * kChunkGroups;
+    const PanelChunk chunk = ChunkAt<kKind>(panel, launch.quant_bytes, base + strand);
     if (first + kChunkGroups <= groups) {
       GroupRow<kKind> bits[kChunkGroups];
       Scale<kKind> scale[kChunkGroups];
 #pragma unroll
-      for (int i = 0; i < kChunkGroups; ++i) bits[i].Load(panel, first + i, r);
+      for (int i = 0; i < kChunkGroups; ++i) bits[i].Load(chunk.levels, i, r);
 #pragma unroll
-      for (int i = 0; i < kChunkGroups; ++i) scale[i].Load(scales, first + i, r);
+      for (int i = 0; i < kChunkGroups; ++i) scale[i].Load(chunk.scales, i, r);
 #pragma unroll
       for (int i = 0; i < kChunkGroups; ++i) {
         AddGroup<kKind, kCols>(launch, bits[i], scale[i], first + i, row, sum);
@@ -95,8 +102,8 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
       for (int g = first; g < groups; ++g) {
         GroupRow<kKind> bits;
         Scale<kKind> scale;
-        bits.Load(panel, g, r);
-        scale.Load(scales, g, r);
+        bits.Load(chunk.levels, g - first, r);
+        scale.Load(chunk.scales, g - first, r);
         AddGroup<kKind, kCols>(launch, bits, scale, g, row, sum);
       }
     }
@@ -122,46 +129,38 @@ __global__ void MultiplyVectors(MatrixLaunch launch) {
 constexpr int kMagic = 0x4b400000;
 __device__ inline float FromMagic(int sum) { return __int_as_float(sum) - 12582912.0f; }
 
-// The group's products of 16 outputs and 8 rows: halves apart where they have scales of their own,
-// together else. Sums of the rows are their products with ones.
-template <PanelKind kKind>
-__device__ inline void Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                                GroupProducts (&p)[4]) {
-  int c[4] = {kMagic, kMagic, kMagic, kMagic};
-  if (kHalves<kKind>) {
-    int d[4] = {kMagic, kMagic, kMagic, kMagic};
-    MmaK16(c, a[0], a[1], b0);
-    MmaK16(d, a[2], a[3], b1);
-    for (int i = 0; i < 4; ++i) p[i].high = FromMagic(d[i]);
-  } else {
-    MmaK32(c, a, b0, b1);
-    for (int i = 0; i < 4; ++i) p[i].high = 0.0f;
-  }
-  for (int i = 0; i < 4; ++i) p[i].low = FromMagic(c[i]);
-  if constexpr (kHalfMins<kKind>) {
-    int e[4] = {kMagic, kMagic, kMagic, kMagic};
-    int f[4] = {kMagic, kMagic, kMagic, kMagic};
-    MmaK16(e, kOnes, kOnes, b0);
-    MmaK16(f, kOnes, kOnes, b1);
-    for (int i = 0; i < 4; ++i) {
-      p[i].low_negative = -FromMagic(e[i]);
-      p[i].high_negative = -FromMagic(f[i]);
-    }
-  }
-}
-
-// A group's products with 8 activation rows onto their sums; `even` and `odd` are the meta of the
-// lane's two rows.
+// A group's products of 16 outputs and 8 activation rows onto their sums; `even` and `odd` are the
+// meta of the lane's two rows. Sums of the rows are their products with ones.
 template <PanelKind kKind>
 __device__ inline void AddTile(const uint32_t (&a)[4],
                                const typename Scale<kKind>::Values (&factors)[2], uint32_t b0,
                                uint32_t b1, float2 even, float2 odd, float (&s)[4]) {
-  GroupProducts p[4];
-  Products<kKind>(a, b0, b1, p);
-  s[0] = Scale<kKind>::Next(factors[0], p[0], even, s[0]);
-  s[1] = Scale<kKind>::Next(factors[0], p[1], odd, s[1]);
-  s[2] = Scale<kKind>::Next(factors[1], p[2], even, s[2]);
-  s[3] = Scale<kKind>::Next(factors[1], p[3], odd, s[3]);
+  int c[4] = {kMagic, kMagic, kMagic, kMagic};
+  if constexpr (kHalves<kKind>) {
+    int d[4] = {kMagic, kMagic, kMagic, kMagic};
+    MmaK16(c, a[0], a[1], b0);
+    MmaK16(d, a[2], a[3], b1);
+    if constexpr (kHalfMins<kKind>) {
+      int e[4] = {kMagic, kMagic, kMagic, kMagic};
+      int f[4] = {kMagic, kMagic, kMagic, kMagic};
+      MmaK16(e, kOnes, kOnes, b0);
+      MmaK16(f, kOnes, kOnes, b1);
+      for (int i = 0; i < 4; ++i) {
+        s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), FromMagic(d[i]), FromMagic(e[i]),
+                                  FromMagic(f[i]), i % 2 == 0 ? even : odd, s[i]);
+      }
+    } else {
+      for (int i = 0; i < 4; ++i) {
+        s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), FromMagic(d[i]),
+                                  i % 2 == 0 ? even : odd, s[i]);
+      }
+    }
+  } else {
+    MmaK32(c, a, b0, b1);
+    for (int i = 0; i < 4; ++i) {
+      s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), i % 2 == 0 ? even : odd, s[i]);
+    }
+  }
 }
 
 // The activation rows that a lane reads for a tile of 8: inputs of row l / 4, meta of the two rows
@@ -176,7 +175,7 @@ __device__ inline LaneColumns ColumnsOf(const MatrixLaunch& launch, const Tile& 
   const int64_t groups = launch.in / 32;
   const int pair = first + lane % 4 * 2;
   const int last = tile.count - 1;  // beyond it rows are computed again and not stored
-  return {launch.q + RowOf(launch, tile, min(first + lane / 4, last)) * groups * 32 + lane % 4 * 4,
+  return {launch.q + RowOf(launch, tile, min(first + lane / 4, last)) * groups * 32 + lane % 4 * 8,
           launch.meta + RowOf(launch, tile, min(pair, last)) * groups,
           launch.meta + RowOf(launch, tile, min(pair + 1, last)) * groups};
 }
@@ -186,28 +185,31 @@ template <PanelKind kKind, int kPanels, int kTiles>
 __device__ inline void AddChunk(const MatrixLaunch& launch, const uint8_t* const (&panels)[kPanels],
                                 const LaneColumns (&columns)[kTiles], int first, int count,
                                 float (&sum)[kPanels][kTiles][4]) {
+  PanelChunk chunks[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    chunks[p] = ChunkAt<kKind>(panels[p], launch.quant_bytes, first / kChunkGroups);
+  }
 #pragma unroll(kTiles > 4 ? 1 : kTiles > 1 ? 2 : 4)
-  for (int g = first; g < first + count; ++g) {
+  for (int i = 0; i < count; ++i) {
+    const int g = first + i;
     uint32_t a[kPanels][4];
     typename Scale<kKind>::Values factors[kPanels][2];
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
       PanelGroup<kKind> group;
-      group.Load(panels[p], launch.quant_bytes, g);
+      group.Load(chunks[p], i);
       group.bits.Fragment(static_cast<int>(threadIdx.x) % 4, a[p]);
       factors[p][0] = group.scale[0].Factors();
       factors[p][1] = group.scale[1].Factors();
     }
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
-      const auto* const inputs = reinterpret_cast<const uint32_t*>(columns[t].q + g * 32);
-      const uint32_t b0 = __ldg(inputs);
-      const uint32_t b1 = __ldg(inputs + 4);
+      const uint2 b = __ldg(reinterpret_cast<const uint2*>(columns[t].q + g * 32));
       const float2 even = __ldg(columns[t].even + g);
       const float2 odd = __ldg(columns[t].odd + g);
 #pragma unroll
       for (int p = 0; p < kPanels; ++p) {
-        AddTile<kKind>(a[p], factors[p], b0, b1, even, odd, sum[p][t]);
+        AddTile<kKind>(a[p], factors[p], b.x, b.y, even, odd, sum[p][t]);
       }
     }
   }
@@ -231,14 +233,34 @@ struct QuantProducts {
 
 constexpr int kWarpPanels = 2;
 constexpr int kBlockPanels = 4 * kWarpPanels;
-constexpr int kRowPitch = kChunk + 16;  // bytes; rows begin 4 banks apart
+constexpr int kRowPitch = kChunk + 32;  // bytes; rows begin 8 banks apart
+
+// Copies a chunk of the tile's activations to shared memory. Rows beyond the tile are its last
+// again, so that what is read is a number; they are not stored.
+template <int kRows>
+__device__ inline void StageChunk(const MatrixLaunch& launch, const int (&rows)[kRows], int first,
+                                  int count, int8_t (&q)[kRows][kRowPitch],
+                                  float2 (&meta)[kChunkGroups][kRows]) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int64_t groups = launch.in / 32;
+  for (int i = thread; i < kRows * 16; i += 128) {
+    const int piece = i % 16;
+    if (piece >= count * 2) continue;
+    const int64_t at = (rows[i / 16] * groups + first) * 32 + piece * 16;
+    CopyAsync<16>(&q[i / 16][piece * 16], launch.q + at);
+  }
+  for (int i = thread; i < kRows * count; i += 128) {
+    CopyAsync<8>(&meta[i / kRows][i % kRows],
+                 launch.meta + rows[i % kRows] * groups + first + i / kRows);
+  }
+}
 
 // A block: 8 panels (two per warp) and kTiles tiles of 8 activation rows.
 template <PanelKind kKind, int kTiles>
 __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
   constexpr int kRows = kTiles * 8;
-  __shared__ __align__(16) int8_t q[kRows][kRowPitch];
-  __shared__ __align__(16) float2 meta[kChunkGroups][kRows];
+  __shared__ __align__(16) int8_t q[2][kRows][kRowPitch];
+  __shared__ __align__(16) float2 meta[2][kChunkGroups][kRows];
   __shared__ int rows[kRows];
   const Tile tile = TileAt(launch, static_cast<int>(blockIdx.y));
   if (tile.count <= 0) return;
@@ -251,57 +273,38 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
   const int groups = launch.in / 32;
   const int chunks = (groups + kChunkGroups - 1) / kChunkGroups;
 
-  const uint8_t* panels[kWarpPanels];
+  PanelChunk at[kWarpPanels];
   int first_output[kWarpPanels];
+  PanelGroup<kKind> next[kWarpPanels];
   for (int p = 0; p < kWarpPanels; ++p) {
     const int panel = place.panel + thread / 32 * kWarpPanels + p;
     first_output[p] = panel * 16;
     // Beyond the matrix the last panel is computed again and not stored.
-    panels[p] = run.panels +
-                (static_cast<int64_t>(tile.matrix) * place.panels + min(panel, place.panels - 1)) *
-                    launch.panel_bytes;
+    const int64_t read = int64_t{tile.matrix} * place.panels + min(panel, place.panels - 1);
+    at[p] = ChunkAt<kKind>(run.panels + read * launch.panel_bytes, launch.quant_bytes, 0);
+    next[p].Load(at[p], 0);
   }
   for (int t = thread; t < kRows; t += 128) {
     rows[t] = RowOf(launch, tile, min(t, tile.count - 1));
   }
+  __syncthreads();
+  StageChunk(launch, rows, 0, min(kChunkGroups, groups), q[0], meta[0]);
+  CommitCopies();
 
-  float total[kWarpPanels][kTiles][4];
-  for (int p = 0; p < kWarpPanels; ++p) {
-    for (int t = 0; t < kTiles; ++t) {
-      for (int i = 0; i < 4; ++i) total[p][t][i] = 0.0f;
-    }
-  }
+  float total[kWarpPanels][kTiles][4] = {};
   for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int first = chunk * kChunkGroups;
-    const int count = min(kChunkGroups, groups - first);
-    __syncthreads();
-    for (int i = thread; i < kRows * 16; i += 128) {
-      const int t = i / 16;
-      const int piece = i % 16;
-      uint4 bytes = make_uint4(0, 0, 0, 0);
-      if (t < tile.count && piece < count * 2) {
-        const int64_t at = (static_cast<int64_t>(rows[t]) * groups + first) * 32 + piece * 16;
-        bytes = __ldg(reinterpret_cast<const uint4*>(launch.q + at));
-      }
-      *reinterpret_cast<uint4*>(&q[t][piece * 16]) = bytes;
+    const int half = chunk % 2;
+    const int after = (chunk + 1) * kChunkGroups;
+    const int count = min(kChunkGroups, groups - chunk * kChunkGroups);
+    if (after < groups) {
+      StageChunk(launch, rows, after, min(kChunkGroups, groups - after), q[1 - half],
+                 meta[1 - half]);
     }
-    for (int i = thread; i < kChunkGroups * kRows; i += 128) {
-      const int g = i / kRows;
-      const int t = i % kRows;
-      meta[g][t] = g < count && t < tile.count
-                       ? __ldg(launch.meta + static_cast<int64_t>(rows[t]) * groups + first + g)
-                       : make_float2(0.0f, 0.0f);
-    }
+    CommitCopies();
+    WaitCopies<1>();
     __syncthreads();
 
-    float sum[kWarpPanels][kTiles][4];
-    for (int p = 0; p < kWarpPanels; ++p) {
-      for (int t = 0; t < kTiles; ++t) {
-        for (int i = 0; i < 4; ++i) sum[p][t][i] = 0.0f;
-      }
-    }
-    PanelGroup<kKind> next[kWarpPanels];
-    for (int p = 0; p < kWarpPanels; ++p) next[p].Load(panels[p], launch.quant_bytes, first);
+    float sum[kWarpPanels][kTiles][4] = {};
     for (int g = 0; g < count; ++g) {
       uint32_t a[kWarpPanels][4];
       typename Scale<kKind>::Values factors[kWarpPanels][2];
@@ -310,24 +313,27 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
         factors[p][0] = next[p].scale[0].Factors();
         factors[p][1] = next[p].scale[1].Factors();
       }
-      if (g + 1 < count) {
-        for (int p = 0; p < kWarpPanels; ++p) {
-          next[p].Load(panels[p], launch.quant_bytes, first + g + 1);
-        }
+      // A group ahead, into the next chunk too.
+      int ahead = g + 1;
+      if (ahead == kChunkGroups) {
+        ahead = 0;
+        for (int p = 0; p < kWarpPanels; ++p) at[p] = NextChunk<kKind>(at[p]);
+      }
+      if (chunk * kChunkGroups + g + 1 < groups) {
+        for (int p = 0; p < kWarpPanels; ++p) next[p].Load(at[p], ahead);
       }
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        const int8_t* const column = &q[t * 8 + r][g * 32 + word * 4];
-        const uint32_t b0 = *reinterpret_cast<const uint32_t*>(column);
-        const uint32_t b1 = *reinterpret_cast<const uint32_t*>(column + 16);
-        const float4 pair = *reinterpret_cast<const float4*>(&meta[g][t * 8 + word * 2]);
+        const uint2 b = *reinterpret_cast<const uint2*>(&q[half][t * 8 + r][g * 32 + word * 8]);
+        const float4 pair = *reinterpret_cast<const float4*>(&meta[half][g][t * 8 + word * 2]);
 #pragma unroll
         for (int p = 0; p < kWarpPanels; ++p) {
-          AddTile<kKind>(a[p], factors[p], b0, b1, make_float2(pair.x, pair.y),
+          AddTile<kKind>(a[p], factors[p], b.x, b.y, make_float2(pair.x, pair.y),
                          make_float2(pair.z, pair.w), sum[p][t]);
         }
       }
     }
+    __syncthreads();  // read by all before it is written again
     for (int p = 0; p < kWarpPanels; ++p) {
       for (int t = 0; t < kTiles; ++t) {
         for (int i = 0; i < 4; ++i) total[p][t][i] += sum[p][t][i];

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "engine/kernels/cuda/device.cuh"
+#include "engine/kernels/cuda/matmul.cuh"
 #include "engine/quant/panel.h"
 
 using conclave::engine::PanelKind;
@@ -17,57 +18,55 @@ __device__ inline uint16_t LoadHalf(const uint8_t* at) {
   return __ldg(reinterpret_cast<const uint16_t*>(at));
 }
 
-// Products of the group's halves with the activations, and where the kind wants them (kHalfMins)
-// the activations' own negative sums.
-struct GroupProducts {
-  float low, high;
-  float low_negative, high_negative;
-};
-
-// A sum's next element; `meta` is the activations' scale and negative sum of the group.
+// A sum's next element: `product` is the group's, `low` and `high` those of its halves, `meta` the
+// activations' scale and negative sum, `low_sum` and `high_sum` their sums over the halves.
 struct OneFactor {
   using Values = float2;
-  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
-    return fmaf(__fmul_rn(p.low + p.high, factors.x), meta.x, sum);
+  __device__ static float Next(float2 factors, float product, float2 meta, float sum) {
+    return fmaf(__fmul_rn(product, factors.x), meta.x, sum);
   }
 };
 struct FactorAndMin {
   using Values = float2;
-  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
-    return fmaf(fmaf(meta.y, factors.y, __fmul_rn(p.low + p.high, factors.x)), meta.x, sum);
+  __device__ static float Next(float2 factors, float product, float2 meta, float sum) {
+    return fmaf(fmaf(meta.y, factors.y, __fmul_rn(product, factors.x)), meta.x, sum);
   }
 };
 struct FactorPerHalf {
   using Values = float2;
-  __device__ static float Next(float2 factors, const GroupProducts& p, float2 meta, float sum) {
-    return fmaf(fmaf(p.high, factors.y, __fmul_rn(p.low, factors.x)), meta.x, sum);
+  __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
+    return fmaf(fmaf(high, factors.y, __fmul_rn(low, factors.x)), meta.x, sum);
   }
 };
+
 struct FactorAndMinPerHalf {
   using Values = float4;  // of the low half, its minimum, of the high half, its minimum
-  __device__ static float Next(float4 factors, const GroupProducts& p, float2 meta, float sum) {
-    float value = fmaf(p.low_negative, factors.y, __fmul_rn(p.low, factors.x));
-    value = fmaf(p.high, factors.z, value);
-    return fmaf(fmaf(p.high_negative, factors.w, value), meta.x, sum);
+  __device__ static float Next(float4 factors, float low, float high, float low_sum, float high_sum,
+                               float2 meta, float sum) {
+    float value = fmaf(-low_sum, factors.y, __fmul_rn(low, factors.x));
+    value = fmaf(high, factors.z, value);
+    return fmaf(fmaf(-high_sum, factors.w, value), meta.x, sum);
   }
 };
 
+// Of output row r of a panel, in the g-th group of a chunk whose scales begin at `chunk`,
+// kChunkBytes from one chunk to the next.
 template <PanelKind kKind>
 struct Scale : OneFactor {  // kU8, kU4, kU5, kNl4: y = d · u
+  static constexpr int kChunkBytes = 8 * 32;
   uint16_t d;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    d = LoadHalf(plane + (g * 16 + r) * 2);
-  }
+  __device__ void Load(const uint8_t* chunk, int g, int r) { d = LoadHalf(chunk + g * 32 + r * 2); }
   __device__ float2 Factors() const { return make_float2(HalfBits(d), 0.0f); }
 };
 
 struct HalfMinScale : FactorAndMin {  // y = d · u − m
+  static constexpr int kChunkBytes = 8 * 64;
   uint16_t d, m;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    d = LoadHalf(plane + g * 64 + r * 2);
-    m = LoadHalf(plane + g * 64 + 32 + r * 2);
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + g * 64 + r * 2);
+    m = LoadHalf(chunk + g * 64 + 32 + r * 2);
   }
   __device__ float2 Factors() const { return make_float2(HalfBits(d), HalfBits(m)); }
 };
@@ -77,16 +76,15 @@ template <>
 struct Scale<PanelKind::kU5HalfMin> : HalfMinScale {};
 
 struct SuperMinScale : FactorAndMin {  // y = d·sc·u − dmin·m
+  static constexpr int kChunkBytes = 64 + 8 * 32;
   uint16_t d, dmin;
   uint8_t sc, m;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 320;
-    const uint8_t* group = super + 64 + g % 8 * 32;
-    d = LoadHalf(super + r * 2);
-    dmin = LoadHalf(super + 32 + r * 2);
-    sc = __ldg(group + r);
-    m = __ldg(group + 16 + r);
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + r * 2);
+    dmin = LoadHalf(chunk + 32 + r * 2);
+    sc = __ldg(chunk + 64 + g * 32 + r);
+    m = __ldg(chunk + 64 + g * 32 + 16 + r);
   }
   __device__ float2 Factors() const {
     return make_float2(__fmul_rn(HalfBits(d), static_cast<float>(sc)),
@@ -99,15 +97,14 @@ template <>
 struct Scale<PanelKind::kU5Min> : SuperMinScale {};
 
 struct SuperHalvesScale : FactorPerHalf {  // y = d·sc·u, one sc per half of the group
+  static constexpr int kChunkBytes = 32 + 8 * 32;
   uint16_t d;
   int8_t low_sc, high_sc;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 288;
-    const uint8_t* group = super + 32 + g % 8 * 32;
-    d = LoadHalf(super + r * 2);
-    low_sc = static_cast<int8_t>(__ldg(group + r));
-    high_sc = static_cast<int8_t>(__ldg(group + 16 + r));
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + r * 2);
+    low_sc = static_cast<int8_t>(__ldg(chunk + 32 + g * 32 + r));
+    high_sc = static_cast<int8_t>(__ldg(chunk + 32 + g * 32 + 16 + r));
   }
   __device__ float2 Factors() const {
     const float f = HalfBits(d);
@@ -122,16 +119,15 @@ struct Scale<PanelKind::kU6> : SuperHalvesScale {};
 
 template <>
 struct Scale<PanelKind::kU2Min> : FactorAndMinPerHalf {  // y = d·sc·u − dmin·m, both per half
+  static constexpr int kChunkBytes = 64 + 8 * 32;
   uint16_t d, dmin;
   uint8_t low, high;  // sc | m << 4
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 320;
-    const uint8_t* group = super + 64 + g % 8 * 32;
-    d = LoadHalf(super + r * 2);
-    dmin = LoadHalf(super + 32 + r * 2);
-    low = __ldg(group + r);
-    high = __ldg(group + 16 + r);
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + r * 2);
+    dmin = LoadHalf(chunk + 32 + r * 2);
+    low = __ldg(chunk + 64 + g * 32 + r);
+    high = __ldg(chunk + 64 + g * 32 + 16 + r);
   }
   __device__ float4 Factors() const {
     const float f = HalfBits(d);
@@ -144,13 +140,13 @@ struct Scale<PanelKind::kU2Min> : FactorAndMinPerHalf {  // y = d·sc·u − dmi
 
 template <>
 struct Scale<PanelKind::kNl4Super> : OneFactor {  // y = d·sc·u
+  static constexpr int kChunkBytes = 32 + 8 * 16;
   uint16_t d;
   int8_t sc;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* super = plane + g / 8 * 160;
-    d = LoadHalf(super + r * 2);
-    sc = static_cast<int8_t>(__ldg(super + 32 + g % 8 * 16 + r));
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + r * 2);
+    sc = static_cast<int8_t>(__ldg(chunk + 32 + g * 16 + r));
   }
   __device__ float2 Factors() const {
     return make_float2(__fmul_rn(HalfBits(d), static_cast<float>(sc)), 0.0f);
@@ -159,9 +155,10 @@ struct Scale<PanelKind::kNl4Super> : OneFactor {  // y = d·sc·u
 
 template <>
 struct Scale<PanelKind::kFp4> : OneFactor {  // y = 2^(e − 128) · u
+  static constexpr int kChunkBytes = 8 * 16;
   uint8_t e;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) { e = __ldg(plane + g * 16 + r); }
+  __device__ void Load(const uint8_t* chunk, int g, int r) { e = __ldg(chunk + g * 16 + r); }
   __device__ float2 Factors() const { return make_float2(HalfOfE8m0Bits(e), 0.0f); }
 };
 
@@ -276,8 +273,8 @@ struct GroupRow {
   uint4 words;
   MoreBits more;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    const uint8_t* const group = plane + g * kGroupBytes<kKind>;
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    const uint8_t* const group = chunk + g * kGroupBytes<kKind>;
     if constexpr (kHasNibbles<kKind>) {
       words = __ldg(reinterpret_cast<const uint4*>(group + r * 16));
     }
@@ -301,9 +298,9 @@ template <>
 struct GroupRow<PanelKind::kU8> {
   uint4 low, high;
 
-  __device__ void Load(const uint8_t* plane, int g, int r) {
-    low = __ldg(reinterpret_cast<const uint4*>(plane + g * 512 + r * 16));
-    high = __ldg(reinterpret_cast<const uint4*>(plane + g * 512 + 256 + r * 16));
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    low = __ldg(reinterpret_cast<const uint4*>(chunk + g * 512 + r * 16));
+    high = __ldg(reinterpret_cast<const uint4*>(chunk + g * 512 + 256 + r * 16));
   }
   __device__ void Unpack(uint32_t (&w)[8]) const {
     w[0] = low.x, w[1] = low.y, w[2] = low.z, w[3] = low.w;
@@ -320,8 +317,8 @@ struct GroupTile {
   uint32_t words[2];
   MoreBits more[2];
 
-  __device__ void Load(const uint8_t* plane, int g, int r, int word) {
-    const uint8_t* const group = plane + g * kGroupBytes<kKind>;
+  __device__ void Load(const uint8_t* chunk, int g, int r, int word) {
+    const uint8_t* const group = chunk + g * kGroupBytes<kKind>;
     for (int i = 0; i < 2; ++i) {
       if constexpr (kHasNibbles<kKind>) {
         words[i] = __ldg(reinterpret_cast<const uint32_t*>(group + (r + 8 * i) * 16 + word * 4));
@@ -338,9 +335,9 @@ template <>
 struct GroupTile<PanelKind::kU8> {
   uint32_t words[4];
 
-  __device__ void Load(const uint8_t* plane, int g, int r, int word) {
+  __device__ void Load(const uint8_t* chunk, int g, int r, int word) {
     for (int i = 0; i < 4; ++i) {
-      words[i] = __ldg(reinterpret_cast<const uint32_t*>(plane + g * 512 + i / 2 * 256 +
+      words[i] = __ldg(reinterpret_cast<const uint32_t*>(chunk + g * 512 + i / 2 * 256 +
                                                          (r + i % 2 * 8) * 16 + word * 4));
     }
   }
@@ -349,16 +346,33 @@ struct GroupTile<PanelKind::kU8> {
   }
 };
 
+// Where a panel's chunk of kChunkGroups groups has its levels and its scales. Groups of a chunk lie
+// at distances known to the compiler: nothing is left to reckon where they are loaded.
+struct PanelChunk {
+  const uint8_t* levels;
+  const uint8_t* scales;
+};
+template <PanelKind kKind>
+__device__ inline PanelChunk ChunkAt(const uint8_t* panel, int64_t quant_bytes, int chunk) {
+  return {panel + int64_t{chunk} * kChunkGroups * kGroupBytes<kKind>,
+          panel + quant_bytes + int64_t{chunk} * Scale<kKind>::kChunkBytes};
+}
+template <PanelKind kKind>
+__device__ inline PanelChunk NextChunk(const PanelChunk& chunk) {
+  return {chunk.levels + kChunkGroups * kGroupBytes<kKind>,
+          chunk.scales + Scale<kKind>::kChunkBytes};
+}
+
 // A group's weights of 16 outputs as a lane has them, and its factors of rows l / 4 and l / 4 + 8.
 template <PanelKind kKind>
 struct PanelGroup {
   GroupTile<kKind> bits;
   Scale<kKind> scale[2];
 
-  __device__ void Load(const uint8_t* panel, int64_t quant_bytes, int g) {
+  __device__ void Load(const PanelChunk& chunk, int g) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    bits.Load(panel, g, lane / 4, lane % 4);
-    scale[0].Load(panel + quant_bytes, g, lane / 4);
-    scale[1].Load(panel + quant_bytes, g, lane / 4 + 8);
+    bits.Load(chunk.levels, g, lane / 4, lane % 4);
+    scale[0].Load(chunk.scales, g, lane / 4);
+    scale[1].Load(chunk.scales, g, lane / 4 + 8);
   }
 };

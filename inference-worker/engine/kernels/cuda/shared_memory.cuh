@@ -1,5 +1,4 @@
-// Shared memory that a launch asks for, copies into it that run beside the threads, and matrices of
-// 16-bit elements out of it.
+// Shared memory that a launch asks for, and matrices of 16-bit elements out of shared memory.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,24 +11,6 @@ __device__ inline uint8_t* SharedMemory() {
 #else
   extern __shared__ __align__(16) uint8_t shared_memory[];
   return shared_memory;
-#endif
-}
-
-// 16 bytes, both sides aligned to as much: there for the thread after AwaitCopies, for its block
-// after a barrier behind that.
-__device__ inline void CopyAsync(uint8_t* shared, const uint8_t* from) {
-#ifdef CONCLAVE_CUDA_EMULATOR
-  emulator::CopyAsync(shared, from);
-#else
-  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(from) : "memory");
-#endif
-}
-__device__ inline void AwaitCopies() {
-#ifdef CONCLAVE_CUDA_EMULATOR
-  emulator::AwaitCopies();
-#else
-  asm volatile("cp.async.wait_all;" : : : "memory");
 #endif
 }
 
