@@ -132,32 +132,32 @@ void TimeRoute(Kernels& kernels) {
        0, 0);
 }
 
-void TimeAttention(Kernels& kernels) {
-  constexpr int32_t kHeads = 32;
-  constexpr int32_t kDim = 128;
-  const KvLayout layout = {
-      .num_kv_heads = 4, .head_dim = kDim, .value_dim = kDim, .type = KvType::kF16};
+struct Heads {
+  const char* what;
+  int32_t heads, kv_heads, head_dim, value_dim;
+  bool latent = false;  // values lie in keys
+};
+struct Span {
+  int32_t position, rows;
+  int32_t sequences = 1;  // which may lie in the same blocks here
+};
+
+void TimeHeads(Kernels& kernels, const Heads& h, std::span<const Span> cases) {
+  const KvLayout layout = {.num_kv_heads = h.kv_heads,
+                           .head_dim = h.head_dim,
+                           .value_dim = h.value_dim,
+                           .type = KvType::kF16,
+                           .values_in_keys = h.latent};
   constexpr int32_t kBlocks = 1024;
+  constexpr int64_t kRows = 2048;
   const std::vector<float> zeros(static_cast<size_t>(layout.block_bytes() * kBlocks / 4));
   OnDevice<float> kv(kernels, std::span<const float>(zeros));
-  OnDevice<float> q(kernels,
-                    std::span<const float>(Random(7).Floats(int64_t{2048} * kHeads * kDim)));
-  OnDevice<float> out(kernels, int64_t{2048} * kHeads * kDim);
+  const std::vector<float> ones(static_cast<size_t>(kRows * h.heads * h.head_dim), 1.0f);
+  OnDevice<float> q(kernels, std::span<const float>(ones));
+  OnDevice<float> out(kernels, kRows * h.heads * h.value_dim);
   std::vector<int32_t> blocks(kBlocks);
   std::iota(blocks.begin(), blocks.end(), 0);
-  struct Case {
-    int32_t position, rows;
-    int32_t sequences = 1;  // which may lie in the same blocks here
-  };
-  for (const Case c : {Case{100, 1},
-                       {500, 1},
-                       {2000, 1},
-                       {16'000, 1},
-                       {1000, 1, 16},
-                       {0, 512},
-                       {1536, 512},
-                       {0, 2048},
-                       {14'000, 2048}}) {
+  for (const Span& c : cases) {
     std::vector<AttentionSpan> spans;
     for (int32_t i = 0; i < c.sequences; ++i) {
       spans.push_back({blocks.data(), c.position, i * c.rows, c.rows});
@@ -166,19 +166,32 @@ void TimeAttention(Kernels& kernels) {
     const double us = Time(kernels, [&] {
       kernels.Attention({.layout = layout,
                          .kv = kv.data(),
-                         .num_heads = kHeads,
+                         .num_heads = h.heads,
                          .scale = 0.1f,
                          .q = q.data(),
-                         .q_stride = kHeads * kDim,
+                         .q_stride = int64_t{h.heads} * h.head_dim,
                          .out = out.data(),
-                         .out_stride = kHeads * kDim});
+                         .out_stride = int64_t{h.heads} * h.value_dim});
     });
     const double context = (c.position + 0.5 * c.rows) * c.sequences;
+    const double token_bytes = static_cast<double>(layout.block_bytes()) / KvLayout::kBlockTokens;
     Line("attention",
-         "32/4 heads of 128, " + std::to_string(c.rows) + " after " + std::to_string(c.position) +
+         std::string(h.what) + ", " + std::to_string(c.rows) + " after " +
+             std::to_string(c.position) +
              (c.sequences > 1 ? ", of " + std::to_string(c.sequences) : ""),
-         us, c.rows == 1 ? context * 4 * kDim * 2 * 2 : 0, 4.0 * kHeads * kDim * context * c.rows);
+         us, c.rows == 1 ? context * token_bytes : 0,
+         2.0 * h.heads * (h.head_dim + h.value_dim) * context * c.rows);
   }
+}
+
+void TimeAttention(Kernels& kernels) {
+  const Span plain[] = {{100, 1}, {500, 1},    {2000, 1}, {16'000, 1},   {1000, 1, 16},
+                        {0, 512}, {1536, 512}, {0, 2048}, {14'000, 2048}};
+  TimeHeads(kernels, {"32/4 heads of 128", 32, 4, 128, 128}, plain);
+  // DeepSeek-V2-Lite and -V3.
+  const Span latent[] = {{2000, 1}, {16'000, 1}, {2000, 1, 16}, {0, 512}, {0, 2048}};
+  TimeHeads(kernels, {"16 heads over latents", 16, 1, 576, 512, true}, latent);
+  TimeHeads(kernels, {"128 heads over latents", 128, 1, 576, 512, true}, latent);
 }
 
 void TimeSmall(Kernels& kernels) {

@@ -23,7 +23,7 @@
 #define __device__
 #define __host__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 {
@@ -53,8 +53,10 @@ struct alignas(16) float4 {
 };
 inline int2 make_int2(int x, int y) { return {x, y}; }
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 // --- the runtime ---------------------------------------------------------------------------------
 
@@ -70,6 +72,7 @@ constexpr unsigned cudaStreamNonBlocking = 1;
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
+  size_t sharedMemPerBlockOptin;
 };
 namespace emulator {
 struct Stream;
@@ -80,6 +83,7 @@ using cudaStream_t = emulator::Stream*;
 using cudaEvent_t = emulator::Event*;
 using cudaGraph_t = emulator::Graph*;
 using cudaGraphExec_t = emulator::Graph*;
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 
 const char* cudaGetErrorString(cudaError_t);
@@ -87,6 +91,11 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+// Launches may ask for as much as the device has without it; a mistake is the caller's.
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMalloc(void**, size_t);
 cudaError_t cudaFree(void*);
@@ -123,7 +132,11 @@ extern dim3 blockDim, gridDim;
 
 namespace emulator {
 
-void Enqueue(cudaStream_t, dim3 grid, unsigned threads, std::function<void()> kernel);
+void Enqueue(cudaStream_t, dim3 grid, unsigned threads, size_t shared_bytes,
+             std::function<void()> kernel);
+// What a launch has asked for, of the block that runs: NaN at its beginning, and ends at a guard
+// page.
+void* SharedMemory();
 
 // Gives `bits` to the warp and takes what lane `from` gave. All 32 lanes come.
 uint32_t Exchange(uint32_t bits, int from);
@@ -134,6 +147,12 @@ void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32
 void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 // mma.m16n8k8 of tf32 values with sums in fp32.
 void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+// ldmatrix.x4 of 16-bit elements, as shared_memory.cuh has it; `turned`: .trans.
+void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned);
+// cp.async: what was there is gone at once, and nothing comes before the thread has waited.
+void CopyAsync(void* to, const void* from, size_t bytes);
+void CommitCopies();
+void WaitCopies(int64_t pending);
 // Meets the other lanes of the warp, and those of the block that have not ended.
 void SyncWarp();
 void SyncBlock();

@@ -176,10 +176,11 @@ cudaError_t Stopped(Stream& stream) {
 
 }  // namespace
 
-void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, std::function<void()> body) {
+void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, size_t shared_bytes,
+             std::function<void()> body) {
   const std::lock_guard lock(machine);
   stream->launches = true;
-  stream->Put({[grid, threads, body = std::move(body)] { RunGrid(grid, threads, body); },
+  stream->Put({[=, body = std::move(body)] { RunGrid(grid, threads, shared_bytes, body); },
                Work::Kind::kLaunch});
 }
 
@@ -199,7 +200,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"emulated", 9, 0, 3};
+  *properties = {"emulated", 9, 0, 3, kSharedMax};
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {

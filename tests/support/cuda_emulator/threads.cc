@@ -4,12 +4,14 @@
 #include "support/cuda_emulator/threads.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "engine/quant/half.h"
@@ -111,11 +113,23 @@ struct Warp {
 struct Gifts {
   uint32_t words[32];
   uint32_t registers[32][6];
+  const void* rows[32];
   int ints[32][4];
   float floats[32][4];
 };
 
+// A thread's cp.async that it has not waited for yet.
+struct Copy {
+  void* to;
+  size_t size;
+  int64_t group;
+  std::byte bytes[16];
+};
+
 const std::function<void()>* kernel = nullptr;
+size_t shared_bytes = 0;
+std::deque<Copy> copies[kThreadsMax];
+int64_t copy_groups[kThreadsMax];  // committed
 Fiber caller;
 Fiber fibers[kThreadsMax];
 int num_fibers = 0;
@@ -150,6 +164,18 @@ Fiber* TakeFiber() {
   Fiber* const fiber = idle.back();
   idle.pop_back();
   return fiber;
+}
+
+// Ends at a guard page.
+std::byte* MapShared() {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t bytes = (kSharedMax + page - 1) / page * page;
+  void* const all =
+      mmap(nullptr, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (all == MAP_FAILED) Die("no shared memory");
+  std::byte* const end = static_cast<std::byte*>(all) + bytes;
+  mprotect(end, page, PROT_NONE);
+  return end - kSharedMax;
 }
 
 void Become(int thread) {
@@ -207,6 +233,8 @@ Gifts& OfThisMeeting() { return gifts[running / 32][warps[running / 32].meetings
 void StartBlock() {
   for (int i = 0; i < num_threads / 32; ++i) warps[i] = {.ready = ~0u, .alive = ~0u};
   std::fill_n(fiber_of, num_threads, nullptr);
+  if (shared_bytes > 0) std::memset(SharedMemory(), 0xff, shared_bytes);
+  for (int i = 0; i < num_threads; ++i) copies[i].clear();
   num_alive = num_threads;
   num_at_barrier = 0;
   Become(0);
@@ -361,14 +389,16 @@ void MeetForProducts(Sum (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t 
 
 }  // namespace
 
-void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
+void RunGrid(dim3 grid, unsigned threads, size_t shared, const std::function<void()>& body) {
   if (threads == 0 || threads > kThreadsMax || threads % 32 != 0 || grid.y > 65535 ||
-      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0) {
-    std::fprintf(stderr, "emulator: a launch of %u×%u×%u blocks of %u threads\n", grid.x, grid.y,
-                 grid.z, threads);
+      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0 || shared > kSharedMax ||
+      shared % 16 != 0) {
+    std::fprintf(stderr, "emulator: a launch of %u×%u×%u blocks of %u threads, %zu bytes shared\n",
+                 grid.x, grid.y, grid.z, threads, shared);
     std::abort();
   }
   kernel = &body;
+  shared_bytes = shared;
   gridDim = grid;
   blockDim = dim3(threads);
   blockIdx = {0, 0, 0};
@@ -376,6 +406,11 @@ void RunGrid(dim3 grid, unsigned threads, const std::function<void()>& body) {
   current = TakeFiber();
   StartBlock();
   Go(caller, *current);
+}
+
+void* SharedMemory() {
+  static std::byte* const shared = MapShared();
+  return shared + kSharedMax - shared_bytes;
 }
 
 int Lane() { return running % 32; }
@@ -405,6 +440,45 @@ void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 }
 void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   MeetForProducts(c, a, b0, b1, &Gifts::floats, MultiplyTf32);
+}
+
+void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned) {
+  Gifts& given = OfThisMeeting();
+  const int mine = Lane();
+  given.rows[mine] = row;
+  // All is read before any lane goes on and writes there.
+  Meet([&] {
+    for (int i = 0; i < 32 * 4 * 2; ++i) {
+      const int lane = i / 8;
+      const int matrix = i / 2 % 4;
+      const int word = lane % 4 * 2 + i % 2;
+      const int line = turned ? word : lane / 4;
+      const int at = turned ? lane / 4 : word;
+      const uint32_t element = static_cast<const uint16_t*>(given.rows[matrix * 8 + line])[at];
+      uint32_t& pair = given.registers[lane][matrix];
+      pair = i % 2 == 0 ? element : pair | element << 16;
+    }
+  });
+  std::copy_n(given.registers[mine], 4, m);
+}
+
+void CopyAsync(void* to, const void* from, size_t bytes) {
+  Copy& copy = copies[running].emplace_back();
+  copy.to = to;
+  copy.size = bytes;
+  copy.group = copy_groups[running];
+  std::memcpy(copy.bytes, from, bytes);
+  std::memset(to, 0xff, bytes);  // who still reads there sees it
+}
+
+void CommitCopies() { ++copy_groups[running]; }
+
+void WaitCopies(int64_t pending) {
+  std::deque<Copy>& mine = copies[running];
+  while (!mine.empty() && mine.front().group < copy_groups[running] - pending) {
+    std::memcpy(mine.front().to, mine.front().bytes, mine.front().size);
+    mine.pop_front();
+  }
 }
 
 }  // namespace emulator

@@ -54,21 +54,25 @@ __global__ void Store(Tiles t, uint8_t* kv, const int32_t* slots, const float* k
   }
 }
 
-// Query rows of the step's spans, cut into tiles; made once per step, as all layers have the same.
-void PlanTiles(ConclaveCudaContext* c, int32_t group) {
-  if (c->attention_group == group) return;
-  std::vector<int2> tiles;
-  for (size_t s = 0; s < c->host_spans.size(); ++s) {
-    for (int32_t first = 0; first < c->host_spans[s].rows * group; first += kTileRows) {
-      tiles.push_back(make_int2(static_cast<int>(s), first));
-    }
-  }
-  c->num_attention_tiles = static_cast<int32_t>(tiles.size());
-  c->attention_tiles = InputOf(c, tiles.data(), static_cast<int64_t>(tiles.size()));
-  c->attention_group = group;
-}
-
 }  // namespace
+
+void PlanTiles(ConclaveCudaContext* c, AttendArgs& a, int tile_rows) {
+  if (c->attention_group != a.group || c->attention_tile_rows != tile_rows) {
+    std::vector<int2> tiles;
+    for (size_t s = 0; s < c->host_spans.size(); ++s) {
+      for (int32_t first = 0; first < c->host_spans[s].rows * a.group; first += tile_rows) {
+        tiles.push_back(make_int2(static_cast<int>(s), first));
+      }
+    }
+    c->num_attention_tiles = static_cast<int32_t>(tiles.size());
+    c->attention_tiles = InputOf(c, tiles.data(), static_cast<int64_t>(tiles.size()));
+    c->attention_group = a.group;
+    c->attention_tile_rows = tile_rows;
+  }
+  a.tiles = c->attention_tiles;
+  a.num_tiles = c->num_attention_tiles;
+  a.tile_rows = tile_rows;
+}
 
 void StoreKvOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv, const float* k, int64_t k_stride,
                const float* v, int64_t v_stride) {
@@ -86,11 +90,8 @@ void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv,
   AttendArgs a = {};
   a.t = TilesOf(*kv);
   a.group = args->num_heads / kv->num_kv_heads;
-  PlanTiles(c, a.group);
   a.spans = c->spans;
   a.blocks = c->blocks;
-  a.tiles = c->attention_tiles;
-  a.num_tiles = c->num_attention_tiles;
   a.q = args->q;
   a.q_stride = args->q_stride;
   a.out = args->out;
@@ -103,8 +104,8 @@ void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv,
   for (const ConclaveCudaSpan& span : c->host_spans) {
     longest = std::max<int64_t>(longest, span.position + span.rows);
   }
-  const bool half = kv->half != 0;
   const bool latent = kv->values_in_keys != 0;
-  if (half && !latent) return LaunchTileAttention(c, a, longest);
-  LaunchVectorAttention(c, a, longest, half, latent);
+  if (kv->half == 0) return LaunchVectorAttention(c, a, longest, latent);
+  if (latent) return LaunchLatentAttention(c, a, longest);
+  LaunchTileAttention(c, a, longest);
 }

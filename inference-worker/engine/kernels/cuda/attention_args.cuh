@@ -10,7 +10,7 @@
 #include "engine/kernels/cuda/context.cuh"
 
 constexpr int kBlockTokens = 16;
-constexpr int kTileRows = 16;  // query rows of a tile: tokens × heads of the group
+constexpr int kTileRows = 16;  // query rows of a fragment: tokens × heads of the group
 
 // kv_layout.h, as the kernels need it.
 struct Tiles {
@@ -28,20 +28,22 @@ struct AttendArgs {
   Tiles t;
   const ConclaveCudaSpan* spans;
   const int32_t* blocks;
-  const int2* tiles;  // {span, first row of tokens × heads}
+  const int2* tiles;  // {span, first row of tokens × heads}, of tile_rows
   const float* q;
   int64_t q_stride;
   float* out;
   int64_t out_stride;
   const float* sinks;   // [query head], or none
   const float* slopes;  // [query head], or none
-  float* partial;       // [tile][kv head][part][kTileRows][pitch: value_dim sums, maximum, weight]
+  float* partial;       // [tile][kv head][part][tile_rows][pitch: value_dim sums, maximum, weight]
   int64_t partial_pitch;
   int num_tiles;
   int parts;   // of `partial`
   int group;   // query heads per kv head
   int window;  // tokens a row sees; 0 = all before it
   float scale;
+  int tile_rows;   // a multiple of kTileRows
+  int first_tile;  // of the launch, where a step takes several; `partial` begins with it
   int unused;
 };
 
@@ -67,13 +69,13 @@ struct TileRange {
   int longest;
 };
 __device__ inline TileRange RangeOf(const AttendArgs& a, const ConclaveCudaSpan& span, int first) {
-  const int rows = min(kTileRows, span.rows * a.group - first);
+  const int rows = min(a.tile_rows, span.rows * a.group - first);
   return {rows, QueryAt(a, span, 0, first).first, QueryAt(a, span, 0, first + rows - 1).visible};
 }
 
 __device__ inline float* PartialAt(const AttendArgs& a, int tile, int kv_head, int part, int row) {
   const int64_t at =
-      ((static_cast<int64_t>(tile) * a.t.num_kv_heads + kv_head) * a.parts + part) * kTileRows +
+      ((static_cast<int64_t>(tile) * a.t.num_kv_heads + kv_head) * a.parts + part) * a.tile_rows +
       row;
   return a.partial + at * a.partial_pitch;
 }
@@ -113,9 +115,16 @@ __device__ inline float FinalFactor(const AttendArgs& a, int head, float max, fl
   return m.old_factor / fmaf(1.0f, m.new_factor, weight * m.old_factor);
 }
 
-// The two kinds of kernels. `longest` is the most tokens that a row of the step sees.
+// Query rows of the step's spans, cut into tiles; made once per step, as all layers have the same.
+void PlanTiles(ConclaveCudaContext*, AttendArgs&, int tile_rows);
+
+// The three kinds of kernels. `longest` is the most tokens that a row of the step sees.
 // Keys and values in fp16, values apart: on the tensor cores.
 void LaunchTileAttention(ConclaveCudaContext*, AttendArgs&, int64_t longest);
-// Everything else: on the vector units.
-void LaunchVectorAttention(ConclaveCudaContext*, AttendArgs&, int64_t longest, bool half,
-                           bool latent);
+// Latents in fp16: on the tensor cores too.
+void LaunchLatentAttention(ConclaveCudaContext*, AttendArgs&, int64_t longest);
+// All that is kept in fp32: on the vector units.
+void LaunchVectorAttention(ConclaveCudaContext*, AttendArgs&, int64_t longest, bool latent);
+
+// Adds up the strips' sums of `tiles` tiles from `first_tile` on, in order (attention_tiles.cu).
+void LaunchAddStrips(ConclaveCudaContext*, const AttendArgs&, unsigned tiles);

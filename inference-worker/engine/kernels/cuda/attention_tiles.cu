@@ -22,44 +22,21 @@
 
 #include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention_args.cuh"
+#include "engine/kernels/cuda/attention_strips.cuh"
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/mma.cuh"
 
 namespace {
 
-constexpr int kStrip = 64;
-constexpr int kStripBlocks = kStrip / kBlockTokens;
-constexpr int kUnit = 64;          // elements of a value
-constexpr int kUnitSteps = 4;      // steps of 16 elements in as many of a key
-constexpr int kStripWarps = 8;     // of a block whose warps have a strip each
-constexpr int kMergedAtOnce = 32;  // strips, one per lane
-// Strips' sums wait in scratch between two launches; more than this is not worth it.
+constexpr int kUnit = 64;       // elements of a value
+constexpr int kUnitSteps = 4;   // steps of 16 elements in as many of a key
+constexpr int kStripWarps = 8;  // of a block whose warps have a strip each
 
-// Elements 2i, 2i + 1 of a fragment register.
-__device__ inline uint32_t Pack(uint16_t even, uint16_t odd) {
-  return static_cast<uint32_t>(even) | static_cast<uint32_t>(odd) << 16;
-}
-// Two floats as halves, and what that leaves of them.
-__device__ inline void SplitPair(float even, float odd, uint32_t& high, uint32_t& low) {
-  const uint16_t a = ToHalfBits(even);
-  const uint16_t b = ToHalfBits(odd);
-  high = Pack(a, b);
-  low = Pack(ToHalfBits(even - HalfBits(a)), ToHalfBits(odd - HalfBits(b)));
-}
 // The j-th half of each of two vectors of eight.
 __device__ inline uint32_t PairAt(const uint4& first, const uint4& second, int j) {
   const uint32_t a = j < 2 ? first.x : j < 4 ? first.y : j < 6 ? first.z : first.w;
   const uint32_t b = j < 2 ? second.x : j < 4 ? second.y : j < 6 ? second.z : second.w;
   return __byte_perm(a, b, j % 2 == 0 ? 0x5410 : 0x7632);
-}
-
-__device__ inline float QuadMax(float x) {
-  x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, 1));
-  return fmaxf(x, __shfl_xor_sync(kAllLanes, x, 2));
-}
-__device__ inline float QuadSum(float x) {
-  x += __shfl_xor_sync(kAllLanes, x, 1);
-  return x + __shfl_xor_sync(kAllLanes, x, 2);
 }
 
 // A lane's two rows of a warp's tile, g and g + 8.
@@ -68,12 +45,6 @@ struct LaneRows {
   float score_factor[2];  // from products to scores in units of log 2
   float slope[2];
 };
-
-// 2^(13 − exponent) for the largest magnitude of a row: its halves neither overflow nor vanish.
-__device__ inline int ScaleExponent(float largest) {
-  const int exponent = static_cast<int>(__float_as_uint(largest) >> 23 & 255u);
-  return min(max(exponent, 32), 254);
-}
 
 // Queries of a tile as fragments: [step][high, low][lane]. Warps that share a tile write every
 // `warps`-th step each.
@@ -332,51 +303,6 @@ __global__ void __launch_bounds__(kWalkWarps<kUnits> * 32) WalkStrips(AttendArgs
   }
 }
 
-// A warp adds up 32 elements of a row's strips, in order.
-__device__ inline void MergeStrips(const AttendArgs& a, int tile_index, int kv_head, int row,
-                                   int first_element) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int2 tile = a.tiles[tile_index];
-  const ConclaveCudaSpan span = a.spans[tile.x];
-  const TileRange range = RangeOf(a, span, tile.y);
-  const int begin = range.first / kStrip;
-  const int end = (range.longest + kStrip - 1) / kStrip;
-  const int d = first_element + lane;
-  const int element = min(d, a.t.value_dim - 1);
-  float max = -INFINITY;
-  float total = 0.0f;
-  float weight = 0.0f;
-  for (int base = begin; base < end; base += kMergedAtOnce) {
-    // Lane i knows what strip base + i is multiplied by: the largest maximum so far is a scan.
-    const int strip = base + lane;
-    const float* const mine = PartialAt(a, tile_index, kv_head, min(strip, end - 1), row);
-    const float strip_max = strip < end ? mine[a.t.value_dim] : -INFINITY;
-    const float strip_weight = strip < end ? mine[a.t.value_dim + 1] : 0.0f;
-    float scan = strip_max;
-    for (int step = 1; step < 32; step *= 2) {
-      const float before = __shfl_up_sync(kAllLanes, scan, step);
-      if (lane >= step) scan = fmaxf(scan, before);
-    }
-    const float previous = __shfl_up_sync(kAllLanes, scan, 1);
-    const float before = lane == 0 ? max : fmaxf(max, previous);
-    const Merge m = MergeMaxima<Binary>(before, strip_max);
-#pragma unroll 8
-    for (int i = 0; i < kMergedAtOnce; ++i) {
-      const Merge at = {0.0f, __shfl_sync(kAllLanes, m.old_factor, i),
-                        __shfl_sync(kAllLanes, m.new_factor, i)};
-      const float added = __shfl_sync(kAllLanes, strip_weight, i);
-      if (base + i >= end) continue;
-      total = Merged(at, total, PartialAt(a, tile_index, kv_head, base + i, row)[element]);
-      weight = Merged(at, weight, added);
-    }
-    max = fmaxf(max, __shfl_sync(kAllLanes, scan, 31));
-  }
-  if (d >= a.t.value_dim) return;
-  const QueryRow at = QueryAt(a, span, kv_head, tile.y + row);
-  a.out[at.row * a.out_stride + static_cast<int64_t>(at.head) * a.t.value_dim + d] =
-      total * FinalFactor<Binary>(a, at.head, max, weight);
-}
-
 // A warp has a tile and one strip; with one block for all strips, it adds them up too.
 template <int kUnits>
 __global__ void __launch_bounds__(kStripWarps * 32) EachStrip(AttendArgs a) {
@@ -431,7 +357,7 @@ __global__ void __launch_bounds__(kStripWarps * 32) EachStrip(AttendArgs a) {
 __global__ void AddStrips(AttendArgs a) {
   const int index = static_cast<int>(blockIdx.x);
   const int row = static_cast<int>(blockIdx.z);
-  const int2 tile = a.tiles[index];
+  const int2 tile = a.tiles[a.first_tile + index];
   if (row >= RangeOf(a, a.spans[tile.x], tile.y).rows) return;
   MergeStrips(a, index, static_cast<int>(blockIdx.y), row, static_cast<int>(threadIdx.x) / 32 * 32);
 }
@@ -455,13 +381,19 @@ void LaunchUnits(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const unsigned blocks = CeilDiv(strips, kStripWarps);
   Launch(c, "attention", EachStrip<kUnits>, dim3(tiles, kv_heads, blocks), kStripWarps * 32, a);
   if (blocks == 1) return;
-  Launch(c, "attention", AddStrips, dim3(tiles, kv_heads, kTileRows),
-         CeilDiv(a.t.value_dim, 32) * 32, a);
+  LaunchAddStrips(c, a, tiles);
 }
 
 }  // namespace
 
+void LaunchAddStrips(ConclaveCudaContext* c, const AttendArgs& a, unsigned tiles) {
+  Launch(c, "attention", AddStrips,
+         dim3(tiles, static_cast<unsigned>(a.t.num_kv_heads), static_cast<unsigned>(a.tile_rows)),
+         CeilDiv(a.t.value_dim, 32) * 32, a);
+}
+
 void LaunchTileAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
+  PlanTiles(c, a, kTileRows);
   const int widest = std::max(a.t.head_dim, a.t.value_dim);
   if (widest <= kUnit) return LaunchUnits<1>(c, a, longest);
   if (widest <= 2 * kUnit) return LaunchUnits<2>(c, a, longest);

@@ -1,5 +1,5 @@
-// Attention on the vector units: keys and values in fp32, and latents, whose values are the first
-// elements of their keys.
+// Attention on the vector units: keys and values in fp32, and latents in fp32, whose values are the
+// first elements of their keys.
 //
 // A sequence is cut at fixed positions: splits of 128 tokens, each two strips of 64. Within a split
 // a running maximum is looked at after each strip; splits are merged in order. For few query rows
@@ -23,9 +23,7 @@ constexpr int kLatentSums = CONCLAVE_CUDA_LATENT_MAX / 128;
 constexpr int kThreadRows = 8;  // whose values a thread adds up: thread / 128 + 2i
 constexpr int kScoreRows = 4;   // whose scores a thread makes: thread / 64 + 4i
 
-template <bool kHalf>
 __device__ inline float ElementAt(const uint8_t* tile, int index) {
-  if (kHalf) return HalfBits(reinterpret_cast<const uint16_t*>(tile)[index]);
   return reinterpret_cast<const float*>(tile)[index];
 }
 
@@ -74,7 +72,7 @@ __device__ inline void LoadQueries(const AttendArgs& a, const Work& work, Shared
 }
 
 // Products of one token's key and the thread's rows.
-template <bool kHalf, bool kLatent>
+template <bool kLatent>
 __device__ inline void MultiplyKey(const AttendArgs& a, const Work& work, const Shared<kLatent>& s,
                                    int token, float (&score)[kScoreRows]) {
   const uint8_t* const keys =
@@ -85,7 +83,7 @@ __device__ inline void MultiplyKey(const AttendArgs& a, const Work& work, const 
   int d = 0;
   for (; d + 4 <= head_dim; d += 4) {
     float k[4];
-    for (int j = 0; j < 4; ++j) k[j] = ElementAt<kHalf>(keys, (d + j) * kBlockTokens + place);
+    for (int j = 0; j < 4; ++j) k[j] = ElementAt(keys, (d + j) * kBlockTokens + place);
 #pragma unroll
     for (int i = 0; i < kScoreRows; ++i) {
       const int row = first_row + 4 * i;
@@ -98,7 +96,7 @@ __device__ inline void MultiplyKey(const AttendArgs& a, const Work& work, const 
     }
   }
   for (; d < head_dim; ++d) {
-    const float k0 = ElementAt<kHalf>(keys, d * kBlockTokens + place);
+    const float k0 = ElementAt(keys, d * kBlockTokens + place);
 #pragma unroll
     for (int i = 0; i < kScoreRows; ++i) {
       const int row = first_row + 4 * i;
@@ -109,13 +107,13 @@ __device__ inline void MultiplyKey(const AttendArgs& a, const Work& work, const 
 
 // Scores of a strip, by token (thread % 64) and every fourth row. Tokens a row does not see are
 // minus infinity.
-template <bool kHalf, bool kLatent>
+template <bool kLatent>
 __device__ inline void ScoreStrip(const AttendArgs& a, const Work& work, int first, int tokens,
                                   Shared<kLatent>& s) {
   const int t = static_cast<int>(threadIdx.x) % kStrip;
   const int token = first + t;
   float score[kScoreRows] = {0.0f, 0.0f, 0.0f, 0.0f};
-  if (t < tokens) MultiplyKey<kHalf, kLatent>(a, work, s, token, score);
+  if (t < tokens) MultiplyKey<kLatent>(a, work, s, token, score);
 #pragma unroll
   for (int i = 0; i < kScoreRows; ++i) {
     const int row = static_cast<int>(threadIdx.x) / kStrip + 4 * i;
@@ -155,7 +153,7 @@ __device__ inline void WeighStrip(int rows, Shared<kLatent>& s) {
 }
 
 // Values of a strip onto the split's sums: element thread % 128, + 128, … of every second row.
-template <bool kHalf, bool kLatent, int kElements>
+template <bool kLatent, int kElements>
 __device__ inline void AddValues(const AttendArgs& a, const Work& work, int first, int tokens,
                                  const Shared<kLatent>& s, float (&sum)[kThreadRows][kElements]) {
   const int sum_row = static_cast<int>(threadIdx.x) / 128;
@@ -176,8 +174,8 @@ __device__ inline void AddValues(const AttendArgs& a, const Work& work, int firs
       const int d = element + 128 * e;
       value[e] = 0.0f;
       if (d >= a.t.value_dim) continue;
-      value[e] = kLatent ? ElementAt<kHalf>(keys, d * kBlockTokens + place)
-                         : ElementAt<kHalf>(keys + a.t.values_offset, place * a.t.value_pitch + d);
+      value[e] = kLatent ? ElementAt(keys, d * kBlockTokens + place)
+                         : ElementAt(keys + a.t.values_offset, place * a.t.value_pitch + d);
     }
 #pragma unroll
     for (int i = 0; i < kThreadRows; ++i) {
@@ -190,7 +188,7 @@ __device__ inline void AddValues(const AttendArgs& a, const Work& work, int firs
 }
 
 // The sums of one split.
-template <bool kHalf, bool kLatent, int kElements>
+template <bool kLatent, int kElements>
 __device__ inline void AddSplit(const AttendArgs& a, const Work& work, int split,
                                 Shared<kLatent>& s, float (&sum)[kThreadRows][kElements]) {
 #pragma unroll
@@ -205,17 +203,17 @@ __device__ inline void AddSplit(const AttendArgs& a, const Work& work, int split
   for (int first = split * kSplit; first < end; first += kStrip) {
     const int tokens = min(kStrip, end - first);
     __syncthreads();
-    ScoreStrip<kHalf, kLatent>(a, work, first, tokens, s);
+    ScoreStrip<kLatent>(a, work, first, tokens, s);
     __syncthreads();
     WeighStrip<kLatent>(work.range.rows, s);
     __syncthreads();
-    AddValues<kHalf, kLatent, kElements>(a, work, first, tokens, s, sum);
+    AddValues<kLatent, kElements>(a, work, first, tokens, s, sum);
   }
   __syncthreads();
 }
 
 // A block has a tile and walks its splits.
-template <bool kHalf, bool kLatent>
+template <bool kLatent>
 __global__ void __launch_bounds__(kThreads) WalkSplits(AttendArgs a) {
   constexpr int kElements = kLatent ? kLatentSums : kSums;
   __shared__ __align__(16) Shared<kLatent> s;
@@ -234,7 +232,7 @@ __global__ void __launch_bounds__(kThreads) WalkSplits(AttendArgs a) {
   }
   for (int split = work.range.first / kSplit; split * kSplit < work.range.longest; ++split) {
     float sum[kThreadRows][kElements];
-    AddSplit<kHalf, kLatent, kElements>(a, work, split, s, sum);
+    AddSplit<kLatent, kElements>(a, work, split, s, sum);
 #pragma unroll
     for (int i = 0; i < kThreadRows; ++i) {
       const int row = sum_row + 2 * i;
@@ -260,7 +258,7 @@ __global__ void __launch_bounds__(kThreads) WalkSplits(AttendArgs a) {
 }
 
 // A block has a tile and one split.
-template <bool kHalf, bool kLatent>
+template <bool kLatent>
 __global__ void __launch_bounds__(kThreads) EachSplit(AttendArgs a) {
   constexpr int kElements = kLatent ? kLatentSums : kSums;
   __shared__ __align__(16) Shared<kLatent> s;
@@ -270,7 +268,7 @@ __global__ void __launch_bounds__(kThreads) EachSplit(AttendArgs a) {
   if (split * kSplit >= work.range.longest || split < work.range.first / kSplit) return;
   LoadQueries<kLatent>(a, work, s);
   float sum[kThreadRows][kElements];
-  AddSplit<kHalf, kLatent, kElements>(a, work, split, s, sum);
+  AddSplit<kLatent, kElements>(a, work, split, s, sum);
   const int element = static_cast<int>(threadIdx.x) % 128;
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {
@@ -310,7 +308,7 @@ __global__ void MergeSplits(AttendArgs a) {
   }
 }
 
-template <bool kHalf, bool kLatent>
+template <bool kLatent>
 void LaunchKind(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const auto tiles = static_cast<unsigned>(a.num_tiles);
   const auto kv_heads = static_cast<unsigned>(a.t.num_kv_heads);
@@ -319,19 +317,18 @@ void LaunchKind(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   const int64_t partial_floats = int64_t{tiles} * kv_heads * splits * kTileRows * a.partial_pitch;
   const bool few = int64_t{tiles} * kv_heads < 2 * c->multiprocessors;
   if (splits == 1 || !few || partial_floats * 4 > c->attention_bytes_max) {
-    return Launch(c, "attention", WalkSplits<kHalf, kLatent>, dim3(tiles, kv_heads), kThreads, a);
+    return Launch(c, "attention", WalkSplits<kLatent>, dim3(tiles, kv_heads), kThreads, a);
   }
   a.parts = static_cast<int>(splits);
   a.partial = ScratchOf<float>(c, kAttentionPartial, partial_floats);
-  Launch(c, "attention", EachSplit<kHalf, kLatent>,
-         dim3(tiles, kv_heads, static_cast<unsigned>(splits)), kThreads, a);
+  Launch(c, "attention", EachSplit<kLatent>, dim3(tiles, kv_heads, static_cast<unsigned>(splits)),
+         kThreads, a);
   Launch(c, "attention", MergeSplits, dim3(tiles, kv_heads, kTileRows), 128u, a);
 }
 
 }  // namespace
 
-void LaunchVectorAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest, bool half,
-                           bool latent) {
-  if (!latent) return LaunchKind<false, false>(c, a, longest);
-  return half ? LaunchKind<true, true>(c, a, longest) : LaunchKind<false, true>(c, a, longest);
+void LaunchVectorAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest, bool latent) {
+  PlanTiles(c, a, kTileRows);
+  latent ? LaunchKind<true>(c, a, longest) : LaunchKind<false>(c, a, longest);
 }

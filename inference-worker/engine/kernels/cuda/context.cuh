@@ -39,6 +39,8 @@ struct ConclaveCudaContext {
   int device = 0;
   int multiprocessors = 0;
   bool fast = false;  // many rows take other products than few
+  int64_t shared_bytes_max = 0;     // of a block that asks for it
+  bool latent_kernels_ask[2] = {};  // have been allowed that much
   cudaStream_t stream = nullptr;
   bool failed = false;
   bool hangs = false;  // failed for not answering: any call of the driver might wait for good
@@ -87,7 +89,8 @@ struct ConclaveCudaContext {
   const int32_t* slots = nullptr;
   int64_t step_rows = 0;
   std::vector<ConclaveCudaSpan> host_spans;
-  const int2* attention_tiles = nullptr;  // for groups of attention_group heads
+  const int2* attention_tiles = nullptr;  // of that many rows, for groups of that many heads
+  int32_t attention_tile_rows = 0;
   int32_t attention_group = 0;
   int32_t num_attention_tiles = 0;
 
@@ -153,13 +156,13 @@ const T* InputOf(ConclaveCudaContext* c, const T* host, int64_t count, int64_t r
 // What a kernel's launch is, to its own types.
 template <typename... Parameters>
 void LaunchExactly(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters...),
-                   dim3 grid, unsigned threads, Parameters... arguments) {
+                   dim3 grid, unsigned threads, size_t shared_bytes, Parameters... arguments) {
   const auto start = [=](cudaStream_t stream) {
 #ifdef CONCLAVE_CUDA_EMULATOR
-    emulator::Enqueue(stream, grid, threads, [=] { kernel(arguments...); });
+    emulator::Enqueue(stream, grid, threads, shared_bytes, [=] { kernel(arguments...); });
 #else
     // clang-format off
-    kernel<<<grid, threads, 0, stream>>>(arguments...);
+    kernel<<<grid, threads, shared_bytes, stream>>>(arguments...);
     // clang-format on
 #endif
   };
@@ -189,7 +192,16 @@ template <typename... Parameters, typename... Arguments>
 void Launch(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters...), dim3 grid,
             unsigned threads, Arguments... arguments) {
   if (c->failed) return;
-  LaunchExactly<Parameters...>(c, name, kernel, grid, threads,
+  LaunchExactly<Parameters...>(c, name, kernel, grid, threads, 0,
+                               static_cast<Parameters>(arguments)...);
+}
+// With shared memory beyond what the kernel declares. How much follows from the arguments: recorded
+// steps compare those alone.
+template <typename... Parameters, typename... Arguments>
+void LaunchShared(ConclaveCudaContext* c, const char* name, void (*kernel)(Parameters...),
+                  dim3 grid, unsigned threads, size_t shared_bytes, Arguments... arguments) {
+  if (c->failed) return;
+  LaunchExactly<Parameters...>(c, name, kernel, grid, threads, shared_bytes,
                                static_cast<Parameters>(arguments)...);
 }
 

@@ -7,14 +7,13 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <cstring>
 
 // Both addresses are multiples of kBytes.
 template <int kBytes>
 __device__ inline void CopyAsync(void* shared, const void* global) {
   static_assert(kBytes == 8 || kBytes == 16);
 #ifdef CONCLAVE_CUDA_EMULATOR
-  std::memcpy(shared, global, kBytes);
+  emulator::CopyAsync(shared, global, kBytes);
 #else
   const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   if constexpr (kBytes == 16) {
@@ -26,14 +25,18 @@ __device__ inline void CopyAsync(void* shared, const void* global) {
 }
 
 __device__ inline void CommitCopies() {
-#ifndef CONCLAVE_CUDA_EMULATOR
+#ifdef CONCLAVE_CUDA_EMULATOR
+  emulator::CommitCopies();
+#else
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
 
 template <int kPending>
 __device__ inline void WaitCopies() {
-#ifndef CONCLAVE_CUDA_EMULATOR
+#ifdef CONCLAVE_CUDA_EMULATOR
+  emulator::WaitCopies(kPending);
+#else
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 #endif
 }

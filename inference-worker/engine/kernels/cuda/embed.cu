@@ -15,6 +15,7 @@ enum class DType : int32_t {
   kQ5_0 = 6,
   kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2_K = 10,
   kQ3_K = 11,
   kQ4_K = 12,
   kQ5_K = 13,
@@ -125,6 +126,16 @@ __device__ inline float Element<DType::kQ5_1>(const uint8_t* row, int64_t i) {
   return HalfAt(block) * static_cast<float>(level) + HalfAt(block + 2);
 }
 template <>
+__device__ inline float Element<DType::kQ2_K>(const uint8_t* row, int64_t i) {
+  const uint8_t* block = row + i / 256 * 84;
+  const int at = static_cast<int>(i % 256);
+  const int level = block[16 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
+  const int both = block[at / 16];
+  const float scale = HalfAt(block + 80) * static_cast<float>(both & 15);
+  const float min = HalfAt(block + 82) * static_cast<float>(both >> 4);
+  return scale * static_cast<float>(level) - min;
+}
+template <>
 __device__ inline float Element<DType::kQ3_K>(const uint8_t* row, int64_t i) {
   const uint8_t* block = row + i / 256 * 110;
   const int at = static_cast<int>(i % 256);
@@ -204,6 +215,8 @@ void EmbedRowsOp(ConclaveCudaContext* c, const void* table, int32_t dtype, int64
       return launch(Embed<DType::kQ5_1>);
     case DType::kQ8_0:
       return launch(Embed<DType::kQ8_0>);
+    case DType::kQ2_K:
+      return launch(Embed<DType::kQ2_K>);
     case DType::kQ3_K:
       return launch(Embed<DType::kQ3_K>);
     case DType::kQ4_K:

@@ -55,6 +55,21 @@ __global__ void HalveRows(int activation, const float* gate, const float* x, int
 
 // --- weights ------------------------------------------------------------------------------------
 
+// What a half of a group is multiplied by, and what is taken away from it.
+struct HalfFactor {
+  float factor, min;
+};
+template <PanelKind kKind>
+__device__ inline HalfFactor FactorOf(const typename Scale<kKind>::Values& factors, int half) {
+  if constexpr (kHalfMins<kKind>) {
+    return half == 0 ? HalfFactor{factors.x, factors.y} : HalfFactor{factors.z, factors.w};
+  } else if constexpr (kHalves<kKind>) {
+    return {half == 0 ? factors.x : factors.y, 0.0f};
+  } else {
+    return {factors.x, factors.y};
+  }
+}
+
 // A group's weights as the fragments of two products of 16 inputs each.
 template <PanelKind kKind>
 __device__ inline void HalfFragments(const PanelGroup<kKind>& group, uint32_t (&a)[2][4]) {
@@ -62,17 +77,17 @@ __device__ inline void HalfFragments(const PanelGroup<kKind>& group, uint32_t (&
   group.bits.Fragment(static_cast<int>(threadIdx.x) % 4, levels);
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    const float2 factors = group.scale[row].Factors();
+    const auto factors = group.scale[row].Factors();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const bool second = kHalves<kKind> && half == 1;
-      const uint32_t factor = PairOf((second ? factors.y : factors.x) * kWeightScale);
+      const HalfFactor of = FactorOf<kKind>(factors, half);
+      const uint32_t factor = PairOf(of.factor * kWeightScale);
       // Bytes 0…255 under the exponent of 1024 are halves 1024…1279.
       const uint32_t bytes = levels[2 * half + row] ^ 0x80808080u;
       uint32_t even = PairMinus(__byte_perm(bytes, 0x64646464u, 0x4240u), kPairOf1152);
       uint32_t odd = PairMinus(__byte_perm(bytes, 0x64646464u, 0x4341u), kPairOf1152);
-      if constexpr (kHasMin<kKind>) {
-        const uint32_t below = PairOf(-factors.y * kWeightScale);
+      if constexpr (kHasMin<kKind> || kHalfMins<kKind>) {
+        const uint32_t below = PairOf(-of.min * kWeightScale);
         even = PairFma(even, factor, below);
         odd = PairFma(odd, factor, below);
       } else {

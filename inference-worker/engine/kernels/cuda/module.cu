@@ -132,6 +132,7 @@ ConclaveCudaContext* Open(int32_t device, int32_t fast, char* error, size_t erro
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
   c->fast = fast != 0;
+  c->shared_bytes_max = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
   c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
   if (const char* const seconds = std::getenv("CONCLAVE_CUDA_STEP_SECONDS"); seconds != nullptr) {

@@ -45,6 +45,8 @@ GroupWords WordsOf(PanelKind kind) {
     case PanelKind::kU5HalfMin:
     case PanelKind::kU5Min:
       return {{4, 1, 0}};
+    case PanelKind::kU2Min:
+      return {{2, 0, 0}};
     case PanelKind::kU3:
       return {{2, 1, 0}};
     case PanelKind::kU6:
@@ -145,6 +147,7 @@ bool HasCudaKernels(DType dtype) {
     case DType::kQ5_0:
     case DType::kQ5_1:
     case DType::kQ8_0:
+    case DType::kQ2_K:
     case DType::kQ3_K:
     case DType::kQ4_K:
     case DType::kQ5_K:

@@ -13,13 +13,21 @@ namespace {
 
 // --- few rows: a thread has one output row of a chunk -------------------------------------------
 
+constexpr uint32_t kOnes = 0x01010101u;
+// Of the signed bytes of a half group.
+__device__ inline float SumOf(int a, int b, int c, int d) {
+  constexpr auto kEach = static_cast<int>(kOnes);
+  return static_cast<float>(
+      __dp4a(d, kEach, __dp4a(c, kEach, __dp4a(b, kEach, __dp4a(a, kEach, 0)))));
+}
+
 template <PanelKind kKind, int kCols>
 __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind>& bits,
                                 const Scale<kKind>& scale, int g, const int (&row)[kCols],
                                 float (&sum)[kCols]) {
   uint32_t w[8];
   bits.Unpack(w);
-  const float2 factors = scale.Factors();
+  const auto factors = scale.Factors();
   const int groups = launch.in / 32;
   for (int c = 0; c < kCols; ++c) {
     const int64_t at = static_cast<int64_t>(row[c]) * groups + g;
@@ -38,7 +46,12 @@ __device__ inline void AddGroup(const MatrixLaunch& launch, const GroupRow<kKind
     high = __dp4a(static_cast<int>(w[6]), a1.y, high);
     high = __dp4a(static_cast<int>(w[7]), a1.w, high);
     // Below 2^24: exact in fp32.
-    if constexpr (kHalves<kKind>) {
+    if constexpr (kHalfMins<kKind>) {
+      const float low_sum = SumOf(a0.x, a0.z, a1.x, a1.z);
+      const float high_sum = SumOf(a0.y, a0.w, a1.y, a1.w);
+      sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low), static_cast<float>(high),
+                                  low_sum, high_sum, meta, sum[c]);
+    } else if constexpr (kHalves<kKind>) {
       sum[c] = Scale<kKind>::Next(factors, static_cast<float>(low), static_cast<float>(high), meta,
                                   sum[c]);
     } else {
@@ -117,18 +130,30 @@ constexpr int kMagic = 0x4b400000;
 __device__ inline float FromMagic(int sum) { return __int_as_float(sum) - 12582912.0f; }
 
 // A group's products of 16 outputs and 8 activation rows onto their sums; `even` and `odd` are the
-// meta of the lane's two rows.
+// meta of the lane's two rows. Sums of the rows are their products with ones.
 template <PanelKind kKind>
-__device__ inline void AddTile(const uint32_t (&a)[4], const float2 (&factors)[2], uint32_t b0,
+__device__ inline void AddTile(const uint32_t (&a)[4],
+                               const typename Scale<kKind>::Values (&factors)[2], uint32_t b0,
                                uint32_t b1, float2 even, float2 odd, float (&s)[4]) {
   int c[4] = {kMagic, kMagic, kMagic, kMagic};
   if constexpr (kHalves<kKind>) {
     int d[4] = {kMagic, kMagic, kMagic, kMagic};
     MmaK16(c, a[0], a[1], b0);
     MmaK16(d, a[2], a[3], b1);
-    for (int i = 0; i < 4; ++i) {
-      s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), FromMagic(d[i]),
-                                i % 2 == 0 ? even : odd, s[i]);
+    if constexpr (kHalfMins<kKind>) {
+      int e[4] = {kMagic, kMagic, kMagic, kMagic};
+      int f[4] = {kMagic, kMagic, kMagic, kMagic};
+      MmaK16(e, kOnes, kOnes, b0);
+      MmaK16(f, kOnes, kOnes, b1);
+      for (int i = 0; i < 4; ++i) {
+        s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), FromMagic(d[i]), FromMagic(e[i]),
+                                  FromMagic(f[i]), i % 2 == 0 ? even : odd, s[i]);
+      }
+    } else {
+      for (int i = 0; i < 4; ++i) {
+        s[i] = Scale<kKind>::Next(factors[i / 2], FromMagic(c[i]), FromMagic(d[i]),
+                                  i % 2 == 0 ? even : odd, s[i]);
+      }
     }
   } else {
     MmaK32(c, a, b0, b1);
@@ -168,7 +193,7 @@ __device__ inline void AddChunk(const MatrixLaunch& launch, const uint8_t* const
   for (int i = 0; i < count; ++i) {
     const int g = first + i;
     uint32_t a[kPanels][4];
-    float2 factors[kPanels][2];
+    typename Scale<kKind>::Values factors[kPanels][2];
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
       PanelGroup<kKind> group;
@@ -270,7 +295,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
     float sum[kWarpPanels][kTiles][4] = {};
     for (int g = 0; g < count; ++g) {
       uint32_t a[kWarpPanels][4];
-      float2 factors[kWarpPanels][2];
+      typename Scale<kKind>::Values factors[kWarpPanels][2];
       for (int p = 0; p < kWarpPanels; ++p) {
         panels.next[p].bits.Fragment(word, a[p]);
         factors[p][0] = panels.next[p].scale[0].Factors();

@@ -20,20 +20,33 @@ __device__ inline uint16_t LoadHalf(const uint8_t* at) {
 }
 
 // A sum's next element: `product` is the group's, `low` and `high` those of its halves, `meta` the
-// activations' scale and negative sum.
+// activations' scale and negative sum, `low_sum` and `high_sum` their sums over the halves.
 struct OneFactor {
+  using Values = float2;
   __device__ static float Next(float2 factors, float product, float2 meta, float sum) {
     return fmaf(__fmul_rn(product, factors.x), meta.x, sum);
   }
 };
 struct FactorAndMin {
+  using Values = float2;
   __device__ static float Next(float2 factors, float product, float2 meta, float sum) {
     return fmaf(fmaf(meta.y, factors.y, __fmul_rn(product, factors.x)), meta.x, sum);
   }
 };
 struct FactorPerHalf {
+  using Values = float2;
   __device__ static float Next(float2 factors, float low, float high, float2 meta, float sum) {
     return fmaf(fmaf(high, factors.y, __fmul_rn(low, factors.x)), meta.x, sum);
+  }
+};
+
+struct FactorAndMinPerHalf {
+  using Values = float4;  // of the low half, its minimum, of the high half, its minimum
+  __device__ static float Next(float4 factors, float low, float high, float low_sum, float high_sum,
+                               float2 meta, float sum) {
+    float value = fmaf(-low_sum, factors.y, __fmul_rn(low, factors.x));
+    value = fmaf(high, factors.z, value);
+    return fmaf(fmaf(-high_sum, factors.w, value), meta.x, sum);
   }
 };
 
@@ -106,6 +119,27 @@ template <>
 struct Scale<PanelKind::kU6> : SuperHalvesScale {};
 
 template <>
+struct Scale<PanelKind::kU2Min> : FactorAndMinPerHalf {  // y = d·sc·u − dmin·m, both per half
+  static constexpr int kChunkBytes = 64 + 8 * 32;
+  uint16_t d, dmin;
+  uint8_t low, high;  // sc | m << 4
+
+  __device__ void Load(const uint8_t* chunk, int g, int r) {
+    d = LoadHalf(chunk + r * 2);
+    dmin = LoadHalf(chunk + 32 + r * 2);
+    low = __ldg(chunk + 64 + g * 32 + r);
+    high = __ldg(chunk + 64 + g * 32 + 16 + r);
+  }
+  __device__ float4 Factors() const {
+    const float f = HalfBits(d);
+    const float min = HalfBits(dmin);
+    return make_float4(
+        __fmul_rn(f, static_cast<float>(low & 15)), __fmul_rn(min, static_cast<float>(low >> 4)),
+        __fmul_rn(f, static_cast<float>(high & 15)), __fmul_rn(min, static_cast<float>(high >> 4)));
+  }
+};
+
+template <>
 struct Scale<PanelKind::kNl4Super> : OneFactor {  // y = d·sc·u
   static constexpr int kChunkBytes = 32 + 8 * 16;
   uint16_t d;
@@ -132,17 +166,21 @@ struct Scale<PanelKind::kFp4> : OneFactor {  // y = 2^(e − 128) · u
 // --- levels: words of a row, and what they stand for
 // ----------------------------------------------
 
-// Whether the two halves of a group have scales of their own.
+// Whether the two halves of a group have minima of their own, and whether they have scales.
 template <PanelKind kKind>
-constexpr bool kHalves = kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
-// Whether its smallest is stored, factors.y of the scale.
+constexpr bool kHalfMins = kKind == PanelKind::kU2Min;
+// Whether a group has one minimum, factors.y of the scale.
 template <PanelKind kKind>
 constexpr bool kHasMin = kKind == PanelKind::kU4HalfMin || kKind == PanelKind::kU5HalfMin ||
                          kKind == PanelKind::kU4Min || kKind == PanelKind::kU5Min;
 template <PanelKind kKind>
-constexpr bool kHasPairs = kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
+constexpr bool kHalves = kKind == PanelKind::kU3 || kKind == PanelKind::kU6 || kHalfMins<kKind>;
 template <PanelKind kKind>
-constexpr bool kHasNibbles = kKind != PanelKind::kU8 && kKind != PanelKind::kU3;
+constexpr bool kHasPairs =
+    kKind == PanelKind::kU2Min || kKind == PanelKind::kU3 || kKind == PanelKind::kU6;
+template <PanelKind kKind>
+constexpr bool kHasNibbles =
+    kKind != PanelKind::kU8 && kKind != PanelKind::kU2Min && kKind != PanelKind::kU3;
 template <PanelKind kKind>
 constexpr bool kHasBits = kKind == PanelKind::kU3 || kKind == PanelKind::kU5 ||
                           kKind == PanelKind::kU5HalfMin || kKind == PanelKind::kU5Min;
@@ -388,6 +426,7 @@ void WithQuantisedKind(PanelKind kind, Function function) {
     CONCLAVE_KIND(kU5HalfMin)
     CONCLAVE_KIND(kU4Min)
     CONCLAVE_KIND(kU5Min)
+    CONCLAVE_KIND(kU2Min)
     CONCLAVE_KIND(kU3)
     CONCLAVE_KIND(kU6)
     CONCLAVE_KIND(kNl4)

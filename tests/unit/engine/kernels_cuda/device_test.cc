@@ -83,29 +83,6 @@ TEST_CASE("a model that does not fit the device is refused with both sizes") {
   CHECK(OpenTiny().ok());
 }
 
-TEST_CASE("a model with a type the device has no kernels for is refused by tensor and type") {
-  const Emulated device;
-  SynthSpec experts = *TinySpec("qwen3moe");
-  experts.experts = DType::kQ2_K;
-  experts.hidden = experts.expert_ffn = 256;  // of whole blocks
-  SynthSpec embedding = *TinySpec("llama");
-  embedding.embedding = DType::kQ2_K;
-  embedding.hidden = 256;
-  const std::pair<SynthSpec, std::vector<std::string>> cases[] = {
-      {experts, {"no CUDA kernels for Q2_K", "blk.0.ffn_gate_exps"}},
-      {embedding, {"no CUDA kernels for Q2_K", "token_embd.weight"}}};
-  for (const auto& [spec, words] : cases) {
-    REQUIRE(Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cpu"}).ok());
-    const absl::Status status =
-        Engine::Open(MakeTinySource(spec), {.num_threads = 1, .device = "cuda"}).status();
-    CHECK(status.code() == absl::StatusCode::kUnimplemented);
-    for (const std::string& word : words) {
-      CAPTURE(status.message(), word);
-      CHECK(std::string(status.message()).find(word) != std::string::npos);
-    }
-  }
-}
-
 TEST_CASE("a device that fails ends its sequences, and the engine takes no more") {
   Emulated device;
   device.FailLaunch(400);  // some steps after the first
