@@ -98,7 +98,7 @@ TEST_CASE("logprobs are those of the whole distribution") {
   row.Read(logits);
   const double lse = LogSumExp(row);
   CHECK(lse == Approx(0).margin(1e-6));
-  CHECK(LogprobOf(logits, lse, 2).logprob == Approx(std::log(0.3)).margin(1e-6));
+  CHECK(LogprobOf(2, logits[2], lse).logprob == Approx(std::log(0.3)).margin(1e-6));
   const std::vector<TokenLogprob> top = TopLogprobs(row, lse, 2);
   REQUIRE(top.size() == 2);
   CHECK(top[0].id == 1);
@@ -111,8 +111,8 @@ TEST_CASE("logprobs of masked tokens stay numbers, and large logits do not overf
   RowScan row;
   row.Read(logits);
   const double lse = LogSumExp(row);
-  CHECK(LogprobOf(logits, lse, 0).logprob == kMinLogprob);
-  CHECK(LogprobOf(logits, lse, 1).logprob == Approx(std::log(0.5)).margin(1e-6));
+  CHECK(LogprobOf(0, logits[0], lse).logprob == kMinLogprob);
+  CHECK(LogprobOf(1, logits[1], lse).logprob == Approx(std::log(0.5)).margin(1e-6));
 }
 
 }  // namespace conclave::engine

@@ -27,7 +27,7 @@ struct RowSampler {
   TokenId Sample(const std::vector<float>& logits, const SamplingParams& params,
                  uint64_t position) {
     row.Read(logits);
-    return sampler.Sample(row, params, position);
+    return sampler.Sample(row, params, position).value();
   }
 };
 
