@@ -1,5 +1,6 @@
 #include "engine/sample/logits.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -90,6 +91,34 @@ TEST_CASE("stop ids are masked until there are min_tokens") {
   const std::vector<TokenId> stops = {2, 77};  // 77 is outside this vocabulary
   CHECK(std::isinf(Apply({.min_tokens = 2}, {}, {0}, {0, 0, 0}, stops)[2]));
   CHECK(Apply({.min_tokens = 2}, {}, {0, 0}, {0, 0, 0}, stops)[2] == 0);
+}
+
+TEST_CASE("what changes a row can be listed instead") {
+  const SamplingParams params = {.repetition_penalty = 1.5f,
+                                 .frequency_penalty = 0.25f,
+                                 .presence_penalty = -1,
+                                 .logit_bias = {{4, 0.1f}, {1, 2}, {4, 0.7f}},
+                                 .min_tokens = 9};
+  const std::vector<TokenId> prompt = {3, 1, 3, 77}, output = {2, 4, 4}, stops = {5, 0, 5, 77};
+  const std::vector<float> logits = {1.1f, -2.3f, 3.7f, 0.0f, 1.9f, 6.1f, -0.4f};
+  RowChanges changes;
+  LogitsProcessor(7).List(params, {.prompt = prompt, .output = output, .stop_ids = stops}, changes);
+  std::vector<float> changed = logits;
+  for (const std::vector<RowChange>& list : changes) {
+    std::vector<TokenId> met;
+    for (const RowChange& change : list) {
+      float& logit = changed[static_cast<size_t>(change.id)];
+      if (change.kind == RowChange::Kind::kAdd) logit += change.value;
+      if (change.kind == RowChange::Kind::kSet) logit = change.value;
+      if (change.kind == RowChange::Kind::kRepel) {
+        logit = logit > 0 ? logit / change.value : logit * change.value;
+      }
+      if (!met.empty() && met.back() == change.id) continue;
+      CHECK(std::count(met.begin(), met.end(), change.id) == 0);  // one id's are neighbours
+      met.push_back(change.id);
+    }
+  }
+  CHECK(changed == Apply(params, prompt, output, logits, stops));
 }
 
 TEST_CASE("logprobs are those of the whole distribution") {
