@@ -59,20 +59,14 @@ void Measure(const char* name, const Draw& draw) {
   std::printf("| %s | %.1f |\n", name, (CpuMicros() - start) / static_cast<double>(kDraws));
 }
 
-struct Setting {
-  const char* name;
-  SamplingParams params;
-};
-
 // The host's part of a draw where the device has made the digest, and what comes over for it.
-void MeasureParts(const Setting& setting, const std::vector<std::vector<float>>& rows) {
-  const Sampler::Needs needs = Sampler::NeedsOf(setting.params);
-  const RowRequest request = {.largest = needs.largest,
-                              .factors = {RowScan::FactorOf(needs.factor), 0}};
+// `draw` is false where it wants blocks.
+template <typename Draw>
+void MeasureParts(const char* name, const RowRequest& request,
+                  const std::vector<std::vector<float>>& rows, const Draw& draw) {
   std::deque<HostDigest> digests;
   for (const auto& row : rows) digests.emplace_back(row, request, **ChooseIsa(""));
   RowScan scan;
-  Sampler sampler;
   std::vector<const float*> blocks((rows[0].size() + kScanBlock - 1) / kScanBlock);
   int64_t fetched = 0, fetches = 0;
   double micros = 0;
@@ -82,7 +76,7 @@ void MeasureParts(const Setting& setting, const std::vector<std::vector<float>>&
     while (true) {
       const double start = CpuMicros();
       scan.Read(digests[i % kRows].digest(), row.size(), blocks);
-      const bool drawn = sampler.Sample(scan, setting.params, i).has_value();
+      const bool drawn = draw(scan, i);
       micros += CpuMicros() - start;
       if (drawn) break;
       ++fetches;
@@ -94,7 +88,7 @@ void MeasureParts(const Setting& setting, const std::vector<std::vector<float>>&
     }
   }
   constexpr auto kCount = static_cast<double>(kDraws);
-  std::printf("| %s | %.1f | %.1f | %.1f |\n", setting.name, micros / kCount,
+  std::printf("| %s | %.1f | %.1f | %.1f |\n", name, micros / kCount,
               static_cast<double>(fetched) / kCount, static_cast<double>(fetches) / kCount);
 }
 
@@ -102,6 +96,10 @@ void Run(const Options& options) {
   const std::vector<std::vector<float>> rows = MakeRows(options);
   RowScan row;
   Sampler sampler;
+  struct Setting {
+    const char* name;
+    SamplingParams params;
+  };
   const Setting settings[] = {
       {"temperature 0", {.temperature = 0}},
       {"temperature 1", {}},
@@ -125,7 +123,18 @@ void Run(const Options& options) {
   std::printf("\n| a row on a device | us a draw | blocks of %lld fetched | fetches |\n",
               static_cast<long long>((options.vocab + kScanBlock - 1) / kScanBlock));
   std::printf("|---|---|---|---|\n");
-  for (const Setting& setting : settings) MeasureParts(setting, rows);
+  for (const Setting& setting : settings) {
+    const Sampler::Needs needs = Sampler::NeedsOf(setting.params);
+    MeasureParts(setting.name,
+                 {.largest = needs.largest, .factors = {RowScan::FactorOf(needs.factor), 0}}, rows,
+                 [&](RowScan& scan, uint64_t i) {
+                   return sampler.Sample(scan, setting.params, i).has_value();
+                 });
+  }
+  MeasureParts("20 logprobs", {.largest = true, .factors = {1, 0}}, rows,
+               [](RowScan& scan, uint64_t) {
+                 return HasTop(scan, 20) && !TopLogprobs(scan, LogSumExp(scan), 20).empty();
+               });
 }
 
 int Main(int argc, char** argv) {

@@ -78,12 +78,13 @@ float RowScan::FactorOf(double factor) { return static_cast<float>(std::min(fact
 
 void RowScan::Weigh(double factor) {
   factor_ = FactorOf(factor);
+  weights_.resize(size_);
   if (digest_ != nullptr) {
     const auto known = std::find(digest_->factors.begin(), digest_->factors.end(), factor_);
     CHECK(known != digest_->factors.end());
     sums_ = digest_->sums[static_cast<size_t>(known - digest_->factors.begin())];
+    weighed_.assign(blocks_.size(), false);
   } else {
-    weights_.resize(size_);
     own_sums_.resize(largest_.size());
     isa_->weigh_by_block(logits_.data(), static_cast<int64_t>(size_), max_, factor_,
                          weights_.data(), own_sums_.data());
@@ -94,12 +95,14 @@ void RowScan::Weigh(double factor) {
 }
 
 const float* RowScan::WeightsOf(size_t block) {
-  if (digest_ == nullptr) return weights_.data() + block * kScanBlock;
-  weights_.resize(kScanBlock);
-  float sum = 0;
-  isa_->weigh_by_block(LogitsOf(block), static_cast<int64_t>(CountOf(block)), max_, factor_,
-                       weights_.data(), &sum);
-  return weights_.data();
+  float* const weights = weights_.data() + block * kScanBlock;
+  if (digest_ != nullptr && !weighed_[block]) {
+    float sum = 0;  // the digest has it
+    isa_->weigh_by_block(LogitsOf(block), static_cast<int64_t>(CountOf(block)), max_, factor_,
+                         weights, &sum);
+    weighed_[block] = true;
+  }
+  return weights;
 }
 
 double RowScan::MassFrom(float least) const {

@@ -123,7 +123,8 @@ class RowScan final {
   std::span<const float> sums_;
   std::vector<float> own_largest_;
   std::vector<float> own_sums_;
-  std::vector<float> weights_;  // of all, or of the block last asked for
+  std::vector<float> weights_;
+  std::vector<bool> weighed_;  // blocks of a row that is not here whose weights_ are known
   std::vector<float> scratch_;
 };
 
