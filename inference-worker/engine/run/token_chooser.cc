@@ -62,9 +62,9 @@ absl::Status TokenChooser::ChooseHere(std::span<float> logits) {
 absl::Status TokenChooser::ChooseOnDevice(RowReader& reader, std::span<float> logits) {
   reader.Start();
   const auto width = static_cast<size_t>(vocab_size_);
-  const bool soon = static_cast<int64_t>(logits.size()) <= reader.whole_floats();
+  const bool small = static_cast<int64_t>(logits.size()) <= reader.whole_floats();
   device_rows_.Begin(rows_.size(), width);
-  ForEachRow([&](size_t i, Worker& its) { Prepare(rows_[i], its, soon, device_rows_[i]); });
+  ForEachRow([&](size_t i, Worker& its) { Prepare(rows_[i], its, small, device_rows_[i]); });
   if (device_rows_.all_here()) return ChooseHere(logits);
   RETURN_IF_ERROR(device_rows_.Read(reader, logits.data()));
   while (true) {
@@ -86,18 +86,18 @@ absl::Status TokenChooser::ChooseOnDevice(RowReader& reader, std::span<float> lo
   }
 }
 
-void TokenChooser::Prepare(const Row& row, Worker& worker, bool soon, DeviceRows::Row& there) {
+void TokenChooser::Prepare(const Row& row, Worker& worker, bool small, DeviceRows::Row& there) {
   const GenerateRequest& request = row.sequence->request;
   RowRequest& asked = there.request;
   if (row.score != nullptr) {
-    there.here = soon;
+    there.here = small;
     asked.largest = request.num_prompt_logprobs > 0;
     asked.factors[0] = 1;
     return;
   }
   const Sampler::Needs needs = Sampler::NeedsOf(request.sampling);
   const bool wants_logprobs = request.num_logprobs >= 0;
-  there.here = needs.blocks || (soon && (needs.largest || needs.factor > 0 || wants_logprobs));
+  there.here = needs.blocks || (small && (needs.largest || needs.factor > 0 || wants_logprobs));
   if (there.here) return;
   asked.largest = needs.largest || request.num_logprobs > 0;
   asked.factors[0] = RowScan::FactorOf(needs.factor);

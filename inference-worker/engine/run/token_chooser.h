@@ -61,8 +61,9 @@ class TokenChooser final {
 
   absl::Status ChooseHere(std::span<float> logits);
   absl::Status ChooseOnDevice(RowReader& reader, std::span<float> logits);
-  // Says what of a row has to come from the device. `soon`: the step is small enough to come whole.
-  static void Prepare(const Row& row, Worker& worker, bool soon, DeviceRows::Row& there);
+  // Says what of a row has to come from the device. `small`: the step is small enough to come
+  // whole.
+  static void Prepare(const Row& row, Worker& worker, bool small, DeviceRows::Row& there);
 
   static void Process(const Sequence& sequence, std::span<float> logits, Worker& worker);
   // Of the row that the worker has read, after all changes. False where blocks are wanted first.

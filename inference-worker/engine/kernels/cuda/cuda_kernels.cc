@@ -99,7 +99,7 @@ CudaKernels::CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_
   const char* const rows = std::getenv("CONCLAVE_CUDA_DIGESTS");
   if (rows != nullptr && std::string_view(rows) == "0") return;
   const bool always = rows != nullptr && std::string_view(rows) == "always";
-  row_reader_.emplace(*memory_, always ? 0 : kWholeFloats);
+  row_reader_.emplace(*this, *memory_, always ? 0 : kWholeFloats);
 }
 
 absl::Status CudaKernels::status() const {

@@ -14,8 +14,8 @@ constexpr int64_t kChangesOfSequence = 2048;
 
 }  // namespace
 
-CudaRowReader::CudaRowReader(const CudaMemory& memory, int64_t whole_floats)
-    : memory_(memory), whole_floats_(whole_floats) {
+CudaRowReader::CudaRowReader(const Kernels& kernels, const CudaMemory& memory, int64_t whole_floats)
+    : kernels_(kernels), memory_(memory), whole_floats_(whole_floats) {
   Reserve(1);
 }
 
@@ -28,7 +28,7 @@ void CudaRowReader::Start() { memory_.api().start(memory_.context()); }
 
 absl::Status CudaRowReader::Wait() {
   memory_.api().read_back(memory_.context(), x_, 0);
-  return memory_.status();
+  return kernels_.status();
 }
 
 void CudaRowReader::ListRequests(const Rows& rows) {
@@ -76,7 +76,7 @@ absl::StatusOr<float*> CudaRowReader::Read(const Rows& rows) {
     args.num_changes[list] = static_cast<int64_t>(changes_[list].size());
   }
   digests_ = memory_.api().digest_rows(memory_.context(), &args);
-  RETURN_IF_ERROR(memory_.status());
+  RETURN_IF_ERROR(kernels_.status());
   return Fetch(rows.blocks);
 }
 

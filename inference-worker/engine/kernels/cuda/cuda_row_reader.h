@@ -11,11 +11,13 @@
 namespace conclave::engine {
 
 class CudaMemory;
+class Kernels;
 
 class CudaRowReader final : public RowReader {
  public:
-  // `whole_floats` as the function says.
-  CudaRowReader(const CudaMemory& memory, int64_t whole_floats);
+  // Of these kernels, whose status tells of failures; both outlive it. `whole_floats` as the
+  // function says.
+  CudaRowReader(const Kernels& kernels, const CudaMemory& memory, int64_t whole_floats);
 
   void Start() override;
   absl::StatusOr<float*> Read(const Rows& rows) override;
@@ -31,6 +33,7 @@ class CudaRowReader final : public RowReader {
   void ListRequests(const Rows& rows);
   absl::Status Wait();
 
+  const Kernels& kernels_;
   const CudaMemory& memory_;
   const int64_t whole_floats_;
   int64_t changes_max_ = 0;
