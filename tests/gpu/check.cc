@@ -145,6 +145,7 @@ absl::Status Run(const Options& o, Report& report) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
                      CreateKernels({.device = "cpu", .num_threads = o.threads, .isa = {}}));
     CheckOperations(*device, *cpu, o.quick, report);
+    CheckLogitRows(*device, o.quick, report);
     RETURN_IF_ERROR(device->status());
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> fast, OpenFast(o));
     CheckFast(*fast, *cpu, o.quick, report);

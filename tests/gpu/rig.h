@@ -119,6 +119,8 @@ class Report final {
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
 // What kernels made to be fast (KernelOptions::fast) compute otherwise than others.
 void CheckFast(Kernels& fast, Kernels& cpu, bool quick, Report& report);
+// Rows of logits read in part: digests, changes and blocks, to the bit.
+void CheckLogitRows(Kernels& device, bool quick, Report& report);
 // Prints how long operations take on a device, of shapes that large models have; with `fast`, also
 // those that CheckFast is about.
 void TimeOperations(Kernels& device, Kernels& fast);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "conformance/random.h"
+#include "engine/kernels/row_reader.h"
 #include "engine/quant/format.h"
 #include "gpu/rig.h"
 
@@ -207,10 +208,47 @@ void TimeSmall(Kernels& kernels) {
   Line("wait", "nothing to do", Time(kernels, [&] { (void)kernels.HostView(x.data(), 0); }), 0, 0);
 }
 
+// What comes over of rows of logits before tokens are chosen, the wait for it included.
+void TimeLogitRows(Kernels& kernels) {
+  RowReader* const reader = kernels.row_reader();
+  if (reader == nullptr) return;
+  constexpr int64_t kVocab = 151'936;
+  constexpr int32_t kBlocks = static_cast<int32_t>(kVocab / kScanBlock);
+  OnDevice<float> x(kernels, std::span<const float>(Random(10).Floats(256 * kVocab, 9.0f)));
+  for (const int32_t rows : {1, 16, 64, 256}) {
+    const auto line = [&](const char* what, double bytes, const std::function<void()>& call) {
+      Line("logits", std::string(what) + ", rows " + std::to_string(rows), Time(kernels, call),
+           bytes * rows, 0);
+    };
+    line("whole", kVocab * 4.0, [&] { (void)kernels.HostView(x.data(), rows * kVocab); });
+    std::vector<RowRequest> requests(static_cast<size_t>(rows));
+    const auto read = [&] {
+      (void)reader->Read({.x = x.data(), .n = kVocab, .rows = requests, .blocks = {}});
+    };
+    // GB/s are those of the logits in the device's memory, read once.
+    line("digest: best", kVocab * 4.0, read);
+    for (RowRequest& request : requests) request = {.largest = true, .factors = {1.25f}};
+    line("digest: largest and sums", kVocab * 4.0, read);
+    for (RowRequest& request : requests) request = {.largest = true, .factors = {1.25f, 1.0f}};
+    line("digest: largest and two sums", kVocab * 4.0, read);
+    for (const int32_t blocks : {1, 40}) {
+      std::vector<RowBlock> wanted;
+      for (int32_t row = 0; row < rows; ++row) {
+        for (int32_t i = 0; i < blocks; ++i) wanted.push_back({row, i * 14 % kBlocks});
+      }
+      line(blocks == 1 ? "digest and a block" : "digest and 40 blocks", 0, [&] {
+        read();
+        (void)reader->Fetch(wanted);
+      });
+    }
+  }
+}
+
 }  // namespace
 
 void TimeOperations(Kernels& kernels, Kernels& fast) {
   TimeSmall(kernels);
+  TimeLogitRows(kernels);
   TimeMatmul(kernels, "matmul", false, {1, 2, 4, 8, 16, 32, 64, 512});
   TimeMatmul(fast, "fast matmul", true, {64, 512, 2048});
   TimeMoe(kernels, "moe", {1, 4, 16, 32, 64, 128, 256, 512, 2048});

@@ -1,6 +1,8 @@
 #include "engine/kernels/cuda/cuda_kernels.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "base/check.h"
@@ -9,6 +11,9 @@
 
 namespace conclave::engine {
 namespace {
+
+// What is copied in about the time that asking twice takes.
+constexpr int64_t kWholeFloats = 1 << 16;
 
 ConclaveCudaMatrix MatrixOf(const PackedMatrix& weight) {
   return {.panels = weight.data(),
@@ -90,7 +95,12 @@ CudaKernels::CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_
       api_(memory_->api()),
       context_(memory_->context()),
       name_("cuda/" + device_name),
-      pool_(num_threads) {}
+      pool_(num_threads) {
+  const char* const rows = std::getenv("CONCLAVE_CUDA_DIGESTS");
+  if (rows != nullptr && std::string_view(rows) == "0") return;
+  const bool always = rows != nullptr && std::string_view(rows) == "always";
+  row_reader_.emplace(*this, *memory_, always ? 0 : kWholeFloats);
+}
 
 absl::Status CudaKernels::status() const {
   if (!unimplemented_.empty()) {
@@ -119,11 +129,14 @@ absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
 }
 
 absl::Status CudaKernels::Reserve(const StepLimits& limits) {
+  if (row_reader_.has_value()) row_reader_->Reserve(limits.sequences);
   const ConclaveCudaLimits all = {
       .rows = limits.rows,
       .sequences = limits.sequences,
       .context = limits.context,
       .read_floats = limits.read_floats,
+      .read_rows = row_reader_.has_value() ? limits.read_rows : 0,
+      .row_changes = row_reader_.has_value() ? row_reader_->changes_max() : 0,
       .widest = limits.widest,
       .hidden = limits.hidden,
       .middle = limits.middle,

@@ -14,7 +14,9 @@
 #include "engine/kernels/cuda/context.cuh"
 #include "engine/kernels/cuda/hand_over.cuh"
 #include "engine/kernels/cuda/moe.cuh"
+#include "engine/kernels/cuda/row_digest.cuh"
 #include "engine/kernels/cuda/rows.cuh"
+#include "engine/kernels/types.h"
 
 #define CONCLAVE_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -231,7 +233,8 @@ int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* de
   return AwaitStream(c, "upload") ? 1 : 0;
 }
 
-// False when there is none; the device itself is well.
+}  // namespace
+
 bool RoomForResult(ConclaveCudaContext* c, int64_t bytes) {
   if (bytes <= c->result.bytes) return true;
   cudaFreeHost(c->result.data);
@@ -245,11 +248,18 @@ bool RoomForResult(ConclaveCudaContext* c, int64_t bytes) {
   return true;
 }
 
-float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
-  if (c->failed) return nullptr;
+void StartStep(ConclaveCudaContext* c) {
+  if (c->failed) return;
   FinishSum(c);
   EndStepGraph(c);
   c->graphs.shape = nullptr;
+}
+
+namespace {
+
+float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
+  if (c->failed) return nullptr;
+  StartStep(c);
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
   if (!RoomForResult(c, bytes)) {
     Fail(c, "pinned memory of results", "out of memory");
@@ -276,6 +286,16 @@ int64_t RoundedUp(int64_t count) {
   int64_t rounded = 512;
   while (rounded < count) rounded *= 2;
   return rounded;
+}
+
+// Of the inputs of a step besides: what is asked of its rows, masks, changes and lists of blocks.
+int64_t RowInputBytes(const ConclaveCudaLimits& l) {
+  const int64_t n = l.read_rows > 0 ? l.read_floats / l.read_rows : 0;
+  return l.read_rows * (static_cast<int64_t>(sizeof(ConclaveCudaRowRequest)) +
+                        CeilDiv(n, conclave::engine::kScanBlock) *
+                            static_cast<int64_t>(sizeof(ConclaveCudaRowBlock))) +
+         l.sequences * CeilDiv(n, 64) * 8 +
+         l.row_changes * static_cast<int64_t>(sizeof(ConclaveCudaRowChange)) + 2048;
 }
 
 // Of the inputs of a step: spans, blocks and places of tokens, tiles of attention, ids, positions.
@@ -324,10 +344,15 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
            take(kSlotOf, l.slots * kInt) && take(kTiles, (l.slots + l.experts) * 4 * kInt) &&
            take(kTileCount, kInt);
   }
-  const int64_t inputs = InputBytes(l);
+  const int64_t inputs = InputBytes(l) + RowInputBytes(l);
   if (room && c->inputs.empty()) room = AddInputChunk(c, kChunkBytes);
   // What does not fit the first goes to the second, all of it.
   if (room && inputs > kChunkBytes && c->inputs.size() == 1) room = AddInputChunk(c, inputs);
+  if (l.read_rows > 0) {
+    const int64_t n = l.read_floats / l.read_rows;
+    room = room && take(kRowLargest, LargestBytes(l.read_rows, n)) &&
+           RoomForResult(c, DigestBytes(l.read_rows, n) + BlockBytes(l.read_rows, n));
+  }
   return room && (l.read_floats == 0 || RoomForResult(c, l.read_floats * 4)) ? 1 : 0;
 }
 
@@ -416,6 +441,9 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release<cudaFree>,
                                   Upload,
                                   ReadBack,
+                                  StartStep,
+                                  DigestRows,
+                                  FetchBlocks,
                                   Reserve,
                                   Apart<MatmulOp>::Run,
                                   Writing<MatmulHeadsOp>::Run,
