@@ -117,6 +117,8 @@ class Report final {
 
 // The operations of the table, formats and shapes. `quick` leaves out what takes long.
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
+// Latent attention with keys and values of every head made first.
+void CheckExpanded(Kernels& device, Kernels& cpu, bool quick, Report& report);
 // Prints how long operations take on a device, of shapes that large models have.
 void TimeOperations(Kernels& device);
 // A model file on both: how far each is from the exact answer, greedy tokens, and on the device

@@ -311,7 +311,8 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
               take(kInputMeta, l.rows * (l.widest / 32 + 1) * 8) && take(kMiddleInt8, l.middle) &&
               take(kMiddleMeta, (l.middle / 32 + 1) * 8) && take(kGate, l.middle * 4) &&
               take(kUp, l.middle * 4) &&
-              take(kAttentionPartial, std::min(partial, c->attention_bytes_max));
+              take(kAttentionPartial, std::min(partial, c->attention_bytes_max)) &&
+              take(kExpanded, l.expanded_bytes);
   if (l.slots > 0) {
     room = room && take(kPart, l.slots * l.hidden * 4) && take(kSlotRow, l.slots * kInt) &&
            take(kSlotOf, l.slots * kInt) && take(kTiles, (l.slots + l.experts) * 4 * kInt) &&
@@ -426,6 +427,7 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   BeginStep,
                                   Writing<StoreKvOp>::Run,
                                   Writing<AttentionOp>::Run,
+                                  Writing<ExpandedAttentionOp>::Run,
                                   Writing<EmbedRowsOp>::Run,
                                   Writing<GatherRowsOp>::Run,
                                   Apart<RouteOp>::Run,
