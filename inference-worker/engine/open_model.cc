@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "engine/kernels/cuda/expanded_bytes.h"
 #include "engine/kernels/expert_mover.h"
 #include "engine/kernels/hybrid/expert_stream.h"
 #include "engine/kernels/hybrid/hybrid_expert_mover.h"
@@ -48,6 +49,20 @@ int64_t ScratchBytes(const HParams& h, const EngineOptions& options, int64_t dev
   // Inputs, lists, attention's partial sums.
   const int64_t rest = (2 << 20) + std::min<int64_t>(256 << 20, device_bytes / 32);
   return Decoder::ScratchBytesOf(h, rows) + logits + operations * 3 / 2 + rest;
+}
+
+// What expanding the latents of long prompts takes: W_UK once more, and room for what is made.
+int64_t ExpandingBytes(const HParams& h, const EngineOptions& options) {
+  if (options.numerics != "fast" || h.kv_lora == 0) return 0;
+  const ExpandedShape shape = {.heads = h.num_heads,
+                               .nope = h.head_dim - h.rope.dim,
+                               .rope = h.rope.dim,
+                               .value = h.value_dim,
+                               .latent = h.kv_lora,
+                               .element_bytes = KvTypeOf(options) == KvType::kF16 ? 2 : 4};
+  constexpr int64_t kHalfBytes = 2;
+  return h.num_layers * shape.heads * shape.nope * shape.latent * kHalfBytes +
+         ExpandedParts::BytesMax(shape, h.context_length, StepSizeOf(h, options).rows);
 }
 
 // What the cache is given before experts are: what it wants, but no more than a quarter of what all
@@ -92,7 +107,7 @@ absl::StatusOr<std::optional<ExpertPlan>> PlanForDevice(const ModelSource& sourc
                          .host_bytes = host_bytes,
                          .experts_per_layer = options.gpu_experts};
   demand.pinned_bytes = PinnedBytes(*h, options, demand.model);
-  demand.scratch_bytes = ScratchBytes(*h, options, device_bytes);
+  demand.scratch_bytes = ScratchBytes(*h, options, device_bytes) + ExpandingBytes(*h, options);
   if (options.numerics == "fast") {
     demand.scratch_bytes += ExpertStream::DeviceBytes(demand.model.layers.back().expert_bytes);
   }
@@ -158,7 +173,8 @@ absl::StatusOr<OpenedModel> Load(const ModelSource& source, EngineOptions option
                                     {.rows = opened.step.rows,
                                      .logit_rows = opened.step.logit_rows,
                                      .sequences = options.max_sequences,
-                                     .context = opened.kv.context_length}));
+                                     .context = opened.kv.context_length,
+                                     .expands = options.numerics == "fast"}));
   RETURN_IF_ERROR(base::Annotate(WarmUp(*opened.executor), "the first step"));
   return opened;
 }

@@ -591,6 +591,7 @@ void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report) 
   CheckNetworks(device, cpu, quick, report);
   CheckAttention(device, cpu, quick, report);
   CheckManySequences(device, quick, report);
+  CheckExpanded(device, cpu, quick, report);
 }
 
 }  // namespace conclave::engine

@@ -117,6 +117,8 @@ class Report final {
 
 // The operations of the table, formats and shapes. `quick` leaves out what takes long.
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
+// Latent attention with keys and values of every head made first.
+void CheckExpanded(Kernels& device, Kernels& cpu, bool quick, Report& report);
 // What kernels made to be fast (KernelOptions::fast) compute otherwise than others.
 void CheckFast(Kernels& fast, Kernels& cpu, bool quick, Report& report);
 // Rows of logits read in part: digests, changes and blocks, to the bit.

@@ -185,6 +185,44 @@ void TimeHeads(Kernels& kernels, const Heads& h, std::span<const Span> cases) {
   }
 }
 
+// Latents of a prompt expanded, beside what Attention over them takes.
+void TimeExpanded(Kernels& kernels, int32_t heads) {
+  constexpr int32_t kNope = 128, kRope = 64, kValue = 128, kLatent = 512, kRows = 2048;
+  const Filler weight(DType::kF16, {heads, kNope, kLatent});
+  const auto keys = kernels.Pack(weight.view);
+  const auto values = kernels.Pack(weight.view);
+  if (!keys.ok() || !values.ok()) return;
+  const KvLayout layout = {.num_kv_heads = 1,
+                           .head_dim = kLatent + kRope,
+                           .value_dim = kLatent,
+                           .type = KvType::kF16,
+                           .values_in_keys = true};
+  std::vector<int32_t> blocks(kRows / 16);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const std::vector<float> zeros(static_cast<size_t>(layout.block_bytes() * kRows / 16 / 4));
+  OnDevice<float> kv(kernels, std::span<const float>(zeros));
+  const int64_t q_stride = int64_t{heads} * (kNope + kRope);
+  const std::vector<float> ones(static_cast<size_t>(kRows * q_stride), 1.0f);
+  OnDevice<float> q(kernels, std::span<const float>(ones));
+  OnDevice<float> out(kernels, int64_t{kRows} * heads * kValue);
+  const std::vector<AttentionSpan> spans = {{blocks.data(), 0, 0, kRows}};
+  kernels.BeginStep(spans);
+  const double us = Time(kernels, [&] {
+    kernels.ExpandedAttention({.layout = layout,
+                               .kv = kv.data(),
+                               .keys = &*keys,
+                               .values = &*values,
+                               .scale = 0.1f,
+                               .q = q.data(),
+                               .q_stride = q_stride,
+                               .out = out.data(),
+                               .out_stride = int64_t{heads} * kValue},
+                              0);
+  });
+  Line("expanded", std::to_string(heads) + " heads out of latents, 2048 after 0", us, 0,
+       2.0 * heads * kRows * (kLatent * (kNope + kValue) + 0.5 * kRows * (kNope + kRope + kValue)));
+}
+
 void TimeAttention(Kernels& kernels) {
   const Span plain[] = {{100, 1}, {500, 1},    {2000, 1}, {16'000, 1},   {1000, 1, 16},
                         {0, 512}, {1536, 512}, {0, 2048}, {14'000, 2048}};
@@ -193,6 +231,7 @@ void TimeAttention(Kernels& kernels) {
   const Span latent[] = {{2000, 1}, {16'000, 1}, {2000, 1, 16}, {0, 512}, {0, 2048}};
   TimeHeads(kernels, {"16 heads over latents", 16, 1, 576, 512, true}, latent);
   TimeHeads(kernels, {"128 heads over latents", 128, 1, 576, 512, true}, latent);
+  for (const int32_t heads : {16, 128}) TimeExpanded(kernels, heads);
 }
 
 void TimeSmall(Kernels& kernels) {

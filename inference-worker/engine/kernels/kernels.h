@@ -167,6 +167,9 @@ struct StepLimits {
   int64_t experts = 0;
   int32_t num_heads = 0;
   KvLayout layout;
+  // Elements of a head's key and value where latents are expanded; 0 where they are not.
+  int32_t expanded_key = 0;
+  int32_t expanded_value = 0;
 };
 
 // base::ReasonOf a status that says that a device has failed.

@@ -10,6 +10,7 @@ namespace {
 
 StepLimits LimitsOf(const HParams& h, const KvLayout& layout, const Executor::Size& size) {
   const int64_t rows = size.rows;
+  const bool expands = size.expands && layout.values_in_keys;
   const int64_t slots = h.num_experts > 0 ? rows * h.num_experts_used : 0;
   const int64_t of_heads = int64_t{h.num_heads} * std::max({h.head_dim, h.value_dim, h.kv_lora});
   return {.rows = rows,
@@ -23,7 +24,9 @@ StepLimits LimitsOf(const HParams& h, const KvLayout& layout, const Executor::Si
           .slots = slots,
           .experts = h.num_experts,
           .num_heads = h.num_heads,
-          .layout = layout};
+          .layout = layout,
+          .expanded_key = expands ? h.head_dim : 0,
+          .expanded_value = expands ? h.value_dim : 0};
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ class Executor final {
     int32_t rows = 0;
     int32_t logit_rows = 0;  // that want logits
     int32_t sequences = 0;
-    int32_t context = 0;  // tokens of a sequence
+    int32_t context = 0;   // tokens of a sequence
+    bool expands = false;  // latents of long prompts (Numerics::kFast)
   };
   // Takes all that steps of this size need: none can fail for want of memory.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(std::unique_ptr<Kernels> kernels,

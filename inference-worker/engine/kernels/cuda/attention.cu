@@ -9,30 +9,6 @@
 
 namespace {
 
-Tiles TilesOf(const ConclaveCudaKv& kv) {
-  Tiles t;
-  const int64_t element = kv.half != 0 ? 2 : 4;
-  t.kv = static_cast<const uint8_t*>(kv.kv);
-  t.value_pitch = (kv.value_dim + 15) / 16 * 16;
-  t.values_offset = int64_t{kv.head_dim} * kBlockTokens * element;
-  const bool latent = kv.values_in_keys != 0;
-  t.head_bytes = t.values_offset + (latent ? 0 : int64_t{t.value_pitch} * kBlockTokens * element);
-  t.block_bytes = t.head_bytes * kv.num_kv_heads;
-  t.head_dim = kv.head_dim;
-  t.value_dim = kv.value_dim;
-  t.num_kv_heads = kv.num_kv_heads;
-  return t;
-}
-
-template <bool kHalf>
-__device__ inline void StoreElement(uint8_t* tile, int index, float x) {
-  if (kHalf) {
-    reinterpret_cast<uint16_t*>(tile)[index] = ToHalfBits(fminf(fmaxf(x, -65504.0f), 65504.0f));
-  } else {
-    reinterpret_cast<float*>(tile)[index] = x;
-  }
-}
-
 // A block per row and kv head. Without v: values lie in the keys.
 template <bool kHalf>
 __global__ void Store(Tiles t, uint8_t* kv, const int32_t* slots, const float* k, int64_t k_stride,
@@ -57,9 +33,12 @@ __global__ void Store(Tiles t, uint8_t* kv, const int32_t* slots, const float* k
 }  // namespace
 
 void PlanTiles(ConclaveCudaContext* c, AttendArgs& a, int tile_rows) {
-  if (c->attention_group != a.group || c->attention_tile_rows != tile_rows) {
+  if (a.tiles != nullptr) return;
+  if (c->attention_group != a.group || c->attention_tile_rows != tile_rows ||
+      c->attention_span_rows != a.span_rows) {
     std::vector<int2> tiles;
     for (size_t s = 0; s < c->host_spans.size(); ++s) {
+      if (c->host_spans[s].rows > a.span_rows) continue;
       for (int32_t first = 0; first < c->host_spans[s].rows * a.group; first += tile_rows) {
         tiles.push_back(make_int2(static_cast<int>(s), first));
       }
@@ -68,6 +47,7 @@ void PlanTiles(ConclaveCudaContext* c, AttendArgs& a, int tile_rows) {
     c->attention_tiles = InputOf(c, tiles.data(), static_cast<int64_t>(tiles.size()));
     c->attention_group = a.group;
     c->attention_tile_rows = tile_rows;
+    c->attention_span_rows = a.span_rows;
   }
   a.tiles = c->attention_tiles;
   a.num_tiles = c->num_attention_tiles;
@@ -100,10 +80,13 @@ void AttentionOp(ConclaveCudaContext* c, const ConclaveCudaKv* kv,
   a.window = args->window;
   a.sinks = args->sinks;
   a.slopes = args->alibi_slopes;
+  a.span_rows = args->max_span_rows;
   int64_t longest = 0;
   for (const ConclaveCudaSpan& span : c->host_spans) {
+    if (span.rows > a.span_rows) continue;
     longest = std::max<int64_t>(longest, span.position + span.rows);
   }
+  if (longest == 0) return;
   const bool latent = kv->values_in_keys != 0;
   if (kv->half == 0) return LaunchVectorAttention(c, a, longest, latent);
   if (latent) return LaunchLatentAttention(c, a, longest);

@@ -15,4 +15,7 @@ inline int64_t AttentionStrips(int64_t tokens) {
 
 void StoreKvOp(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                const float* v, int64_t v_stride);
+// Of one span of the step.
+void ExpandedAttentionOp(ConclaveCudaContext*, const ConclaveCudaKv* latents,
+                         const ConclaveCudaExpanded*);
 void AttentionOp(ConclaveCudaContext*, const ConclaveCudaKv*, const ConclaveCudaAttention*);

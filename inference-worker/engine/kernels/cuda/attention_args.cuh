@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "engine/kernels/cuda/context.cuh"
+#include "engine/kernels/cuda/device.cuh"
 
 constexpr int kBlockTokens = 16;
 constexpr int kTileRows = 16;  // query rows of a fragment: tokens × heads of the group
@@ -23,6 +24,30 @@ struct Tiles {
   int value_pitch;
   int num_kv_heads;
 };
+
+inline Tiles TilesOf(const ConclaveCudaKv& kv) {
+  Tiles t;
+  const int64_t element = kv.half != 0 ? 2 : 4;
+  t.kv = static_cast<const uint8_t*>(kv.kv);
+  t.value_pitch = (kv.value_dim + 15) / 16 * 16;
+  t.values_offset = int64_t{kv.head_dim} * kBlockTokens * element;
+  const bool latent = kv.values_in_keys != 0;
+  t.head_bytes = t.values_offset + (latent ? 0 : int64_t{t.value_pitch} * kBlockTokens * element);
+  t.block_bytes = t.head_bytes * kv.num_kv_heads;
+  t.head_dim = kv.head_dim;
+  t.value_dim = kv.value_dim;
+  t.num_kv_heads = kv.num_kv_heads;
+  return t;
+}
+
+template <bool kHalf>
+__device__ inline void StoreElement(uint8_t* tile, int index, float x) {
+  if (kHalf) {
+    reinterpret_cast<uint16_t*>(tile)[index] = ToHalfBits(fminf(fmaxf(x, -65504.0f), 65504.0f));
+  } else {
+    reinterpret_cast<float*>(tile)[index] = x;
+  }
+}
 
 struct AttendArgs {
   Tiles t;
@@ -44,7 +69,7 @@ struct AttendArgs {
   float scale;
   int tile_rows;   // a multiple of kTileRows
   int first_tile;  // of the launch, where a step takes several; `partial` begins with it
-  int unused;
+  int span_rows;   // spans of more have no tiles
 };
 
 // Where a query row of a tile is.
@@ -115,7 +140,8 @@ __device__ inline float FinalFactor(const AttendArgs& a, int head, float max, fl
   return m.old_factor / fmaf(1.0f, m.new_factor, weight * m.old_factor);
 }
 
-// Query rows of the step's spans, cut into tiles; made once per step, as all layers have the same.
+// Query rows of the step's spans, cut into tiles, unless there are some; made once per step, as all
+// layers have the same.
 void PlanTiles(ConclaveCudaContext*, AttendArgs&, int tile_rows);
 
 // The three kinds of kernels. `longest` is the most tokens that a row of the step sees.

@@ -504,9 +504,11 @@ __global__ void __launch_bounds__(kBlockThreads<kTiles, kShare>, kTiles == 1 ? 2
   }
 }
 
-int64_t CountTiles(const ConclaveCudaContext* c, int64_t group, int64_t rows) {
+int64_t CountTiles(const ConclaveCudaContext* c, const AttendArgs& a, int64_t rows) {
   int64_t tiles = 0;
-  for (const ConclaveCudaSpan& span : c->host_spans) tiles += CeilDiv(span.rows * group, rows);
+  for (const ConclaveCudaSpan& span : c->host_spans) {
+    if (span.rows <= a.span_rows) tiles += CeilDiv(int64_t{span.rows} * a.group, rows);
+  }
   return tiles;
 }
 
@@ -554,8 +556,8 @@ void LaunchTiles(ConclaveCudaContext* c, AttendArgs& a, int64_t longest, bool wa
 
 void LaunchLatentAttention(ConclaveCudaContext* c, AttendArgs& a, int64_t longest) {
   constexpr int kWide = 4;
-  const int64_t narrow = CountTiles(c, a.group, kTileRows);
-  const int64_t wide = CountTiles(c, a.group, kWide * kTileRows);
+  const int64_t narrow = CountTiles(c, a, kTileRows);
+  const int64_t wide = CountTiles(c, a, kWide * kTileRows);
   // A wide tile reads the latents once for four; with most of it empty, or with fewer blocks than
   // the device has room for, that is no gain. Of narrow ones a multiprocessor has two at a time.
   // Walking leaves no sums of strips behind, and wants blocks for half the device at least.

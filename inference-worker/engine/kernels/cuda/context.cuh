@@ -33,6 +33,7 @@ enum ScratchId {
   kAttentionTiles,
   kAttentionPartial,
   kRowLargest,
+  kExpanded,
   kNumScratch
 };
 
@@ -101,6 +102,7 @@ struct ConclaveCudaContext {
   const int2* attention_tiles = nullptr;  // of that many rows, for groups of that many heads
   int32_t attention_tile_rows = 0;
   int32_t attention_group = 0;
+  int32_t attention_span_rows = 0;  // of spans that have tiles, at most
   int32_t num_attention_tiles = 0;
 
   StepGraphs graphs;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/kernels/cuda/expanded_bytes.h"
 #include "engine/kernels/cuda/loader.h"
 #include "engine/kernels/cuda/panels.h"
 
@@ -128,6 +129,23 @@ absl::StatusOr<RowTable> CudaKernels::PackRows(const TensorView& table) {
   return rows;
 }
 
+namespace {
+
+int64_t ExpandedBytes(const StepLimits& limits) {
+  if (limits.expanded_key == 0) return 0;
+  const KvLayout& latents = limits.layout;
+  const int64_t rope = latents.head_dim - latents.value_dim;
+  return ExpandedParts::BytesMax({.heads = limits.num_heads,
+                                  .nope = limits.expanded_key - rope,
+                                  .rope = rope,
+                                  .value = limits.expanded_value,
+                                  .latent = latents.value_dim,
+                                  .element_bytes = latents.type == KvType::kF16 ? 2 : 4},
+                                 limits.context, limits.rows);
+}
+
+}  // namespace
+
 absl::Status CudaKernels::Reserve(const StepLimits& limits) {
   if (row_reader_.has_value()) row_reader_->Reserve(limits.sequences);
   const ConclaveCudaLimits all = {
@@ -146,7 +164,8 @@ absl::Status CudaKernels::Reserve(const StepLimits& limits) {
       .num_kv_heads = limits.layout.num_kv_heads,
       .value_dim = limits.layout.value_dim,
       // What is beyond a small part of the memory is not worth it.
-      .attention_bytes = std::min<int64_t>(256 << 20, memory_->total_bytes() / 32)};
+      .attention_bytes = std::min<int64_t>(256 << 20, memory_->total_bytes() / 32),
+      .expanded_bytes = ExpandedBytes(limits)};
   if (api_.reserve(context_, &all) != 0) return absl::OkStatus();
   RETURN_IF_ERROR(status());
   return base::ResourceExhausted("device or pinned memory: no room for what a step of " +
@@ -306,8 +325,24 @@ void CudaKernels::Attention(const AttentionArgs& args) {
                                            .out_stride = args.out_stride,
                                            .window = args.window,
                                            .sinks = args.sinks,
-                                           .alibi_slopes = args.alibi_slopes};
+                                           .alibi_slopes = args.alibi_slopes,
+                                           .max_span_rows = args.max_span_rows};
   api_.attention(context_, &source, &attention);
+}
+
+void CudaKernels::ExpandedAttention(const ExpandedAttentionArgs& args, int32_t span) {
+  CHECK(args.layout.values_in_keys && args.layout.num_kv_heads == 1);
+  CHECK(span >= 0 && static_cast<size_t>(span) < spans_.size());
+  const ConclaveCudaKv latents = KvOf(args.layout, args.kv);
+  const ConclaveCudaExpanded expanded = {.keys = MatrixOf(*args.keys),
+                                         .values = MatrixOf(*args.values),
+                                         .scale = args.scale,
+                                         .q = args.q,
+                                         .q_stride = args.q_stride,
+                                         .out = args.out,
+                                         .out_stride = args.out_stride,
+                                         .span = span};
+  api_.expanded_attention(context_, &latents, &expanded);
 }
 
 void CudaKernels::EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
@@ -358,9 +393,6 @@ absl::StatusOr<float*> CudaKernels::HostView(float* x, int64_t n) {
 
 void CudaKernels::Softmax(float*, int64_t, int64_t, int64_t) { unimplemented_ = "Softmax"; }
 void CudaKernels::DenseAttention(const DenseAttentionArgs&) { unimplemented_ = "DenseAttention"; }
-void CudaKernels::ExpandedAttention(const ExpandedAttentionArgs&, int32_t) {
-  unimplemented_ = "ExpandedAttention";
-}
 
 absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices, CudaDevices());

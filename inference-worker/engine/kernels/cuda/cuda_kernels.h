@@ -57,7 +57,7 @@ class CudaKernels : public Kernels {
   absl::StatusOr<RowTable> PackRows(const TensorView& table) override;
   absl::Status Reserve(const StepLimits& limits) override;
   absl::Status CheckAttention(const KvLayout& layout, int32_t num_heads) const override;
-  bool Has(Feature feature) const override { return feature != Feature::kExpandedAttention; }
+  bool Has(Feature) const override { return true; }
 
   void Matmul(std::span<const MatmulOutput> outputs, const float* x, int64_t x_stride,
               int64_t rows) override;
@@ -86,6 +86,7 @@ class CudaKernels : public Kernels {
   void StoreKv(const KvLayout& layout, void* kv, const float* k, int64_t k_stride, const float* v,
                int64_t v_stride) override;
   void Attention(const AttentionArgs& args) override;
+  void ExpandedAttention(const ExpandedAttentionArgs& args, int32_t span) override;
   void CopyRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* y,
                 int64_t y_stride) override;
   void EmbedRows(const RowTable& table, std::span<const int32_t> ids, float* out,
@@ -97,11 +98,9 @@ class CudaKernels : public Kernels {
   absl::StatusOr<float*> HostView(float* x, int64_t n) override;
   RowReader* row_reader() override { return row_reader_.has_value() ? &*row_reader_ : nullptr; }
 
-  // What is behind a Feature, and what only encoders ask for. The first call makes the device fail
-  // with UNIMPLEMENTED.
+  // What only encoders ask for. The first call makes the device fail with UNIMPLEMENTED.
   void Softmax(float*, int64_t, int64_t, int64_t) override;
   void DenseAttention(const DenseAttentionArgs&) override;
-  void ExpandedAttention(const ExpandedAttentionArgs&, int32_t) override;
 
  protected:
   const std::shared_ptr<CudaMemory> memory_;

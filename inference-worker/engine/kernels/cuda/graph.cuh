@@ -6,8 +6,8 @@
 // starts. An operation that is not as it was ends this: what has been asked for so far is launched
 // one by one, the rest as it comes, and the shape is recorded anew later.
 //
-// Where the host has its turn inside a step (hand_over.cu), the step is several graphs, one for each
-// stretch between.
+// Where the host has its turn inside a step (hand_over.cu), the step is several graphs, one for
+// each stretch between.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -333,7 +333,8 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
               take(kInputMeta, l.rows * (l.widest / 32 + 1) * 8) && take(kMiddleInt8, l.middle) &&
               take(kMiddleMeta, (l.middle / 32 + 1) * 8) && take(kGate, l.middle * 4) &&
               take(kUp, l.middle * 4) &&
-              take(kAttentionPartial, std::min(partial, c->attention_bytes_max));
+              take(kAttentionPartial, std::min(partial, c->attention_bytes_max)) &&
+              take(kExpanded, l.expanded_bytes);
   if (c->fast) {
     const int64_t middle_rows = std::max(l.rows, l.slots);
     room = room && take(kInputHalves, l.rows * l.widest * 2) && take(kInputScales, l.rows * 4) &&
@@ -461,6 +462,7 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   BeginStep,
                                   Writing<StoreKvOp>::Run,
                                   Writing<AttentionOp>::Run,
+                                  Writing<ExpandedAttentionOp>::Run,
                                   Writing<EmbedRowsOp>::Run,
                                   Writing<GatherRowsOp>::Run,
                                   Apart<RouteOp>::Run,

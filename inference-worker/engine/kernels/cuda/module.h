@@ -72,6 +72,18 @@ struct ConclaveCudaAttention {
   int32_t window;             // 0 = none
   const float* sinks;         // device; [num_heads], or none
   const float* alibi_slopes;  // device; [num_heads], or none
+  int32_t max_span_rows;      // spans of more rows are left out
+};
+// ExpandedAttentionArgs of the engine.
+struct ConclaveCudaExpanded {
+  ConclaveCudaMatrix keys;
+  ConclaveCudaMatrix values;
+  float scale;
+  const float* q;  // device
+  int64_t q_stride;
+  float* out;  // device
+  int64_t out_stride;
+  int32_t span;  // of the step
 };
 struct ConclaveCudaRouting {
   const int32_t* ids;    // device; [rows][top_k], < 0 is left out
@@ -160,6 +172,7 @@ struct ConclaveCudaLimits {
   int64_t num_kv_heads;
   int64_t value_dim;
   int64_t attention_bytes;  // that attention may take at most for partial sums
+  int64_t expanded_bytes;   // that expanded attention works in (expanded_bytes.h)
 };
 
 struct ConclaveCudaCopy {
@@ -238,6 +251,8 @@ struct ConclaveCudaApi {
   void (*store_kv)(ConclaveCudaContext*, const ConclaveCudaKv*, const float* k, int64_t k_stride,
                    const float* v, int64_t v_stride);
   void (*attention)(ConclaveCudaContext*, const ConclaveCudaKv*, const ConclaveCudaAttention*);
+  void (*expanded_attention)(ConclaveCudaContext*, const ConclaveCudaKv* latents,
+                             const ConclaveCudaExpanded*);
   // Rows as the model file has them.
   void (*embed_rows)(ConclaveCudaContext*, const void* table, int32_t dtype, int64_t cols,
                      int64_t row_bytes, const int32_t* ids, int64_t rows, float* out,
