@@ -25,6 +25,7 @@ namespace {
 
 constexpr int64_t kCount = 64;
 constexpr int64_t kBytes = kCount * 4;
+constexpr bool kReports = __has_feature(thread_sanitizer);  // other builds keep the test in shape
 enum class When { kTooEarly, kInTime };
 
 class Device final {
@@ -35,7 +36,7 @@ class Device final {
     REQUIRE(loaded.ok());
     api = *loaded;
     char error[256];
-    context = api->open(0, error, sizeof error);
+    context = api->open(0, 0, error, sizeof error);
     REQUIRE(context != nullptr);
   }
   ~Device() {
@@ -82,7 +83,7 @@ void CheckReported(Use use) {
       use(device, when);
     }
     CAPTURE(when == When::kTooEarly);
-    CHECK((num_reports > before) == (when == When::kTooEarly));
+    CHECK((num_reports > before) == (kReports && when == When::kTooEarly));
   }
 }
 
