@@ -37,7 +37,7 @@ int Serve(const StoreOptions& options, conclave::base::Shutdown& shutdown) {
   shutdown.OnNotReady([&store] { (*store)->SetNotReady(); });
   shutdown.OnDrain([&store](conclave::base::SteadyTime deadline) { (*store)->Drain(deadline); });
   shutdown.OnStop([&store] { (*store)->Stop(); });
-  return shutdown.Run({.drain = options.drain});
+  return shutdown.Run({.settle = options.settle, .drain = options.drain});
 }
 
 }  // namespace

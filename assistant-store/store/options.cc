@@ -26,6 +26,8 @@ void AddStoreOptions(base::OptionSet& options, StoreOptions* o) {
   options.Add("worker-patience", &o->worker_patience,
               "how long a run waits for an inference worker before it fails",
               std::chrono::milliseconds(0), std::chrono::hours(1));
+  options.Add("settle", &o->settle, "on SIGTERM, between not ready and draining",
+              std::chrono::milliseconds(0), std::chrono::hours(1));
   options.Add("drain", &o->drain, "how long calls may go on after SIGTERM",
               std::chrono::milliseconds(0), std::chrono::hours(1));
   options.AddChoice("log-level", &o->log_level, {"debug", "info", "warning", "error"},

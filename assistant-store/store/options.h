@@ -27,6 +27,7 @@ struct StoreOptions {
   std::chrono::milliseconds lease{15'000};
   std::chrono::milliseconds flush_every{100};
   std::chrono::milliseconds worker_patience{60'000};
+  std::chrono::milliseconds settle{0};
   std::chrono::milliseconds drain{30'000};
   std::string log_level = "info";
 };

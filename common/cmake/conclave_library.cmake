@@ -41,7 +41,6 @@ function(conclave_test)
   add_test(NAME ${T_NAME} COMMAND ${T_WRAP} $<TARGET_FILE:${T_NAME}_test>)
   set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77)
   if(CONCLAVE_SANITIZE MATCHES "thread")
-    set_property(TEST ${T_NAME} PROPERTY ENVIRONMENT
-      "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/common/cmake/tsan_suppressions.txt")
+    set_property(TEST ${T_NAME} PROPERTY ENVIRONMENT "TSAN_OPTIONS=${CONCLAVE_TSAN_OPTIONS}")
   endif()
 endfunction()

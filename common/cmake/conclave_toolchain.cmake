@@ -32,6 +32,12 @@ if(CONCLAVE_SANITIZE)
   endif()
   if(_sanitize MATCHES "thread")
     add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
+    # What tests run with; the distribution's compiler looks for the symbolizer where there is none.
+    set(CONCLAVE_TSAN_OPTIONS suppressions=${CMAKE_SOURCE_DIR}/common/cmake/tsan_suppressions.txt)
+    find_program(CONCLAVE_SYMBOLIZER NAMES llvm-symbolizer-16 llvm-symbolizer)
+    if(CONCLAVE_SYMBOLIZER)
+      string(APPEND CONCLAVE_TSAN_OPTIONS :external_symbolizer_path=${CONCLAVE_SYMBOLIZER})
+    endif()
   endif()
 endif()
 

@@ -54,6 +54,8 @@ grpc::ChannelArguments Arguments(const ClientTls& tls, bool round_robin) {
   if (round_robin) {
     args.SetLoadBalancingPolicyName("round_robin");
     args.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 2'000);
+    // A replica that is about to drain says so first; then the name is also resolved again.
+    args.SetServiceConfigJSON(R"({"healthCheckConfig": {"serviceName": "readiness"}})");
   }
   if (!tls.server_name.empty()) args.SetSslTargetNameOverride(tls.server_name);
   return args;
@@ -88,7 +90,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> OpenChannel(const std::s
     return base::InvalidArgument("expected host:port, got \"" + address + "\"");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, Credentials(tls));
-  const bool replicas = address.starts_with("dns:///");
+  const bool replicas = address.starts_with("dns:///") || address.starts_with("ipv4:");
   return WithClientQueue(grpc::CreateCustomChannel(address, credentials, Arguments(tls, replicas)));
 }
 

@@ -37,8 +37,9 @@ absl::StatusOr<ClientPem> ReadPem(const ClientTls& tls);
 // mesh-tls-ca-file, mesh-tls-cert-file, mesh-tls-key-file, mesh-tls-server-name.
 void AddClientTlsOptions(base::OptionSet& options, ClientTls* tls);
 
-// `address` is host:port, or "dns:///name:port" for round robin over replicas of one service.
-// INVALID_ARGUMENT when the TLS files cannot be read. Connects on first use.
+// `address` is host:port, or "dns:///name:port" for round robin over replicas of one service
+// ("ipv4:a:port,b:port" where they have no name). A replica that says it is not ready gets no
+// calls. INVALID_ARGUMENT when the TLS files cannot be read. Connects on first use.
 absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> OpenChannel(const std::string& address,
                                                                     const ClientTls& tls);
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing; says nothing when there are none.
-#   install_deps.sh run|test|tidy     run: build and serve; test: what the tests need besides; tidy: clang-tidy too
+#   install_deps.sh build|run|test|tidy     build: compile; run: serve too; test: what the tests need besides;
+#                                           tidy: clang-tidy too
 set -euo pipefail
 
 set_name=${1:-run}
@@ -8,9 +9,10 @@ packages=(
   clang-16 lld-16 libstdc++-12-dev cmake ninja-build ccache pkg-config
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libre2-dev
   rapidjson-dev libpq-dev libssl-dev libcurl4-openssl-dev libnghttp2-dev zlib1g-dev libyaml-cpp-dev prometheus-cpp-dev
-  postgresql curl python3 python3-venv python3-pip util-linux procps
 )
-[ "$set_name" != run ] && packages+=(catch2 libclang-rt-16-dev)
+[ "$set_name" != build ] &&
+  packages+=(postgresql curl python3 python3-venv python3-pip util-linux procps)
+[[ $set_name = test || $set_name = tidy ]] && packages+=(catch2 libclang-rt-16-dev)
 [ "$set_name" = tidy ] && packages+=(clang-tidy-16)
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }

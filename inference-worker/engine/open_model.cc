@@ -42,8 +42,10 @@ int64_t ScratchBytes(const HParams& h, const EngineOptions& options, int64_t dev
   const int64_t logits = int64_t{step.logit_rows} * h.vocab_size * kFloatBytes;
   const int64_t slots = rows * std::max(h.num_experts_used, 1);
   const int64_t middle = std::max(h.num_experts > 0 ? slots * h.expert_ffn : 0, rows * h.ffn);
+  // Rows are kept in fp32, and as int8 or in fp16 as products take them.
+  const int64_t rounded = options.numerics == "fast" ? 4 : 2;
   const int64_t operations =
-      middle * (2 * kFloatBytes + 2) + (slots + 3 * rows) * h.hidden * kFloatBytes;
+      middle * (2 * kFloatBytes + rounded) + (slots + 3 * rows) * h.hidden * kFloatBytes;
   // Inputs, lists, attention's partial sums.
   const int64_t rest = (2 << 20) + std::min<int64_t>(256 << 20, device_bytes / 32);
   return Decoder::ScratchBytesOf(h, rows) + logits + operations * 3 / 2 + rest;
@@ -185,6 +187,7 @@ absl::StatusOr<OpenedModel> OpenOnDevice(const ModelSource& source, const Engine
                           .isa = options.isa,
                           .device_bytes_max = options.vram_budget,
                           .device_experts = {},
+                          .fast = options.numerics == "fast",
                           .stream_rows = options.numerics == "fast" ? 0 : -1};
   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, CreateKernels(wanted));
   const std::optional<int64_t> available = kernels->memory().available_bytes();

@@ -2,10 +2,11 @@
 //
 //   conclave-bench --model m.gguf --prompt 512 --output 128 --threads 2
 //
-// pp: a prompt of random tokens, from Submit to the first token. tg: greedy decoding after a short
-// prompt, per sequence count. GB/s is what decoding had to read of the weights; it is held against
-// the machine's own reading speed, measured just before. The hash is over tokens and logprobs of a
-// fixed answer: the same on every machine with the same model, or a kernel has changed its bits.
+// pp: a prompt of random tokens, from Submit to the first token. tg: decoding after a short prompt,
+// greedy unless told otherwise, per sequence count. GB/s is what decoding had to read of the
+// weights; it is held against the machine's own reading speed, measured just before. The hash is
+// over tokens and logprobs of a fixed answer: the same on every machine with the same model, or a
+// kernel has changed its bits.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -51,6 +52,11 @@ struct Options {
   std::string isa;
   std::string kv_type = "f16";
   std::string numerics = "exact";
+  double temperature = 0;
+  int top_k = 0;
+  double top_p = 1;
+  double min_p = 0;
+  int logprobs = -1;
 };
 
 struct Result {
@@ -84,8 +90,8 @@ class Bench {
     for (int i = 0; i < options_.repeat; ++i) {
       std::vector<std::shared_ptr<Collector>> collectors;
       for (int s = 0; s < options_.sequences; ++s) {
-        ASSIGN_OR_RETURN(collectors.emplace_back(),
-                         Start(RandomPrompt(4), options_.output + 1, -1));
+        ASSIGN_OR_RETURN(collectors.emplace_back(), Start(RandomPrompt(4), options_.output + 1,
+                                                          options_.logprobs, Sampling()));
       }
       double decode_ms = 0;
       for (const auto& collector : collectors) {
@@ -127,15 +133,27 @@ class Bench {
   }
 
   absl::StatusOr<std::shared_ptr<Collector>> Start(std::vector<TokenId> prompt, int32_t max_tokens,
-                                                   int32_t logprobs) {
+                                                   int32_t logprobs,
+                                                   const SamplingParams& sampling = {
+                                                       .temperature = 0, .ignore_eos = true}) {
     auto collector = std::make_shared<Collector>();
     RETURN_IF_ERROR(engine_.Submit({.id = std::to_string(next_id_++),
                                     .prompt = std::move(prompt),
-                                    .sampling = {.temperature = 0, .ignore_eos = true},
+                                    .sampling = sampling,
                                     .max_tokens = max_tokens,
                                     .num_logprobs = logprobs},
                                    collector));
     return collector;
+  }
+
+  // What is decoded is drawn as the options say, each sequence with a seed of its own.
+  SamplingParams Sampling() {
+    return {.temperature = static_cast<float>(options_.temperature),
+            .top_k = options_.top_k,
+            .top_p = static_cast<float>(options_.top_p),
+            .min_p = static_cast<float>(options_.min_p),
+            .seed = static_cast<uint64_t>(next_id_),
+            .ignore_eos = true};
   }
 
   static absl::StatusOr<Event> Finish(const Collector& collector) {
@@ -297,6 +315,11 @@ int Main(int argc, char** argv) {
               "tokens after which what was chosen counts half", 64, 1 << 24);
   options.Add("isa", &o.isa, "scalar, avx2 or avx512; empty = the best there is");
   options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the engine");
+  options.Add("temperature", &o.temperature, "of what is decoded; 0 = greedy", 0, 2);
+  options.Add("top-k", &o.top_k, "the same; 0 = off", 0, 1 << 20);
+  options.Add("top-p", &o.top_p, "the same; 1 = off", 1e-6, 1);
+  options.Add("min-p", &o.min_p, "the same; 0 = off", 0, 1);
+  options.Add("logprobs", &o.logprobs, "of each token decoded; -1 = none", -1, 128);
   options.AddChoice("kv-type", &o.kv_type, {"f16", "f32"}, "of stored keys and values");
   if (const auto code = ParseCommandLine(options, argc, argv)) return *code;
   const absl::Status status = Run(o);

@@ -1,182 +1,231 @@
-"""Container recipes and Kubernetes manifests, held against the programs they start. No cluster, no
-container builder: overlays are put onto the base here, as kustomize merges what these use."""
+"""The recipe of the images and what is said to Prometheus and Grafana, held against the programs and the
+repository. No container builder is needed: deploy/containers/check.sh is for who has one."""
 
-import copy
+import fnmatch
 import json
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
+import requests
 import yaml
 
+from deploy_files import (DEPLOY, DOCKERFILE, OVERLAYS, SERVICES, containers, instructions, render,
+                          stages, target_of)
 from mesh import REPO
 
-DEPLOY = REPO / "deploy"
-DOCKERFILE = DEPLOY / "containers/inference-worker.Dockerfile"
-# Lists of these fields are merged by a key of their entries, all others are replaced.
-MERGE_KEYS = {"containers": "name", "volumes": "name", "ports": "containerPort",
-              "volumeMounts": "mountPath", "env": "name"}
-
-
-def merge(base, patch, field=""):
-    """A strategic merge: null deletes, maps are merged, keyed lists by their key."""
-    if isinstance(base, dict) and isinstance(patch, dict):
-        merged = dict(base)
-        for key, value in patch.items():
-            if value is None:
-                merged.pop(key, None)
-            else:
-                merged[key] = merge(merged.get(key), value, key)
-        return merged
-    if isinstance(base, list) and isinstance(patch, list) and field in MERGE_KEYS:
-        key = MERGE_KEYS[field]
-        merged = [merge(entry, next((p for p in patch if p[key] == entry[key]), {}))
-                  for entry in base]
-        known = [entry[key] for entry in base]
-        return merged + [p for p in patch if p[key] not in known]
-    if isinstance(patch, dict):
-        return {key: merge(None, value, key) for key, value in patch.items() if value is not None}
-    return copy.deepcopy(patch)
-
-
-def build(folder):
-    """The resources of a kustomization, by (kind, name)."""
-    text = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    assert set(text) <= {"apiVersion", "kind", "resources", "images", "patches"}
-    resources = {}
-    for path in text.get("resources", []):
-        target = (folder / path).resolve()
-        found = build(target) if target.is_dir() else {
-            (r["kind"], r["metadata"]["name"]): r for r in yaml.safe_load_all(target.read_text())}
-        assert not resources.keys() & found.keys()
-        resources.update(found)
-    for patch in text.get("patches", []):
-        for change in yaml.safe_load_all((folder / patch["path"]).read_text()):
-            key = (change["kind"], change["metadata"]["name"])
-            assert key in resources, f"{patch['path']} patches what is not there: {key}"
-            resources[key] = merge(resources[key], change)
-    for image in text.get("images", []):
-        used = 0
-        for resource in resources.values():
-            for container in pod(resource).get("containers", []):
-                if container["image"].rsplit(":", 1)[0] == image["name"]:
-                    container["image"] = f"{image['name']}:{image['newTag']}"
-                    used += 1
-        assert used, f"no image {image['name']}"
-    return resources
-
-
-def pod(resource):
-    return resource.get("spec", {}).get("template", {}).get("spec", {})
-
-
-def worker(overlay):
-    resources = build(DEPLOY / "kubernetes" / overlay)
-    return resources[("Deployment", "inference-worker")], resources[("Service", "inference-worker")]
-
-
-def flags_of_worker(build_dir):
-    text = subprocess.run([str(build_dir / "bin/conclave-worker"), "--help"], capture_output=True,
-                          text=True, timeout=60, check=True)
-    return set(re.findall(r"--([a-z][a-z0-9-]*)", text.stdout + text.stderr))
-
-
-def seconds(duration):
-    value, unit = re.fullmatch(r"(\d+)(ms|s|m)", duration).groups()
-    return int(value) * {"ms": 0.001, "s": 1, "m": 60}[unit]
-
-
-def instructions():
-    text = re.sub(r"\\\n", " ", DOCKERFILE.read_text())
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [tuple(line.split(None, 1)) for line in lines]
+TARGETS = {"gateway": "gateway", "worker": "inference-worker", "worker-cuda": "inference-worker",
+           "embed": "embedding-worker", "store": "assistant-store"}
 
 
 @pytest.fixture(scope="module")
-def flags(request):
-    return flags_of_worker(pathlib.Path(request.config.getoption("--build-dir")).resolve())
+def build_dir(request):
+    return pathlib.Path(request.config.getoption("--build-dir")).resolve()
 
 
-@pytest.mark.parametrize("overlay", ["overlays/cpu", "overlays/gpu"])
-def test_pods_start_what_the_image_holds(overlay, flags):
-    deployment, service = worker(overlay)
-    spec = pod(deployment)
-    (container,) = spec["containers"]
-    options = dict(argument.lstrip("-").partition("=")[::2] for argument in container["args"])
-    assert set(options) <= flags
-    grace = spec["terminationGracePeriodSeconds"]
-    assert grace > seconds(options["settle"]) + seconds(options["drain"])
-    # The image's entry point says where it listens.
-    entry = json.loads(next(rest for word, rest in instructions() if word == "ENTRYPOINT"))
-    listens = {int(argument.rsplit(":", 1)[1]) for argument in entry if ":" in argument}
-    assert {port["containerPort"] for port in container["ports"]} == listens
-    assert {port["port"] for port in service["spec"]["ports"]} == listens
-    named = {port["name"] for port in container["ports"]}
-    for probe, path in [("startupProbe", "/livez"), ("livenessProbe", "/livez"),
-                        ("readinessProbe", "/readyz")]:
-        assert container[probe]["httpGet"]["path"] == path
-        assert container[probe]["httpGet"]["port"] in named
-    mounts = {mount["name"] for mount in container["volumeMounts"]}
-    assert mounts <= {volume["name"] for volume in spec["volumes"]}
-    assert options["model-dir"] in {mount["mountPath"] for mount in container["volumeMounts"]}
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"]):
-        assert selector.items() <= labels.items()
-    tag = container["image"].rsplit(":", 1)[1]
-    assert any(word == "FROM" and rest.endswith(f" AS {tag}") for word, rest in instructions())
-
-
-def test_the_gpu_overlay_asks_for_a_gpu_and_uses_it():
-    deployment, _ = worker("overlays/gpu")
-    spec = pod(deployment)
-    (container,) = spec["containers"]
-    assert container["image"] == "conclave-worker:cuda"
-    assert "--device=cuda" in container["args"]
-    resources = container["resources"]
-    # Kubernetes wants both to be the same.
-    assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == "1"
-    assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
-    assert any(t["key"] == "nvidia.com/gpu" for t in spec["tolerations"])
-    # What the overlay leaves alone is the base's.
-    base, _ = worker("overlays/cpu")
-    assert container["livenessProbe"] == pod(base)["containers"][0]["livenessProbe"]
-    assert "nvidia.com/gpu" not in str(base)
-
-
+# --- the recipe -----------------------------------------------------------------------------------------
 def test_the_recipe_copies_and_builds_what_there_is():
     presets = json.loads((REPO / "CMakePresets.json").read_text())
     configured = {preset["name"] for preset in presets["configurePresets"]}
     built = {preset["name"] for preset in presets["buildPresets"]}
-    stages, arguments = set(), set()
+    names, arguments = set(), set()
     for word, rest in instructions():
         if word == "ARG":
             arguments.add(rest.partition("=")[0])
         for name in re.findall(r"\$\{(\w+)\}", rest):
             assert name in arguments, name
         if word == "FROM":
-            image, _, stage = rest.partition(" AS ")
-            assert stage and (image in stages or ":" in image or image.startswith("$")), rest
-            stages.add(stage)
-        elif word == "COPY" and not rest.startswith("--from="):
+            image, _, name = rest.partition(" AS ")
+            assert name and (image in names or ":" in image or image.startswith("$")), rest
+            names.add(name)
+        elif word == "COPY" and rest.startswith("--from="):
+            assert re.match(r"--from=(\S+)", rest).group(1) in names, rest
+        elif word == "COPY":
             for source in rest.split()[:-1]:
                 assert (REPO / source).exists(), source
-        elif word == "COPY":
-            source = re.match(r"--from=(\S+)", rest).group(1)
-            assert source in stages, rest
         elif word == "RUN":
+            for stage in re.findall(r"--mount=\S*from=([^,\s]+)", rest):
+                assert stage in names, rest
             words = shlex.split(rest)
             for i, one in enumerate(words):
                 if one == "--preset":
                     assert words[i + 1] in (built if "--build" in words[:i][-1:] else configured)
-    assert {"cpu", "cuda"} <= stages
+    assert set(TARGETS) <= names
     text = DOCKERFILE.read_text()
-    lists = "".join(path.read_text() for path in REPO.glob("inference-worker/**/CMakeLists.txt"))
-    for target in re.findall(r"--target ([\w -]+?)\s*\\?\n", text):
-        for name in target.split():
-            assert re.search(rf"\b{name}\b", lists), name
+    lists = "".join(path.read_text() for path in REPO.glob("*/**/CMakeLists.txt")
+                    if "build" not in path.parts)
+    targets = {name for found in re.findall(r"--target ([\w -]+?)\s*\\?\n", text)
+               for name in found.split()}
+    assert targets == set(SERVICES.values()) | {"conclave_cuda"}
+    for name in targets:
+        assert re.search(rf"\b{name}\b", lists), name
     # The module lies where the loader looks beside the program.
-    assert "/usr/lib/" in text and '"/../lib/"' in (
-        REPO / "inference-worker/engine/kernels/cuda/loader.cc").read_text()
+    assert "/usr/lib/libconclave_cuda.so" in stages()["worker-cuda"].files
+    assert '"/../lib/"' in (REPO / "inference-worker/engine/kernels/cuda/loader.cc").read_text()
+
+
+def test_what_the_recipe_copies_is_let_in():
+    rules = [line for line in (REPO / ".dockerignore").read_text().splitlines()
+             if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    let_in = [rule.removeprefix("!") for rule in rules[1:]]
+    for word, rest in instructions():
+        if word == "COPY" and not rest.startswith("--from="):
+            for source in rest.split()[:-1]:
+                assert any(source == rule or source.startswith(rule + "/") for rule in let_in), source
+    assert not any(fnmatch.fnmatch("build", rule) or fnmatch.fnmatch(".git", rule) for rule in let_in)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_has_what_its_program_needs(target):
+    stage = stages()[target]
+    name = SERVICES[TARGETS[target]]
+    assert stage.entrypoint == [f"/usr/bin/{name}"]
+    assert stage.files[f"/usr/bin/{name}"] == f"/out/{name}"
+    uid, gid = stage.user.split(":")
+    assert int(uid) > 0 and int(gid) > 0 and stage.stop_signal == "SIGTERM"
+    listens = {int(value.rsplit(":", 1)[1]) for key, value in stage.env.items()
+               if key in ("CONCLAVE_LISTEN", "CONCLAVE_PROBE_LISTEN")}
+    assert stage.ports == listens and len(listens) == 2
+    if "CONCLAVE_MODEL" in stage.env:
+        assert stage.env["CONCLAVE_MODEL"] in stage.files
+    labels = dict(re.findall(r'(org\.opencontainers\.image\.\w+)="([^"]*)"',
+                             " ".join(rest for word, rest in stage.steps + stages()["runtime"].steps
+                                      if word == "LABEL")))
+    version = re.search(r"project\(conclave VERSION (\S+)", (REPO / "CMakeLists.txt").read_text())
+    if target != "worker-cuda":
+        assert labels["org.opencontainers.image.title"] == name
+    assert labels["org.opencontainers.image.version"] == version.group(1)
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def with_dependencies(packages):
+    """These Debian packages and all that they bring in, as this machine has them."""
+    said = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\t${Depends},${Pre-Depends}\n"],
+                          capture_output=True, text=True, timeout=60, check=True).stdout
+    depends = dict(line.split("\t") for line in said.splitlines())
+    found, waiting = set(), set(packages)
+    while waiting:
+        package = waiting.pop()
+        found.add(package)
+        waiting |= {part.split()[0].partition(":")[0]
+                    for part in re.split("[,|]", depends.get(package, "")) if part.strip()} - found
+    return found
+
+
+@pytest.mark.parametrize("target", ["gateway", "worker", "embed", "store"])
+def test_an_image_installs_the_libraries_of_its_program(target, build_dir):
+    if shutil.which("dpkg-query") is None or shutil.which("readelf") is None:
+        pytest.skip("neither dpkg nor readelf: nobody to ask for libraries and their packages")
+    binary = build_dir / "bin" / SERVICES[TARGETS[target]]
+    said = subprocess.run(["readelf", "-d", str(binary)], capture_output=True, text=True, timeout=60,
+                          check=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", said)
+    assert "libgrpc++.so.1.51" in needed
+    brought = with_dependencies(stages()[target].packages)
+    linked = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, timeout=60).stdout
+    paths = {pathlib.Path(path).name: path for path in re.findall(r"(/\S+) \(0x", linked)}
+    # /lib may be a link to /usr/lib, and packages know either name.
+    names = [name for library in needed
+             for name in (paths[library], "/usr" + paths[library], paths[library].removeprefix("/usr"))]
+    said = subprocess.run(["dpkg-query", "-S", *names], capture_output=True, text=True, timeout=60)
+    owners = {}
+    for package, path in re.findall(r"(?m)^([^:,\s]+)\S*: (\S+)$", said.stdout):
+        owners.setdefault(pathlib.Path(path).name, set()).add(package)
+    for library in needed:
+        assert owners[library] & brought, f"{library} is in none of the image's packages: {owners}"
+
+
+def test_manifests_use_the_images_of_the_recipe():
+    used = {target_of(container["image"])[0] for overlay in OVERLAYS
+            for resource in render(overlay).values() for container in containers(resource)
+            if container["image"].startswith("conclave-")}
+    assert used == set(TARGETS)
+    told = (DEPLOY / "containers/README.md").read_text()
+    for target in TARGETS:
+        assert f"--target {target} " in told
+
+
+# --- observability ------------------------------------------------------------------------------------------
+def expressions():
+    """(where, PromQL) of everything that asks Prometheus."""
+    rules = yaml.safe_load((DEPLOY / "observability/rules.yaml").read_text())
+    for group in rules["spec"]["groups"]:
+        for rule in group["rules"]:
+            yield rule.get("alert", rule.get("record")), rule["expr"]
+    dashboard = json.loads((DEPLOY / "observability/dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+            legend = re.findall(r"{{(\w+)}}", target["legendFormat"])
+            by = re.findall(r"\bby \(([^)]*)\)", target["expr"])
+            assert set(legend) <= set(re.findall(r"\w+", " ".join(by))), panel["title"]
+    scaled = yaml.safe_load((DEPLOY / "kubernetes/components/keda/scaled-object.yaml").read_text())
+    for trigger in scaled["spec"]["triggers"]:
+        yield "ScaledObject", trigger["metadata"]["query"]
+
+
+def scrape(mesh):
+    """{metric: its labels} of what all four services say."""
+    ports = [mesh.internal_port + 10 + i for i in range(3)]
+    seen = {}
+    for url in [mesh.url] + [f"http://127.0.0.1:{port}" for port in ports]:
+        try:
+            text = requests.get(url + "/metrics", timeout=10).text
+        except requests.ConnectionError:
+            assert url.endswith(str(ports[1])) and not mesh.runs("embed")
+            continue
+        for name, labels in re.findall(r"(?m)^([a-zA-Z0-9_:]+)(?:{(.*)})? \S+$", text):
+            seen.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return seen
+
+
+def test_what_is_asked_of_prometheus_is_exported(mesh):
+    model = mesh.wait_for_model("conclave")
+    said = requests.post(mesh.url + "/v1/chat/completions", timeout=60, json={
+        "model": model, "stream": True, "messages": [{"role": "user", "content": "What is 2 + 3?"}]})
+    assert said.ok
+    # Refused before a handler sees it.
+    assert requests.get(mesh.url + "/nowhere", timeout=10).status_code == 404
+    exported = scrape(mesh)
+    recorded = {name for name, _ in expressions() if name.startswith("conclave:")}
+    # What Prometheus adds to every series.
+    added = {"namespace", "pod", "le"}
+    asked = set()
+    for where, expression in expressions():
+        names = re.findall(r"(?:conclave[_:]|vllm:)[a-z0-9_:]+", expression)
+        assert names, where
+        labels = set()
+        for name in names:
+            assert name in recorded or name in exported, f"{where}: nobody exports {name}"
+            labels |= exported.get(name, set())
+        asked |= set(names)
+        for name, matchers in re.findall(r"([a-z0-9_:]+){([^}]*)}", expression):
+            used = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers))
+            assert used <= exported[name] | added, f"{where}: {name} has no {used - exported[name]}"
+        for by in re.findall(r"\bby \(([^)]*)\)", expression):
+            assert set(re.findall(r"\w+", by)) <= labels | added, where
+    assert len(asked) > 20
+
+
+def test_prometheus_of_one_machine_asks_where_up_sh_listens():
+    text = (DEPLOY / "local/up.sh").read_text()
+    first = int(re.search(r"(?m)^internal_port=(\d+)$", text).group(1))
+    ports = {name: first + int(re.search(rf"(?m)^{name}_probe=\$\(\(internal_port \+ (\d+)\)\)",
+                                         text).group(1)) for name in ("worker", "embed", "store")}
+    ports["gateway"] = int(re.search(r"(?m)^port=(\d+)$", text).group(1))
+    config = yaml.safe_load((DEPLOY / "observability/prometheus.yml").read_text())
+    asked = [target for job in config["scrape_configs"] for part in job["static_configs"]
+             for target in part["targets"]]
+    assert sorted(asked) == sorted(f"127.0.0.1:{port}" for port in ports.values())
+
+
+def test_dashboard_panels_are_apart():
+    panels = json.loads((DEPLOY / "observability/dashboard.json").read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [(p["gridPos"]["x"] + i, p["gridPos"]["y"]) for p in panels
+              for i in range(p["gridPos"]["w"])]
+    assert len(set(places)) == len(places) and max(x for x, _ in places) < 24

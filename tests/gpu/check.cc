@@ -25,6 +25,7 @@ struct Options {
   int tokens = 64;
   int threads = 0;
   int gpu_experts = -1;
+  std::string numerics = "exact";
 };
 
 // The card and how fast it copies, measured now.
@@ -38,7 +39,7 @@ absl::Status Describe(int64_t probe_bytes) {
                 static_cast<double>(device.memory_bytes) * 1e-9);
   }
   char error[256] = "";
-  ConclaveCudaContext* const context = api->open(0, error, sizeof error);
+  ConclaveCudaContext* const context = api->open(0, 0, error, sizeof error);
   if (context == nullptr) return base::FailedPrecondition(error);
   std::printf("copies %.0f GB/s, reading and writing counted\n",
               api->copy_bandwidth(context, probe_bytes) * 1e-9);
@@ -127,6 +128,14 @@ absl::Status CheckMoved(const Options& o, Report& report) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<Kernels>> OpenFast(const Options& o) {
+  return CreateKernels({.device = o.device,
+                        .num_threads = o.threads,
+                        .isa = {},
+                        .device_experts = {},
+                        .fast = true});
+}
+
 absl::Status Run(const Options& o, Report& report) {
   RETURN_IF_ERROR(Describe(o.quick ? 1 << 20 : int64_t{1} << 30));
   std::printf("\n%-14s %-44s %10s  %8s\n", "operation", "what", "error", "bound");
@@ -136,7 +145,11 @@ absl::Status Run(const Options& o, Report& report) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
                      CreateKernels({.device = "cpu", .num_threads = o.threads, .isa = {}}));
     CheckOperations(*device, *cpu, o.quick, report);
+    CheckLogitRows(*device, o.quick, report);
     RETURN_IF_ERROR(device->status());
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> fast, OpenFast(o));
+    CheckFast(*fast, *cpu, o.quick, report);
+    RETURN_IF_ERROR(fast->status());
   }
   if (o.operations || o.shared) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> cpu,
@@ -147,12 +160,15 @@ absl::Status Run(const Options& o, Report& report) {
   if (o.time) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> device,
                      CreateKernels({.device = o.device, .num_threads = o.threads, .isa = {}}));
-    TimeOperations(*device);
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> fast, OpenFast(o));
+    TimeOperations(*device, *fast);
     RETURN_IF_ERROR(device->status());
+    RETURN_IF_ERROR(fast->status());
   }
   for (const std::string& model : o.models) {
     // One file that cannot be used is a failure and does not end the rest.
-    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts}, o.tokens, report);
+    const absl::Status checked =
+        CheckModel(model, {o.device, o.gpu_experts, o.numerics}, o.tokens, report);
     if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
@@ -167,6 +183,7 @@ int Main(int argc, char** argv) {
   options.Add("shared", &o.shared, "check experts shared with the processors, of the operations");
   options.Add("time", &o.time, "measure operations");
   options.Add("quick", &o.quick, "small shapes only");
+  options.AddChoice("numerics", &o.numerics, {"exact", "fast"}, "of the device, for models");
   options.Add("tokens", &o.tokens, "of each answer", 1, 128);
   options.Add("threads", &o.threads, "of the processors; 0 = one per usable core", 0, 1024);
   options.Add("gpu-experts", &o.gpu_experts,

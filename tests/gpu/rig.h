@@ -119,13 +119,20 @@ class Report final {
 void CheckOperations(Kernels& device, Kernels& cpu, bool quick, Report& report);
 // Latent attention with keys and values of every head made first.
 void CheckExpanded(Kernels& device, Kernels& cpu, bool quick, Report& report);
-// Prints how long operations take on a device, of shapes that large models have.
-void TimeOperations(Kernels& device);
+// What kernels made to be fast (KernelOptions::fast) compute otherwise than others.
+void CheckFast(Kernels& fast, Kernels& cpu, bool quick, Report& report);
+// Rows of logits read in part: digests, changes and blocks, to the bit.
+void CheckLogitRows(Kernels& device, bool quick, Report& report);
+// Prints how long operations take on a device, of shapes that large models have; with `fast`, also
+// those that CheckFast is about.
+void TimeOperations(Kernels& device, Kernels& fast);
 // A model file on both: how far each is from the exact answer, greedy tokens, and on the device
-// batches against single sequences. Writes the weights in F32 where temporary files go.
+// batches, where numerics are exact, against single sequences. Writes the weights in F32 where
+// temporary files go.
 struct Device {
   std::string name;
   int32_t gpu_experts = -1;  // EngineOptions'
+  std::string numerics = "exact";
 };
 absl::Status CheckModel(const std::string& path, const Device& device, int32_t tokens,
                         Report& report);

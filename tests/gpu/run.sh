@@ -34,7 +34,7 @@ if [ -z "$prebuilt" ]; then
 fi
 bin=$prebuilt/bin
 export LD_LIBRARY_PATH=$prebuilt/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-unset CONCLAVE_DEVICE CONCLAVE_CUDA_MODULE
+unset CONCLAVE_DEVICE CONCLAVE_CUDA_MODULE CONCLAVE_CUDA_DIGESTS
 
 started=$(date +%s)
 step() { printf '\n=== %ss: %s\n' "$(($(date +%s) - started))" "$*"; }
@@ -82,6 +82,9 @@ if [ -n "$whole" ]; then
   done
   # Weights in F32 go beside the models.
   TMPDIR=$work attempt 200 "$bin/conclave-gpu-check" --operations=false --models "$models"
+  step "models: fast"
+  TMPDIR=$work attempt 60 "$bin/conclave-gpu-check" --operations=false --numerics fast \
+    --models "$work/qwen3moe-Q4_K.gguf,$work/llama-Q8_0.gguf,$work/llama-Q5_K.gguf,$work/gpt-oss-MXFP4.gguf"
 fi
 
 # Experts shared with the processors: none of them on the GPU, half, and of the large ones also most.
@@ -151,8 +154,10 @@ if [ -n "$speed" ] && [ -n "$whole" ]; then
     step "speed: $model"
     attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
       --prompt 512 --output 64 --step-tokens 512
-    attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
-      --prompt 2048 --output 0 --step-tokens 2048
+    for numerics in exact fast; do
+      attempt 45 "$bin/conclave-bench" --model "$work/$model.gguf" --device cuda --probe=false \
+        --prompt 2048 --output 0 --step-tokens 2048 --numerics $numerics
+    done
   done
   # Decoding with steps as graphs and without, in one run.
   for graphs in 1 0; do
@@ -166,6 +171,20 @@ if [ -n "$speed" ] && [ -n "$whole" ]; then
     done
   done
   unset CONCLAVE_CUDA_GRAPHS
+  # Choosing tokens: greedy, of few, of the whole distribution, and of a top_p that random weights
+  # spread over most of the vocabulary; logits in part, then whole.
+  for digests in 1 0; do
+    export CONCLAVE_CUDA_DIGESTS=$digests
+    for sequences in 16 64; do
+      for settings in "0 0 1" "0.8 40 1" "0.8 0 1" "0.8 0 0.95"; do
+        read -r temperature top_k top_p <<<"$settings"
+        step "speed: logits in part: $digests, $sequences sequences, temperature $temperature, top_k $top_k, top_p $top_p"
+        attempt 30 "$bin/conclave-bench" --model "$work/dense.gguf" --device cuda --probe=false --prompt 0 \
+          --output 24 --sequences "$sequences" --repeat 2 --temperature "$temperature" --top-k "$top_k" --top-p "$top_p"
+      done
+    done
+  done
+  unset CONCLAVE_CUDA_DIGESTS
 fi
 
 step "done"

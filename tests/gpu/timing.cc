@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "conformance/random.h"
+#include "engine/kernels/row_reader.h"
 #include "engine/quant/format.h"
 #include "gpu/rig.h"
 
@@ -59,28 +60,30 @@ void Line(const std::string& op, const std::string& what, double us, double byte
   std::fflush(stdout);
 }
 
-void TimeMatmul(Kernels& kernels) {
+void TimeMatmul(Kernels& kernels, const char* name, bool quantised_only,
+                const std::vector<int64_t>& all_rows) {
   constexpr int64_t kOut = 16384;
   constexpr int64_t kIn = 4096;
-  const std::vector<float> x = Random(3).Floats(512 * kIn);
+  const std::vector<float> x = Random(3).Floats(2048 * kIn);
   OnDevice<float> device_x(kernels, std::span<const float>(x));
-  OnDevice<float> y(kernels, 512 * kOut);
+  OnDevice<float> y(kernels, 2048 * kOut);
   for (const QuantFormat* format : AllFormats()) {
     const Filler weight(format->dtype, {kOut, kIn});
     const auto packed = kernels.Pack(weight.view);
     if (!packed.ok()) continue;
-    for (const int64_t rows : {1, 2, 4, 8, 16, 32, 64, 512}) {
+    if (quantised_only && !TakesInt8(format->panel)) continue;
+    for (const int64_t rows : all_rows) {
       const double us = Time(kernels, [&] {
         kernels.Matmul({{.weight = &*packed, .y = y.data(), .y_stride = kOut}}, device_x.data(),
                        kIn, rows);
       });
-      Line("matmul", std::string(format->name()) + " 16384×4096, rows " + std::to_string(rows), us,
+      Line(name, std::string(format->name()) + " 16384×4096, rows " + std::to_string(rows), us,
            static_cast<double>(packed->bytes()), 2.0 * static_cast<double>(kOut * kIn * rows));
     }
   }
 }
 
-void TimeMoe(Kernels& kernels) {
+void TimeMoe(Kernels& kernels, const char* name, const std::vector<int64_t>& all_rows) {
   constexpr int32_t kExperts = 128;
   constexpr int32_t kTopK = 8;
   constexpr int64_t kHidden = 2048;
@@ -102,23 +105,30 @@ void TimeMoe(Kernels& kernels) {
   }
   OnDevice<int32_t> device_ids(kernels, std::span<const int32_t>(ids));
   OnDevice<float> weights(kernels, std::span<const float>(Random(5).Floats(2048 * kTopK)));
-  for (const int64_t rows : {1, 4, 16, 32, 64, 128, 256, 512, 2048}) {
+  for (const int64_t rows : all_rows) {
     const double us = Time(kernels, [&] {
       kernels.Moe({.gate = &*gate, .up = &*up, .down = &*down},
                   {.ids = device_ids.data(), .weights = weights.data(), .top_k = kTopK},
                   device_x.data(), kHidden, rows, y.data(), kHidden);
     });
     const double active = static_cast<double>(std::min<int64_t>(kExperts, rows * kTopK)) / kExperts;
-    Line("moe", "Q4_K 128 of 768×2048, 8 each, rows " + std::to_string(rows), us,
+    Line(name, "Q4_K 128 of 768×2048, 8 each, rows " + std::to_string(rows), us,
          static_cast<double>(gate->bytes() * 3) * active,
          2.0 * 3 * static_cast<double>(kHidden * kFfn * kTopK * rows));
   }
-  OnDevice<float> logits(kernels, std::span<const float>(Random(6).Floats(512 * kExperts)));
+}
+
+void TimeRoute(Kernels& kernels) {
+  constexpr int32_t kExperts = 128;
+  constexpr int32_t kTopK = 8;
+  OnDevice<float> logits(kernels, std::span<const float>(Random(6).Floats(kExperts)));
+  OnDevice<int32_t> ids(kernels, kTopK);
+  OnDevice<float> weights(kernels, kTopK);
   Line("route", "128 experts, 8 each, rows 1",
        Time(kernels,
             [&] {
               kernels.Route({.num_experts = kExperts, .top_k = kTopK, .renormalize = true},
-                            logits.data(), kExperts, 1, device_ids.data(), weights.data());
+                            logits.data(), kExperts, 1, ids.data(), weights.data());
             }),
        0, 0);
 }
@@ -237,12 +247,52 @@ void TimeSmall(Kernels& kernels) {
   Line("wait", "nothing to do", Time(kernels, [&] { (void)kernels.HostView(x.data(), 0); }), 0, 0);
 }
 
+// What comes over of rows of logits before tokens are chosen, the wait for it included.
+void TimeLogitRows(Kernels& kernels) {
+  RowReader* const reader = kernels.row_reader();
+  if (reader == nullptr) return;
+  constexpr int64_t kVocab = 151'936;
+  constexpr int32_t kBlocks = static_cast<int32_t>(kVocab / kScanBlock);
+  OnDevice<float> x(kernels, std::span<const float>(Random(10).Floats(256 * kVocab, 9.0f)));
+  for (const int32_t rows : {1, 16, 64, 256}) {
+    const auto line = [&](const char* what, double bytes, const std::function<void()>& call) {
+      Line("logits", std::string(what) + ", rows " + std::to_string(rows), Time(kernels, call),
+           bytes * rows, 0);
+    };
+    line("whole", kVocab * 4.0, [&] { (void)kernels.HostView(x.data(), rows * kVocab); });
+    std::vector<RowRequest> requests(static_cast<size_t>(rows));
+    const auto read = [&] {
+      (void)reader->Read({.x = x.data(), .n = kVocab, .rows = requests, .blocks = {}});
+    };
+    // GB/s are those of the logits in the device's memory, read once.
+    line("digest: best", kVocab * 4.0, read);
+    for (RowRequest& request : requests) request = {.largest = true, .factors = {1.25f}};
+    line("digest: largest and sums", kVocab * 4.0, read);
+    for (RowRequest& request : requests) request = {.largest = true, .factors = {1.25f, 1.0f}};
+    line("digest: largest and two sums", kVocab * 4.0, read);
+    for (const int32_t blocks : {1, 40}) {
+      std::vector<RowBlock> wanted;
+      for (int32_t row = 0; row < rows; ++row) {
+        for (int32_t i = 0; i < blocks; ++i) wanted.push_back({row, i * 14 % kBlocks});
+      }
+      line(blocks == 1 ? "digest and a block" : "digest and 40 blocks", 0, [&] {
+        read();
+        (void)reader->Fetch(wanted);
+      });
+    }
+  }
+}
+
 }  // namespace
 
-void TimeOperations(Kernels& kernels) {
+void TimeOperations(Kernels& kernels, Kernels& fast) {
   TimeSmall(kernels);
-  TimeMatmul(kernels);
-  TimeMoe(kernels);
+  TimeLogitRows(kernels);
+  TimeMatmul(kernels, "matmul", false, {1, 2, 4, 8, 16, 32, 64, 512});
+  TimeMatmul(fast, "fast matmul", true, {64, 512, 2048});
+  TimeMoe(kernels, "moe", {1, 4, 16, 32, 64, 128, 256, 512, 2048});
+  TimeMoe(fast, "fast moe", {1024, 2048});
+  TimeRoute(kernels);
   TimeAttention(kernels);
 }
 

@@ -237,6 +237,30 @@ TEST_CASE("the store's calls come back with their replies and errors") {
   CHECK(made->id() == "run_1");
 }
 
+TEST_CASE("a replica that is not ready gets no calls, and none of them fails") {
+  FakeStore one(0);
+  FakeStore two(0);
+  auto client = *StoreClient::Open("ipv4:" + one.address() + "," + two.address(), {});
+  const auto ask = [&] {
+    pb::GetAssistantRequest get;
+    get.set_id("asst_1");
+    const auto found = Await<pb::Assistant>(
+        [&](auto done) { client->GetAssistant(get, Soon(), std::move(done)); });
+    REQUIRE(found.ok());
+  };
+  const auto asked_anew = [&](const FakeStore& store) {
+    const int before = store.assistants;
+    for (int i = 0; i < 10; ++i) ask();
+    return store.assistants > before;
+  };
+  REQUIRE(support::WaitUntil([&] { return asked_anew(one) && asked_anew(two); }));
+  one.SetReady(false);
+  REQUIRE(support::WaitUntil([&] { return !asked_anew(one); }));
+  CHECK(asked_anew(two));
+  one.SetReady(true);
+  CHECK(support::WaitUntil([&] { return asked_anew(one); }));
+}
+
 TEST_CASE("a store that is away is unavailable at once") {
   auto client = *StoreClient::Open("127.0.0.1:1", {});
   const auto reply =

@@ -16,9 +16,11 @@ namespace pb = conclave::v1;
 
 class AssistantsService final : public pb::Assistants::CallbackService {
  public:
+  explicit AssistantsService(std::atomic<int>* calls) : calls_(calls) {}
   grpc::ServerUnaryReactor* GetAssistant(grpc::CallbackServerContext* context,
                                          const pb::GetAssistantRequest* request,
                                          pb::Assistant* reply) override {
+    ++*calls_;
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reply->set_id(request->id());
     const absl::Status status =
@@ -29,6 +31,9 @@ class AssistantsService final : public pb::Assistants::CallbackService {
     reactor->Finish(mesh::ToGrpc(status, context));
     return reactor;
   }
+
+ private:
+  std::atomic<int>* const calls_;
 };
 
 class ThreadsService final : public pb::Threads::CallbackService {
@@ -99,8 +104,8 @@ class RunsService final : public pb::Runs::CallbackService {
 }  // namespace
 
 struct FakeStore::Impl {
-  Impl(std::atomic<int>* streams, int events, mesh::ServerOptions options)
-      : runs(streams, events), server(std::move(options)) {}
+  Impl(FakeStore* store, int events, mesh::ServerOptions options)
+      : assistants(&store->assistants), runs(&store->streams, events), server(std::move(options)) {}
   AssistantsService assistants;
   ThreadsService threads;
   RunsService runs;
@@ -108,7 +113,7 @@ struct FakeStore::Impl {
 };
 
 FakeStore::FakeStore(int events, mesh::ServerOptions options)
-    : impl_(std::make_unique<Impl>(&streams, events, std::move(options))) {
+    : impl_(std::make_unique<Impl>(this, events, std::move(options))) {
   impl_->server.AddService(&impl_->assistants);
   impl_->server.AddService(&impl_->threads);
   impl_->server.AddService(&impl_->runs);
@@ -116,6 +121,8 @@ FakeStore::FakeStore(int events, mesh::ServerOptions options)
   if (!status.ok()) throw std::runtime_error(std::string(status.message()));
   impl_->server.SetReady(true);
 }
+
+void FakeStore::SetReady(bool ready) { impl_->server.SetReady(ready); }
 
 FakeStore::~FakeStore() { impl_->server.Stop(); }
 

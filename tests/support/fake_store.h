@@ -17,8 +17,10 @@ class FakeStore final {
   explicit FakeStore(int events, mesh::ServerOptions options = {.listen = "127.0.0.1:0"});
   ~FakeStore();
   std::string address() const;
+  void SetReady(bool ready);
 
-  std::atomic<int> streams{0};  // open StreamRun calls
+  std::atomic<int> streams{0};     // open StreamRun calls
+  std::atomic<int> assistants{0};  // GetAssistant calls so far
 
  private:
   struct Impl;

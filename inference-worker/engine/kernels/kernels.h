@@ -151,6 +151,7 @@ struct RowTable {
 
 class RopeTable;
 class ExpertMover;  // expert_mover.h
+class RowReader;    // row_reader.h
 
 // The most that one step asks for.
 struct StepLimits {
@@ -158,6 +159,7 @@ struct StepLimits {
   int64_t sequences = 0;
   int64_t context = 0;      // tokens of one sequence
   int64_t read_floats = 0;  // of one HostView
+  int64_t read_rows = 0;    // that these are, and of one RowReader::Read
   int64_t widest = 0;       // floats of a row that a matrix multiplies
   int64_t hidden = 0;
   int64_t middle = 0;  // floats inside a network, of all rows and the experts they chose
@@ -320,6 +322,8 @@ class Kernels {
   // on a CPU, a copy that lives until the next call on a device. n may be 0. UNAVAILABLE when the
   // device has failed: then what the operations since the last call wrote is lost.
   virtual absl::StatusOr<float*> HostView(float* x, int64_t n) = 0;
+  // What reads rows in part; none where HostView copies nothing.
+  virtual RowReader* row_reader() { return nullptr; }
 
   // The threads, for a caller's own loops over rows.
   virtual ThreadPool& pool() = 0;
@@ -354,6 +358,8 @@ struct KernelOptions {
   int64_t device_bytes_max = 0;
   // Empty: all. Otherwise the processors have the rest.
   DeviceExperts device_experts;
+  // A device's products of many rows may have other bits than those of few, where that is faster.
+  bool fast = false;
   // For so many rows and more the processors' experts are computed on the device, their weights
   // sent there each time: other bits than for few rows. -1 = never, 0 = where measuring says it is
   // faster.

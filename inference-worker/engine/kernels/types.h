@@ -1,6 +1,8 @@
-// Small enumerations of the operation table. A leaf header: files compiled for one instruction set
-// include it, so it holds no code.
+// Small enumerations and plain data of the operation table. A leaf header: files compiled for one
+// instruction set include it, so it holds no code.
 #pragma once
+
+#include <cstdint>
 
 namespace conclave::engine {
 
@@ -24,5 +26,23 @@ enum class RopeStyle {
   kNorm,  // pairs (2i, 2i + 1): llama files
   kNeox,  // pairs (i, i + rope_dim/2): qwen and most others
 };
+
+// Rows of logits are looked at in blocks of this many.
+inline constexpr int64_t kScanBlock = 256;
+// A row is weighed with so many factors at most.
+inline constexpr int kRowFactors = 2;
+
+// What happens to a number of a row of logits.
+struct RowChange {
+  enum class Kind : int32_t {
+    kAdd,    // x + value
+    kRepel,  // x > 0 ? x / value : x · value
+    kSet,    // value
+  };
+  int32_t id = 0;  // which number
+  Kind kind = Kind::kAdd;
+  float value = 0;
+};
+inline constexpr int kChangeLists = 3;  // of a row, one after the other
 
 }  // namespace conclave::engine

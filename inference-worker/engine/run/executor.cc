@@ -17,6 +17,7 @@ StepLimits LimitsOf(const HParams& h, const KvLayout& layout, const Executor::Si
           .sequences = size.sequences,
           .context = size.context,
           .read_floats = int64_t{size.logit_rows} * h.vocab_size,
+          .read_rows = size.logit_rows,
           .widest = std::max<int64_t>({h.hidden, of_heads, h.q_lora}),
           .hidden = h.hidden,
           .middle = std::max(rows * std::max(h.ffn, h.shared_ffn), slots * h.expert_ffn),
@@ -46,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(std::unique_ptr<Kerne
   return executor;
 }
 
-absl::StatusOr<std::span<float>> Executor::Run(const Batch& batch) {
+std::span<float> Executor::Run(const Batch& batch) {
   inputs_.Fill(batch);
   const size_t count = inputs_.output_rows().size() * static_cast<size_t>(hparams().vocab_size);
   CHECK(static_cast<int64_t>(count * sizeof(float)) <= logits_.size());
@@ -58,9 +59,7 @@ absl::StatusOr<std::span<float>> Executor::Run(const Batch& batch) {
                    .spans = inputs_.spans(),
                    .output_rows = inputs_.output_rows(),
                    .logits = logits_.as<float>()});
-  ASSIGN_OR_RETURN(float* const logits,
-                   kernels_->HostView(logits_.as<float>(), static_cast<int64_t>(count)));
-  return std::span(logits, count);
+  return std::span(logits_.as<float>(), count);
 }
 
 }  // namespace conclave::engine

@@ -31,10 +31,11 @@ class Executor final {
                                                           std::unique_ptr<Model> model, KvStore kv,
                                                           const Size& size);
 
-  // Computes the batch. Row i of the result, vocab_size floats, belongs to the i-th row that wants
-  // logits (BatchInputs::output_rows); valid, and the caller's to change, until the next call.
-  // UNAVAILABLE when the device failed: nothing of this batch may be used, nor of any later one.
-  absl::StatusOr<std::span<float>> Run(const Batch& batch);
+  // Asks for the batch. Row i of the result, vocab_size floats in the kernels' memory, belongs to
+  // the i-th row that wants logits (BatchInputs::output_rows); the caller's until the next call, to
+  // be read by HostView or the row reader, which tell when the device failed: nothing of this batch
+  // may be used then, nor of any later one.
+  std::span<float> Run(const Batch& batch);
 
   const HParams& hparams() const { return model_->hparams(); }
   Kernels& kernels() { return *kernels_; }

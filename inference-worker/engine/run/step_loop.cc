@@ -302,13 +302,12 @@ bool StepLoop::Step() {
     (part.sequence->is_decode() ? record.decode_rows : record.prefill_rows) += part.rows;
   }
   Announce(batch);
-  const absl::StatusOr<std::span<float>> logits = executor_->Run(batch);
-  if (!logits.ok()) {
-    Fail(logits.status());
+  const std::span<float> logits = executor_->Run(batch);
+  scheduler_.Commit(batch);
+  if (const absl::Status chosen = chooser_.Choose(batch, logits); !chosen.ok()) {
+    Fail(chosen);
     return false;
   }
-  scheduler_.Commit(batch);
-  chooser_.Choose(batch, *logits);
   // Counted before anybody hears of it: who is told of an end finds its step in the figures.
   record.ms = base::MillisBetween(start, clock_.Now());
   keeper_.AddStep(record);

@@ -8,7 +8,8 @@ absl::Status WarmUp(Executor& executor) {
   Batch batch;
   batch.parts.push_back({.sequence = &sequence, .position = 0, .rows = 1, .wants_logits = true});
   batch.num_rows = 1;
-  return executor.Run(batch).status();
+  const std::span<float> logits = executor.Run(batch);
+  return executor.kernels().HostView(logits.data(), static_cast<int64_t>(logits.size())).status();
 }
 
 }  // namespace conclave::engine

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/kernels/row_reader.h"
 #include "engine/request.h"
 
 namespace conclave::engine {
@@ -24,18 +25,31 @@ struct AllowedTokens {
   std::span<const TokenId> stop_ids;
 };
 void MaskLogits(const AllowedTokens& allowed, std::span<float> logits);
+// The same as a bit per id, of `vocab_size` in whole words.
+void ListAllowed(const AllowedTokens& allowed, size_t vocab_size, std::vector<uint64_t>& words);
 
-// Applies penalties, then logit_bias, then the masks, in place. Keeps only scratch between calls.
+// Penalties, then logit_bias, then the mask of min_tokens. Keeps only scratch between calls.
 class LogitsProcessor final {
  public:
   explicit LogitsProcessor(int32_t vocab_size);
 
-  // `logits` has vocab_size values. Ids in `context` outside the vocabulary are ignored.
+  size_t vocab_size() const { return counts_.size(); }
+
+  // In place: `logits` has vocab_size values. Ids in `context` outside the vocabulary are ignored.
   void Apply(const SamplingParams& params, const LogitsContext& context, std::span<float> logits);
+  // What Apply would do, for a row that is not here.
+  void List(const SamplingParams& params, const LogitsContext& context, RowChanges& changes);
 
  private:
-  void ApplyPenalties(const SamplingParams& params, const LogitsContext& context,
-                      std::span<float> logits);
+  enum ChangeList { kPenalties, kBiases, kMasks };
+
+  // Calls visit(list, id, kind, value) for all that changes.
+  template <typename Visit>
+  void ForEachChange(const SamplingParams& params, const LogitsContext& context,
+                     const Visit& visit);
+  template <typename Visit>
+  void ForEachPenalty(const SamplingParams& params, const LogitsContext& context,
+                      const Visit& visit);
   void Count(std::span<const TokenId> tokens, bool is_output);
 
   struct Counts {

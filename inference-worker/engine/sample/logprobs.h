@@ -15,10 +15,13 @@ namespace conclave::engine {
 double LogSumExp(RowScan& row);
 
 // The `count` most probable tokens, most probable first, equal ones by id; masked ones are none.
+// Where HasTop.
 std::vector<TokenLogprob> TopLogprobs(RowScan& row, double log_sum_exp, int32_t count);
+// Whether the blocks they lie in are here; those that are not are wanted.
+bool HasTop(RowScan& row, int32_t count);
 
 // Never below kMinLogprob, so that a masked token's value stays a number on every wire.
 inline constexpr float kMinLogprob = -9999.0f;
-TokenLogprob LogprobOf(std::span<const float> logits, double log_sum_exp, TokenId token);
+TokenLogprob LogprobOf(TokenId token, float logit, double log_sum_exp);
 
 }  // namespace conclave::engine

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "base/check.h"
 #include "engine/kernels/cpu/cpu_kernels.h"
 
 namespace conclave::engine {
@@ -24,8 +25,13 @@ RowScan::RowScan() : RowScan(IsaOfRows()) {}
 
 void RowScan::Read(std::span<const float> logits) {
   logits_ = logits;
-  largest_.resize((logits.size() + kScanBlock - 1) / kScanBlock);
-  isa_->largest_by_block(logits.data(), static_cast<int64_t>(logits.size()), largest_.data());
+  size_ = logits.size();
+  digest_ = nullptr;
+  blocks_ = {};
+  wanted_.clear();
+  own_largest_.resize((logits.size() + kScanBlock - 1) / kScanBlock);
+  isa_->largest_by_block(logits.data(), static_cast<int64_t>(logits.size()), own_largest_.data());
+  largest_ = own_largest_;
   best_ = -1;
   max_ = -std::numeric_limits<float>::infinity();
   size_t where = 0;
@@ -41,26 +47,72 @@ void RowScan::Read(std::span<const float> logits) {
   best_ = static_cast<TokenId>(i);
 }
 
+void RowScan::Read(const RowDigest& digest, size_t size, std::span<const float* const> blocks) {
+  logits_ = {};
+  size_ = size;
+  digest_ = &digest;
+  blocks_ = blocks;
+  wanted_.clear();
+  largest_ = digest.largest;
+  best_ = digest.best;
+  max_ = digest.max;
+}
+
+std::optional<float> RowScan::LogitOf(TokenId token) {
+  if (token == best_) return max_;
+  const size_t block = static_cast<size_t>(token) / kScanBlock;
+  if (!HasBlock(block)) return std::nullopt;
+  return LogitsOf(block)[static_cast<size_t>(token) % kScanBlock];
+}
+
 float RowScan::ReachedBy(size_t count, float otherwise) {
   // Each of the `count` largest blocks has one that reaches the least of their largest.
   if (count == 0 || count > largest_.size()) return otherwise;
-  scratch_ = largest_;
+  scratch_.assign(largest_.begin(), largest_.end());
   const auto last = scratch_.begin() + static_cast<ptrdiff_t>(count - 1);
   std::nth_element(scratch_.begin(), last, scratch_.end(), std::greater<>());
   return std::max(*last, otherwise);
 }
 
+float RowScan::FactorOf(double factor) { return static_cast<float>(std::min(factor, kFactorMax)); }
+
 void RowScan::Weigh(double factor) {
-  weights_.resize(logits_.size());
-  sums_.resize(largest_.size());
-  isa_->weigh_by_block(logits_.data(), static_cast<int64_t>(logits_.size()), max_,
-                       static_cast<float>(std::min(factor, kFactorMax)), weights_.data(),
-                       sums_.data());
+  factor_ = FactorOf(factor);
+  weights_.resize(size_);
+  if (digest_ != nullptr) {
+    const auto known = std::find(digest_->factors.begin(), digest_->factors.end(), factor_);
+    CHECK(known != digest_->factors.end());
+    sums_ = digest_->sums[static_cast<size_t>(known - digest_->factors.begin())];
+    weighed_.assign(blocks_.size(), false);
+  } else {
+    own_sums_.resize(largest_.size());
+    isa_->weigh_by_block(logits_.data(), static_cast<int64_t>(size_), max_, factor_,
+                         weights_.data(), own_sums_.data());
+    sums_ = own_sums_;
+  }
   total_ = 0;
   for (const float sum : sums_) total_ += static_cast<double>(sum);
 }
 
-TokenId RowScan::IdAt(double share) const {
+const float* RowScan::WeightsOf(size_t block) {
+  float* const weights = weights_.data() + block * kScanBlock;
+  if (digest_ != nullptr && !weighed_[block]) {
+    float sum = 0;  // the digest has it
+    isa_->weigh_by_block(LogitsOf(block), static_cast<int64_t>(CountOf(block)), max_, factor_,
+                         weights, &sum);
+    weighed_[block] = true;
+  }
+  return weights;
+}
+
+double RowScan::MassFrom(float least) const {
+  double mass = 0;
+  ForEachBlockFrom(least, [&](size_t block) { mass += static_cast<double>(sums_[block]); });
+  // Sums are fp32, of 16 lanes of 16.
+  return mass * (1 + 1e-5);
+}
+
+std::optional<TokenId> RowScan::IdAt(double share) {
   double left = share * total_;
   size_t chosen = 0;
   for (size_t block = 0; block < sums_.size(); ++block) {
@@ -70,13 +122,14 @@ TokenId RowScan::IdAt(double share) const {
     if (left < sum) break;
     left -= sum;
   }
+  if (!HasBlock(chosen)) return std::nullopt;
   TokenId last = best_;  // rounding: the last sliver of a block is its last token's
-  const size_t begin = chosen * kScanBlock;
-  const size_t end = std::min(weights_.size(), begin + kScanBlock);
-  for (size_t i = begin; i < end; ++i) {
-    if (weights_[i] == 0) continue;
-    last = static_cast<TokenId>(i);
-    left -= static_cast<double>(weights_[i]);
+  const float* const weights = WeightsOf(chosen);
+  const size_t count = CountOf(chosen);
+  for (size_t i = 0; i < count; ++i) {
+    if (weights[i] == 0) continue;
+    last = static_cast<TokenId>(chosen * kScanBlock + i);
+    left -= static_cast<double>(weights[i]);
     if (left < 0) break;
   }
   return last;

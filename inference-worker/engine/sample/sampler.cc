@@ -27,6 +27,8 @@ size_t BinOf(double nats) {
   return nats < -kLeastLog ? static_cast<size_t>(nats * kBinsPerNat) : kNumBins - 1;
 }
 
+bool CutsMass(const SamplingParams& params) { return params.typical_p < 1 || params.top_p < 1; }
+
 }  // namespace
 
 absl::Status Validate(const SamplingParams& params, int32_t vocab_size) {
@@ -65,21 +67,30 @@ absl::Status Validate(const SamplingParams& params, int32_t vocab_size) {
   return absl::OkStatus();
 }
 
-TokenId Sampler::Sample(RowScan& row, const SamplingParams& params, uint64_t position) {
+Sampler::Needs Sampler::NeedsOf(const SamplingParams& params) {
+  if (params.temperature == 0) return {};
+  const bool cuts_mass = CutsMass(params);
+  const bool weighs = params.top_k == 0 && (cuts_mass || params.min_p == 0);
+  return {.largest = params.top_k > 0 || params.min_p > 0 || cuts_mass,
+          .factor = weighs ? 1.0 / static_cast<double>(params.temperature) : 0,
+          .blocks = params.typical_p < 1 && params.top_k == 0};
+}
+
+std::optional<TokenId> Sampler::Sample(RowScan& row, const SamplingParams& params,
+                                       uint64_t position) {
   const TokenId best = row.best();
   if (best < 0 || params.temperature == 0 || std::isinf(row.max())) return best;
   const double uniform = UniformAt(params.seed, position, params.stream);
   const double factor = 1.0 / static_cast<double>(params.temperature);
-  const bool cuts_mass = params.typical_p < 1 || params.top_p < 1;
+  const bool cuts_mass = CutsMass(params);
   if (params.top_k == 0 && params.min_p == 0 && !cuts_mass) {
     row.Weigh(factor);
     return row.IdAt(uniform);
   }
-  if (params.top_k == 0 && cuts_mass) {
-    CollectByMass(row, params, factor);
-  } else {
-    CollectByRank(row, params, factor, cuts_mass);
-  }
+  const bool collected = params.top_k == 0 && cuts_mass
+                             ? CollectByMass(row, params, factor)
+                             : CollectByRank(row, params, factor, cuts_mass);
+  if (!collected) return std::nullopt;
   if (params.typical_p < 1) CutTypical(row.max(), factor, static_cast<double>(params.typical_p));
   if (params.top_p < 1) CutTopP(row.max(), factor, static_cast<double>(params.top_p));
   if (cuts_mass && params.min_p > 0) CutMinP(static_cast<double>(params.min_p));
@@ -88,7 +99,7 @@ TokenId Sampler::Sample(RowScan& row, const SamplingParams& params, uint64_t pos
 
 // The candidates that top_k leaves and, where nothing has to see the whole distribution before it,
 // min_p.
-void Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double factor,
+bool Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double factor,
                             bool cuts_mass) {
   // min_p is a bound on the weight itself, as the most probable token has weight 1.
   const bool cut_min_p = params.min_p > 0 && !cuts_mass;
@@ -97,8 +108,10 @@ void Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double f
   // A little below the bound, for the rounding to fp32.
   const auto bound = static_cast<float>(max + least_log / factor - 1e-5 * (1 + std::abs(max)));
   const auto top_k = static_cast<size_t>(params.top_k);
+  const float least = top_k > 0 ? row.ReachedBy(top_k, bound) : bound;
+  if (!row.HasFrom(least)) return false;
   candidates_.clear();
-  row.ForEachFrom(top_k > 0 ? row.ReachedBy(top_k, bound) : bound, [&](TokenId id, float logit) {
+  row.ForEachFrom(least, [&](TokenId id, float logit) {
     const double log_weight = (static_cast<double>(logit) - max) * factor;
     if (log_weight < least_log && logit != row.max()) return;
     candidates_.push_back({.id = id, .logit = logit, .weight = log_weight});
@@ -111,41 +124,47 @@ void Sampler::CollectByRank(RowScan& row, const SamplingParams& params, double f
   }
   for (Candidate& candidate : candidates_) candidate.weight = std::exp(candidate.weight);
   total_ = TotalWeight();
+  return true;
 }
 
 // The candidates that typical_p or top_p may leave: all there are, or the most probable ones whose
 // share surely reaches top_p.
-void Sampler::CollectByMass(RowScan& row, const SamplingParams& params, double factor) {
+bool Sampler::CollectByMass(RowScan& row, const SamplingParams& params, double factor) {
   row.Weigh(factor);
   total_ = row.total();
   const auto bound = [&](double log_weight) {
     return static_cast<float>(static_cast<double>(row.max()) + log_weight / factor);
   };
   if (params.typical_p < 1) {
+    if (!row.HasFrom(bound(kLeastLog))) return false;
     CollectFrom(row, bound(kLeastLog));
-    return;
+    return true;
   }
   // The head is usually short: then most blocks are not visited.
   const double wanted = static_cast<double>(params.top_p) * total_;
   for (const double log_weight : {-3.0, -9.0}) {
-    if (CollectFrom(row, bound(log_weight)) >= wanted) return;
+    const float least = bound(log_weight);
+    if (row.MassFrom(least) < wanted) continue;
+    if (!row.HasFrom(least)) return false;
+    if (CollectFrom(row, least) >= wanted) return true;
   }
+  if (!row.HasFrom(bound(kLeastLog))) return false;
   const auto max = static_cast<double>(row.max());
   mass_.assign(kNumBins, 0.0);
-  row.ForEachFrom(bound(kLeastLog), [&](TokenId id, float logit) {
-    mass_[BinOf((max - static_cast<double>(logit)) * factor)] +=
-        static_cast<double>(row.weights()[static_cast<size_t>(id)]);
+  row.ForEachWeighed(bound(kLeastLog), [&](TokenId, float logit, float weight) {
+    mass_[BinOf((max - static_cast<double>(logit)) * factor)] += static_cast<double>(weight);
   });
   // One bin more: the bound is rounded.
   CollectFrom(row, bound(-static_cast<double>(Edge(wanted).bin + 2) / kBinsPerNat));
+  return true;
 }
 
 // Returns the sum of the weights.
-double Sampler::CollectFrom(const RowScan& row, float least) {
+double Sampler::CollectFrom(RowScan& row, float least) {
   candidates_.clear();
   double collected = 0;
-  row.ForEachFrom(least, [&](TokenId id, float logit) {
-    const auto weight = static_cast<double>(row.weights()[static_cast<size_t>(id)]);
+  row.ForEachWeighed(least, [&](TokenId id, float logit, float rounded) {
+    const auto weight = static_cast<double>(rounded);
     candidates_.push_back({.id = id, .logit = logit, .weight = weight});
     collected += weight;
   });

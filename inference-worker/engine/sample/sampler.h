@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
@@ -19,8 +20,17 @@ absl::Status Validate(const SamplingParams& params, int32_t vocab_size);
 class Sampler final {
  public:
   // Of the row last read. Logits that are not finite numbers never win, unless none is left: then
-  // -1 (the model's output is broken and the request must end in an error).
-  TokenId Sample(RowScan& row, const SamplingParams& params, uint64_t position);
+  // -1 (the model's output is broken and the request must end in an error). None where blocks of
+  // the row are wanted first; it is asked again then, from the beginning.
+  std::optional<TokenId> Sample(RowScan& row, const SamplingParams& params, uint64_t position);
+
+  // What of a row's digest Sample reads.
+  struct Needs {
+    bool largest = false;
+    double factor = 0;    // of Weigh; 0 = it does not weigh
+    bool blocks = false;  // nearly all of them
+  };
+  static Needs NeedsOf(const SamplingParams& params);
 
  private:
   struct Candidate {
@@ -38,9 +48,10 @@ class Sampler final {
   }
   static bool ById(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
-  void CollectByRank(RowScan& row, const SamplingParams& params, double factor, bool cuts_mass);
-  void CollectByMass(RowScan& row, const SamplingParams& params, double factor);
-  double CollectFrom(const RowScan& row, float least);
+  // False where blocks are wanted.
+  bool CollectByRank(RowScan& row, const SamplingParams& params, double factor, bool cuts_mass);
+  bool CollectByMass(RowScan& row, const SamplingParams& params, double factor);
+  double CollectFrom(RowScan& row, float least);
   double TotalWeight() const;
   struct BinEdge {
     size_t bin = 0;

@@ -130,8 +130,6 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-void __syncthreads();
-
 namespace emulator {
 
 void Enqueue(cudaStream_t, dim3 grid, unsigned threads, size_t shared_bytes,
@@ -155,11 +153,13 @@ void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned);
 void CopyAsync(void* to, const void* from, size_t bytes);
 void CommitCopies();
 void WaitCopies(int64_t pending);
-// Meets the other lanes of the warp.
+// Meets the other lanes of the warp, and those of the block that have not ended.
 void SyncWarp();
+void SyncBlock();
 
 }  // namespace emulator
 
+inline void __syncthreads() { emulator::SyncBlock(); }
 inline void __syncwarp() { emulator::SyncWarp(); }
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {

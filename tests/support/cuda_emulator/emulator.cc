@@ -1,39 +1,32 @@
+// Memory, streams, events and graphs. Not instrumented by the thread sanitizer, as no driver is:
+// what it promises is said by timeline.h, what it touches of the host's are copies.
 #include <cuda_runtime.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
-#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "engine/quant/half.h"
-
-#if __has_feature(thread_sanitizer)
-#include <sanitizer/tsan_interface.h>
-#endif
-
-uint3 threadIdx, blockIdx;
-dim3 blockDim, gridDim;
+#include "support/cuda_emulator/threads.h"
+#include "support/cuda_emulator/timeline.h"
 
 namespace emulator {
 
-using conclave::engine::HalfToFloat;
-
 struct Work {
+  enum class Kind { kLaunch, kCopy, kOrder };  // kOrder touches no memory
   std::function<void()> run;
-  bool is_launch = false;
+  Kind kind = Kind::kOrder;
+  const void* to = nullptr;  // of a copy, as `from` where it has one
+  const void* from = nullptr;
 };
 
 struct Graph {
@@ -42,6 +35,7 @@ struct Graph {
 
 struct Stream {
   std::deque<Work> work;
+  Timeline timeline;
   Graph* recording = nullptr;
   int64_t launches_left = -1;  // before the one that fails; -1 = none does
   int64_t hang_left = -1;      // before the one that never ends; -1 = none
@@ -54,6 +48,7 @@ struct Stream {
       recording->work.push_back(std::move(one));
     } else {
       work.push_back(std::move(one));
+      Release(&work.back());
     }
   }
 };
@@ -100,325 +95,98 @@ int64_t used_bytes = 0;
 
 int64_t MemoryBytes() { return Setting("CONCLAVE_EMULATOR_MEMORY", int64_t{1} << 30); }
 
-void OpenMemory(bool open) {
-  for (const auto& [data, region] : regions) {
-    mprotect(region.pages, region.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+void Protect(const Region& region, int protection) {
+  mprotect(region.pages, region.page_bytes, protection);
+}
+
+// Open while work runs: all of it for kernels, what they touch for copies, as loading a model is
+// thousands of those.
+bool all_open = false;
+std::vector<const Region*> open_regions;
+
+void OpenMemory() {
+  if (std::exchange(all_open, true)) return;
+  for (const auto& [data, region] : regions) Protect(region, PROT_READ | PROT_WRITE);
+}
+void OpenMemoryAt(const void* at) {
+  if (all_open) return;
+  auto found = regions.upper_bound(const_cast<void*>(at));
+  if (found == regions.begin()) return;
+  const Region& region = (--found)->second;
+  if (at >= region.pages + region.page_bytes) return;  // the host's
+  Protect(region, PROT_READ | PROT_WRITE);
+  open_regions.push_back(&region);
+}
+void CloseMemory() {
+  if (std::exchange(all_open, false)) {
+    for (const auto& [data, region] : regions) Protect(region, PROT_NONE);
+  } else {
+    for (const Region* const region : open_regions) Protect(*region, PROT_NONE);
   }
+  open_regions.clear();
 }
 
-// --- threads ---
-
-constexpr size_t kStackBytes = 64 << 10;
-constexpr int kThreadsMax = 1024;
-
-#if __has_feature(thread_sanitizer)
-// The sanitizer is told of each change, and knows no jumps between stacks.
-struct Place {
-  ucontext_t context;
-  void* fiber = nullptr;
-};
-void Go(Place& from, Place& to) {
-  from.fiber = __tsan_get_current_fiber();  // kernels run on whichever thread waits for them
-  if (to.fiber == nullptr) to.fiber = __tsan_create_fiber(0);
-  __tsan_switch_to_fiber(to.fiber, 0);
-  swapcontext(&from.context, &to.context);
-}
-#else
-// A fiber is entered once by its context; from then on jumps are enough, which make no system call.
-struct Place {
-  ucontext_t context;
-  jmp_buf at;
-  bool entered = true;
-};
-void Go(Place& from, Place& to) {
-  if (_setjmp(from.at) != 0) return;
-  if (to.entered) _longjmp(to.at, 1);
-  to.entered = true;
-  setcontext(&to.context);
-}
-#endif
-
-struct Fiber {
-  Place place;
-  std::unique_ptr<char[]> stack;
-  bool done = true;
-};
-Fiber fibers[kThreadsMax];
-Place scheduler;
-int running = 0;
-int num_threads = 0;
-int num_alive = 0;
-const std::function<void()>* kernel = nullptr;
-
-// Those who have come to a barrier, and how often all have.
-struct Barrier {
-  int arrived = 0;
-  int64_t rounds = 0;
-};
-Barrier block_barrier;
-Barrier warp_barriers[kThreadsMax / 32];
-uint32_t given[kThreadsMax];
-uint32_t given_more[kThreadsMax][6];
-float given_halves[kThreadsMax][12];
-const void* given_row[kThreadsMax];
-
-struct Copy {
-  void* to;
-  size_t size;
-  int64_t group;
-  std::byte bytes[16];
-};
-std::deque<Copy> copies[kThreadsMax];  // not waited for yet
-int64_t copy_groups[kThreadsMax];      // committed
-
-// As much as the smaller of the devices that the module knows have.
-constexpr size_t kSharedMax = 99 << 10;
-std::byte* SharedPages() {
-  static std::byte* const pages = [] {
-    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    void* const all = mmap(nullptr, kSharedMax / page * page + 2 * page, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) std::abort();
-    auto* const end = static_cast<std::byte*>(all) + kSharedMax / page * page + page;
-    mprotect(end, page, PROT_NONE);
-    return end - kSharedMax;
-  }();
-  return pages;
-}
-size_t shared_bytes = 0;  // of the launch that runs
-
-void Yield() { Go(fibers[running].place, scheduler); }
-
-void Await(Barrier& barrier, int members) {
-  const int64_t round = barrier.rounds;
-  if (++barrier.arrived == members) {
-    barrier.arrived = 0;
-    ++barrier.rounds;
-    return;
-  }
-  while (barrier.rounds == round) Yield();
-}
-
-void AwaitWarp() { Await(warp_barriers[running / 32], 32); }
-
-// Of one block after another.
-[[noreturn]] void Thread() {
-  while (true) {
-    (*kernel)();
-    fibers[running].done = true;
-    --num_alive;
-    // Who has left is waited for no more.
-    if (num_alive > 0 && block_barrier.arrived == num_alive) {
-      block_barrier.arrived = 0;
-      ++block_barrier.rounds;
-    }
-    Yield();
-  }
-}
-
-void MakeFiber(Fiber& fiber) {
-  fiber.stack = std::make_unique<char[]>(kStackBytes);
-  ucontext_t& context = fiber.place.context;
-  getcontext(&context);
-  context.uc_stack.ss_sp = fiber.stack.get();
-  context.uc_stack.ss_size = kStackBytes;
-  context.uc_link = nullptr;
-  makecontext(&context, Thread, 0);
-#if !__has_feature(thread_sanitizer)
-  fiber.place.entered = false;
-#endif
-}
-
-void RunBlock(uint3 block) {
-  block_barrier = {};
-  for (Barrier& barrier : warp_barriers) barrier = {};
-  if (shared_bytes > 0) std::memset(SharedMemory(), 0xff, shared_bytes);
-  num_alive = num_threads;
-  for (int i = 0; i < num_threads; ++i) {
-    Fiber& fiber = fibers[i];
-    if (fiber.stack == nullptr) MakeFiber(fiber);
-    fiber.done = false;
-    copies[i].clear();
-  }
-  blockIdx = block;
-  while (num_alive > 0) {
-    for (int i = 0; i < num_threads; ++i) {
-      if (fibers[i].done) continue;
-      running = i;
-      threadIdx = {static_cast<unsigned>(i), 0, 0};
-      Go(scheduler, fibers[i].place);
-    }
-  }
-}
-
-void RunGrid(dim3 grid, unsigned threads, size_t shared, const std::function<void()>& body) {
-  if (threads == 0 || threads > kThreadsMax || threads % 32 != 0 || grid.y > 65535 ||
-      grid.z > 65535 || grid.x == 0 || grid.y == 0 || grid.z == 0 || shared > kSharedMax ||
-      shared % 16 != 0) {
-    std::fprintf(stderr, "emulator: a launch of %u×%u×%u blocks of %u threads\n", grid.x, grid.y,
-                 grid.z, threads);
-    std::abort();
-  }
-  kernel = &body;
-  gridDim = grid;
-  blockDim = dim3(threads);
-  num_threads = static_cast<int>(threads);
-  shared_bytes = shared;
-  for (unsigned z = 0; z < grid.z; ++z) {
-    for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) RunBlock({x, y, z});
-    }
-  }
+// With the machine held and memory open. What the work holds is let go of where it was used.
+void RunOnDevice(Stream& stream, Work& work) {
+  static const char launches = 0;  // their threads have one set of stacks, and of shared memory
+  stream.timeline.Run([&] {
+    if (work.kind == Work::Kind::kLaunch) Acquire(&launches);
+    work.run();
+    work.run = nullptr;
+    if (work.kind == Work::Kind::kLaunch) Release(&launches);
+  });
 }
 
 // With the machine held. Up to a recording of an event, or all of it. Streams that wait for each
 // other's events nest.
 void RunWork(Stream& stream, const Event* until = nullptr, int64_t recording = 0) {
   static int depth = 0;
-  if (depth++ == 0) OpenMemory(true);
+  ++depth;
   while (!stream.hangs && !stream.work.empty() && (until == nullptr || until->done < recording)) {
-    const Work work = std::move(stream.work.front());
+    stream.timeline.Run([&] { Acquire(&stream.work.front()); });
+    Work work = std::move(stream.work.front());
     stream.work.pop_front();
-    if (work.is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
+    const bool is_launch = work.kind == Work::Kind::kLaunch;
+    if (is_launch && stream.launches_left >= 0 && stream.launches_left-- == 0) {
       stream.failed = true;
     }
-    stream.hangs = work.is_launch && stream.hang_left >= 0 && stream.hang_left-- == 0;
-    if (!stream.failed && !stream.hangs) work.run();
+    stream.hangs = is_launch && stream.hang_left >= 0 && stream.hang_left-- == 0;
+    if (stream.failed || stream.hangs) continue;
+    if (work.kind == Work::Kind::kOrder) {
+      work.run();
+      continue;
+    }
+    if (is_launch) {
+      OpenMemory();
+    } else {
+      OpenMemoryAt(work.to);
+      OpenMemoryAt(work.from);
+    }
+    RunOnDevice(stream, work);
   }
-  if (--depth == 0) OpenMemory(false);
+  if (--depth == 0) CloseMemory();
+}
+
+// Of a stream that does nothing any more, or nothing yet.
+cudaError_t Stopped(Stream& stream) {
+  stream.timeline.Run([&] { Release(&stream); });
+  Acquire(&stream);
+  return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
 }  // namespace
 
-void* SharedMemory() { return SharedPages() + kSharedMax - shared_bytes; }
-
-void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, size_t shared,
+void Enqueue(cudaStream_t stream, dim3 grid, unsigned threads, size_t shared_bytes,
              std::function<void()> body) {
   const std::lock_guard lock(machine);
   stream->launches = true;
-  stream->Put({[=, body = std::move(body)] { RunGrid(grid, threads, shared, body); }, true});
+  stream->Put({[=, body = std::move(body)] { RunGrid(grid, threads, shared_bytes, body); },
+               Work::Kind::kLaunch});
 }
-
-int Lane() { return running % 32; }
-
-uint32_t Exchange(uint32_t bits, int from) {
-  given[running] = bits;
-  AwaitWarp();
-  const uint32_t result = given[running / 32 * 32 + from];
-  AwaitWarp();
-  return result;
-}
-
-void Mma(int (&c)[4], const uint32_t (&a)[4], int registers, uint32_t b0, uint32_t b1) {
-  uint32_t* const mine = given_more[running];
-  for (int i = 0; i < 4; ++i) mine[i] = a[i];
-  mine[4] = b0;
-  mine[5] = b1;
-  AwaitWarp();
-  const int warp = running / 32 * 32;
-  for (int i = 0; i < 4; ++i) {
-    const int row = Lane() / 4 + i / 2 * 8;
-    const int column = Lane() % 4 * 2 + i % 2;
-    for (int k = 0; k < registers * 8; ++k) {
-      const int word = k % 16 / 4;
-      const uint32_t left = given_more[warp + row % 8 * 4 + word][row / 8 + k / 16 * 2];
-      const uint32_t right = given_more[warp + column * 4 + word][4 + k / 16];
-      c[i] += static_cast<int8_t>(left >> k % 4 * 8) * static_cast<int8_t>(right >> k % 4 * 8);
-    }
-  }
-  AwaitWarp();
-}
-
-void MmaHalf(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  float* const mine = given_halves[running];
-  const uint32_t registers[6] = {a[0], a[1], a[2], a[3], b0, b1};
-  for (int i = 0; i < 12; ++i) {
-    mine[i] = HalfToFloat(static_cast<uint16_t>(registers[i / 2] >> i % 2 * 16));
-  }
-  AwaitWarp();
-  const int warp = running / 32 * 32;
-  for (int i = 0; i < 4; ++i) {
-    const int row = Lane() / 4 + i / 2 * 8;
-    const int column = Lane() % 4 * 2 + i % 2;
-    for (int k = 0; k < 16; ++k) {
-      const int word = k % 8 / 2;
-      const float left = given_halves[warp + row % 8 * 4 + word][(row / 8 + k / 8 * 2) * 2 + k % 2];
-      const float right = given_halves[warp + column * 4 + word][8 + k / 8 * 2 + k % 2];
-      c[i] += left * right;
-    }
-  }
-  AwaitWarp();
-}
-
-// The device takes no more than the upper 19 bits of a value: what is given below them is a
-// mistake.
-void MmaTf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  float* const mine = given_halves[running];
-  const uint32_t registers[6] = {a[0], a[1], a[2], a[3], b0, b1};
-  for (int i = 0; i < 6; ++i) {
-    if ((registers[i] & 0x1fffu) != 0) std::abort();
-    mine[i] = std::bit_cast<float>(registers[i]);
-  }
-  AwaitWarp();
-  const int warp = running / 32 * 32;
-  for (int i = 0; i < 4; ++i) {
-    const int row = Lane() / 4 + i / 2 * 8;
-    const int column = Lane() % 4 * 2 + i % 2;
-    for (int k = 0; k < 8; ++k) {
-      const float left = given_halves[warp + row % 8 * 4 + k % 4][row / 8 + k / 4 * 2];
-      const float right = given_halves[warp + column * 4 + k % 4][4 + k / 4];
-      c[i] += left * right;
-    }
-  }
-  AwaitWarp();
-}
-
-void LoadMatrices(uint32_t (&m)[4], const void* row, bool turned) {
-  given_row[running] = row;
-  AwaitWarp();
-  const int warp = running / 32 * 32;
-  for (int i = 0; i < 4; ++i) {
-    uint32_t pair = 0;
-    for (int j = 0; j < 2; ++j) {
-      const int word = Lane() % 4 * 2 + j;
-      const int at_row = turned ? word : Lane() / 4;
-      const int at = turned ? Lane() / 4 : word;
-      const auto* const elements = static_cast<const uint16_t*>(given_row[warp + i * 8 + at_row]);
-      pair |= uint32_t{elements[at]} << 16 * j;
-    }
-    m[i] = pair;
-  }
-  AwaitWarp();
-}
-
-void CopyAsync(void* to, const void* from, size_t bytes) {
-  Copy& copy = copies[running].emplace_back();
-  copy.to = to;
-  copy.size = bytes;
-  copy.group = copy_groups[running];
-  std::memcpy(copy.bytes, from, bytes);
-  std::memset(to, 0xff, bytes);  // who still reads there sees it
-}
-void CommitCopies() { ++copy_groups[running]; }
-void WaitCopies(int64_t pending) {
-  std::deque<Copy>& mine = copies[running];
-  while (!mine.empty() && mine.front().group < copy_groups[running] - pending) {
-    std::memcpy(mine.front().to, mine.front().bytes, mine.front().size);
-    mine.pop_front();
-  }
-}
-
-void SyncWarp() { AwaitWarp(); }
 
 }  // namespace emulator
 
 using namespace emulator;
-
-void __syncthreads() {
-  const uint3 self = threadIdx;
-  Await(block_barrier, num_alive);
-  threadIdx = self;
-}
 
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess                 ? "no error"
@@ -491,7 +259,7 @@ cudaError_t cudaFreeHost(void* data) {
 
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(machine);
-  stream->Put({[=] { std::memset(data, value, bytes); }, false});
+  stream->Put({[=] { std::memset(data, value, bytes); }, Work::Kind::kCopy, data});
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
@@ -500,10 +268,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (!stream->launches && stream->recording == nullptr) {
     if (FailsNow("CONCLAVE_EMULATOR_FAIL_COPY")) return cudaErrorInvalidValue;
     if (FailsNow("CONCLAVE_EMULATOR_BREAK_COPY")) {
-      stream->Put({[=] { stream->failed = true; }, false});
+      stream->Put({[=] { stream->failed = true; }});
     }
   }
-  stream->Put({[=] { std::memcpy(to, from, bytes); }, false});
+  stream->Put({[=] { std::memcpy(to, from, bytes); }, Work::Kind::kCopy, to, from});
   return cudaSuccess;
 }
 
@@ -528,7 +296,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     std::fprintf(stderr, "emulator: waiting without a deadline for a device that hangs\n");
     std::abort();
   }
-  return stream->failed ? cudaErrorLaunchFailure : cudaSuccess;
+  return Stopped(*stream);
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -574,10 +342,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->questions = 0;
   ++event->recorded;
   stream->Put({[=] {
-                 event->at = std::chrono::steady_clock::now();
-                 ++event->done;
-               },
-               false});
+    stream->timeline.Run([=] { Release(event); });
+    event->at = std::chrono::steady_clock::now();
+    ++event->done;
+  }});
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
@@ -593,7 +361,9 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   }
   RunWork(stream, event, event->recorded);
   if (stream.hangs) return cudaErrorNotReady;
-  return stream.failed ? cudaErrorLaunchFailure : cudaSuccess;
+  if (stream.failed) return Stopped(stream);
+  Acquire(event);
+  return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const std::lock_guard lock(machine);
@@ -603,10 +373,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   }
   if (event->stream == nullptr) return cudaSuccess;
   stream->Put({[=, recording = event->recorded] {
-                 RunWork(*event->stream, event, recording);
-                 stream->failed = stream->failed || event->stream->failed;
-               },
-               false});
+    RunWork(*event->stream, event, recording);
+    stream->failed = stream->failed || event->stream->failed;
+    stream->timeline.Run([=] { Acquire(event); });
+  }});
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {

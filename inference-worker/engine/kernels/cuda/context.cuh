@@ -19,6 +19,10 @@ enum ScratchId {
   kInputMeta,
   kMiddleInt8,
   kMiddleMeta,
+  kInputHalves,
+  kInputScales,
+  kMiddleHalves,
+  kMiddleScales,
   kGate,
   kUp,
   kPart,
@@ -29,12 +33,14 @@ enum ScratchId {
   kAttentionTiles,
   kAttentionPartial,
   kExpanded,
+  kRowLargest,
   kNumScratch
 };
 
 struct ConclaveCudaContext {
   int device = 0;
   int multiprocessors = 0;
+  bool fast = false;  // many rows take other products than few
   int64_t shared_bytes_max = 0;     // of a block that asks for it
   bool latent_kernels_ask[2] = {};  // have been allowed that much
   cudaStream_t stream = nullptr;
@@ -64,6 +70,14 @@ struct ConclaveCudaContext {
   int64_t input_used = 0;
   int64_t input_copied = 0;  // of the first chunk
   Piece result;              // pinned
+
+  // The rows last digested; what was made of them lies in `result`, then the blocks fetched.
+  struct DigestedRows {
+    const float* x = nullptr;
+    int64_t n = 0;
+    int64_t used = 0;  // bytes of result
+  };
+  DigestedRows digested;
 
   // Experts on their way: copies run on a stream of their own (hand_over.cu). Two slots are for
   // those that go through, the others for those that change places.
@@ -132,6 +146,13 @@ inline bool Check(ConclaveCudaContext* c, cudaError_t status, const char* what) 
 // fails now because it does not answer.
 bool Await(ConclaveCudaContext* c, cudaEvent_t event, const char* what);
 bool AwaitStream(ConclaveCudaContext* c, const char* what);
+
+// So much pinned memory for results, contents undefined; false when there is none: the device
+// itself is well.
+bool RoomForResult(ConclaveCudaContext* c, int64_t bytes);
+
+// Starts the step's graph, if there is one; what follows is launched as it comes.
+void StartStep(ConclaveCudaContext* c);
 
 // At least `bytes`, contents undefined; NULL when the device has failed or has no room (then it
 // fails: a step cannot be half done).

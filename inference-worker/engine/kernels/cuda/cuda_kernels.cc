@@ -1,6 +1,8 @@
 #include "engine/kernels/cuda/cuda_kernels.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "base/check.h"
@@ -10,6 +12,9 @@
 
 namespace conclave::engine {
 namespace {
+
+// What is copied in about the time that asking twice takes.
+constexpr int64_t kWholeFloats = 1 << 16;
 
 ConclaveCudaMatrix MatrixOf(const PackedMatrix& weight) {
   return {.panels = weight.data(),
@@ -91,7 +96,12 @@ CudaKernels::CudaKernels(std::shared_ptr<CudaMemory> memory, std::string device_
       api_(memory_->api()),
       context_(memory_->context()),
       name_("cuda/" + device_name),
-      pool_(num_threads) {}
+      pool_(num_threads) {
+  const char* const rows = std::getenv("CONCLAVE_CUDA_DIGESTS");
+  if (rows != nullptr && std::string_view(rows) == "0") return;
+  const bool always = rows != nullptr && std::string_view(rows) == "always";
+  row_reader_.emplace(*this, *memory_, always ? 0 : kWholeFloats);
+}
 
 absl::Status CudaKernels::status() const {
   if (!unimplemented_.empty()) {
@@ -137,11 +147,14 @@ int64_t ExpandedBytes(const StepLimits& limits) {
 }  // namespace
 
 absl::Status CudaKernels::Reserve(const StepLimits& limits) {
+  if (row_reader_.has_value()) row_reader_->Reserve(limits.sequences);
   const ConclaveCudaLimits all = {
       .rows = limits.rows,
       .sequences = limits.sequences,
       .context = limits.context,
       .read_floats = limits.read_floats,
+      .read_rows = row_reader_.has_value() ? limits.read_rows : 0,
+      .row_changes = row_reader_.has_value() ? row_reader_->changes_max() : 0,
       .widest = limits.widest,
       .hidden = limits.hidden,
       .middle = limits.middle,
@@ -387,7 +400,7 @@ absl::StatusOr<OpenedCuda> OpenCuda(const KernelOptions& options) {
   ASSIGN_OR_RETURN(const ConclaveCudaApi* const api, LoadCudaApi());
   constexpr int32_t kFirst = 0;
   char error[256] = "";
-  ConclaveCudaContext* const context = api->open(kFirst, error, sizeof error);
+  ConclaveCudaContext* const context = api->open(kFirst, options.fast ? 1 : 0, error, sizeof error);
   if (context == nullptr) return base::FailedPrecondition(std::string("CUDA: ") + error);
   return OpenedCuda{.memory = std::make_shared<CudaMemory>(*api, context, options.device_bytes_max),
                     .device_name = devices[kFirst].name};

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/kernels/cpu/thread_pool.h"
+#include "engine/kernels/cuda/cuda_row_reader.h"
 #include "engine/kernels/cuda/module.h"
 #include "engine/kernels/kernels.h"
 
@@ -94,6 +96,7 @@ class CudaKernels : public Kernels {
   void Route(const RouterArgs& router, const float* logits, int64_t stride, int64_t rows,
              int32_t* ids, float* weights) override;
   absl::StatusOr<float*> HostView(float* x, int64_t n) override;
+  RowReader* row_reader() override { return row_reader_.has_value() ? &*row_reader_ : nullptr; }
 
   // What only encoders ask for. The first call makes the device fail with UNIMPLEMENTED.
   void Softmax(float*, int64_t, int64_t, int64_t) override;
@@ -107,6 +110,7 @@ class CudaKernels : public Kernels {
  private:
   const std::string name_;
   ThreadPool pool_;
+  std::optional<CudaRowReader> row_reader_;
   std::string unimplemented_;  // the first operation asked for that is not there
 
   // Lists of the call that runs; members so that steps do not allocate them anew.

@@ -12,7 +12,9 @@
 #include "engine/kernels/cuda/context.cuh"
 #include "engine/quant/panel.h"
 
-constexpr int kMaxOutputs = 4;  // of one launch
+constexpr int kMaxOutputs = 4;   // of one launch
+constexpr int kTileWidth = 64;   // slots of a tile at most,
+constexpr int kFastWidth = 128;  // and where all that it meets is for MultiplyFast
 constexpr int kChunkGroups = 8;
 constexpr int kChunk = kChunkGroups * 32;
 
@@ -54,15 +56,22 @@ struct MatrixLaunch {
   // Quantised kinds:
   const int8_t* q;
   const float2* meta;
+  // In place of q and meta, for tiles of 64 and of kFastWidth (fast_matmul.cu): fp16 rows and what
+  // to multiply by.
+  const uint16_t* halves;
+  const float* half_scales;
   // Float kinds:
   const float* x;
   int64_t x_stride;
 };
 
-// Activations of a launch: int8 rows without gaps, and fp32 rows; the kinds say which is read.
+// Activations of a launch: int8 or fp16 rows without gaps, and fp32 rows; the kinds say which is
+// read.
 struct Activations {
   const int8_t* q = nullptr;
   const float2* meta = nullptr;
+  const uint16_t* halves = nullptr;
+  const float* half_scales = nullptr;
   const float* x = nullptr;
   int64_t x_stride = 0;
 };
@@ -70,15 +79,24 @@ struct Activations {
 // y = x · weightᵀ + bias for `num` outputs, of any kinds.
 void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int num,
                  const Activations& activations, const TilePlan& plan);
-// One kind; in quant_matmul.cu, half_matmul.cu and float_matmul.cu (F32).
+// One kind; in quant_matmul.cu, fast_matmul.cu, half_matmul.cu and float_matmul.cu (F32).
 void MultiplyQuantised(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
                        const MatrixLaunch& launch, const TilePlan& plan);
+void MultiplyFast(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
+                  const MatrixLaunch& launch, const TilePlan& plan);
 void MultiplyHalves(ConclaveCudaContext* c, conclave::engine::PanelKind kind,
                     const MatrixLaunch& launch, const TilePlan& plan);
 void MultiplyFloats(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePlan& plan);
 
+// Rows of x, `stride` apart, as MultiplyFast takes them: halves [rows][n], scales [rows].
+void HalveRowsOf(ConclaveCudaContext* c, const float* x, int64_t stride, int64_t rows, int64_t n,
+                 uint16_t* halves, float* scales);
+// The same of act(gate) · up, both [rows][n] without gaps; of act(up) without a gate.
+void HalveActivated(ConclaveCudaContext* c, int activation, const float* gate, const float* up,
+                    int64_t rows, int64_t n, uint16_t* halves, float* scales);
+
 // Plain rows; kernels by how many there are.
-TilePlan PlanRows(int64_t rows);
+TilePlan PlanRows(const ConclaveCudaContext* c, int64_t rows);
 
 // Tiles of a plan, at `width` slots each.
 inline unsigned TilesOf(const TilePlan& plan, int width) {
@@ -133,6 +151,15 @@ __device__ inline int RowOf(const MatrixLaunch& launch, const Tile& tile, int i)
 __device__ inline int64_t ResultOf(const MatrixLaunch& launch, const Tile& tile, int i) {
   const int slot = tile.first + i;
   return launch.heads > 0 ? int64_t{slot} * launch.heads + tile.matrix : slot;
+}
+
+// Where the slots of a tile have their activations; beyond the tile the last again, so that what is
+// read is a number. A block of 128 threads; a barrier must follow.
+template <int kRows>
+__device__ inline void ListRows(const MatrixLaunch& launch, const Tile& tile, int (&rows)[kRows]) {
+  for (int i = static_cast<int>(threadIdx.x); i < kRows; i += 128) {
+    rows[i] = RowOf(launch, tile, min(i, tile.count - 1));
+  }
 }
 
 // A warp's results for a panel and tiles of 8 slots, as mma.cuh lays them out, with the bias.

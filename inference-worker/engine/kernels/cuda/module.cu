@@ -14,7 +14,9 @@
 #include "engine/kernels/cuda/context.cuh"
 #include "engine/kernels/cuda/hand_over.cuh"
 #include "engine/kernels/cuda/moe.cuh"
+#include "engine/kernels/cuda/row_digest.cuh"
 #include "engine/kernels/cuda/rows.cuh"
+#include "engine/kernels/types.h"
 
 #define CONCLAVE_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -115,7 +117,7 @@ void Say(char* error, size_t error_size, const char* what, cudaError_t status) {
   std::snprintf(error, error_size, "%s: %s", what, cudaGetErrorString(status));
 }
 
-ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
+ConclaveCudaContext* Open(int32_t device, int32_t fast, char* error, size_t error_size) {
   cudaDeviceProp properties;
   cudaError_t status = cudaSetDevice(device);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, device);
@@ -131,6 +133,7 @@ ConclaveCudaContext* Open(int32_t device, char* error, size_t error_size) {
   auto* const c = new ConclaveCudaContext;
   c->device = device;
   c->multiprocessors = properties.multiProcessorCount;
+  c->fast = fast != 0;
   c->shared_bytes_max = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   const char* const graphs = std::getenv("CONCLAVE_CUDA_GRAPHS");
   c->graphs.wanted = graphs == nullptr || std::strcmp(graphs, "0") != 0;
@@ -207,6 +210,7 @@ void* Allocate(ConclaveCudaContext* c, int64_t bytes) {
   }
   if (!Check(c, status, "allocating")) return nullptr;
   Check(c, cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), c->stream), "clearing memory");
+  AwaitStream(c, "clearing memory");  // other streams may be next to write there
   return data;
 }
 
@@ -229,7 +233,8 @@ int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* de
   return AwaitStream(c, "upload") ? 1 : 0;
 }
 
-// False when there is none; the device itself is well.
+}  // namespace
+
 bool RoomForResult(ConclaveCudaContext* c, int64_t bytes) {
   if (bytes <= c->result.bytes) return true;
   cudaFreeHost(c->result.data);
@@ -243,11 +248,18 @@ bool RoomForResult(ConclaveCudaContext* c, int64_t bytes) {
   return true;
 }
 
-float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
-  if (c->failed) return nullptr;
+void StartStep(ConclaveCudaContext* c) {
+  if (c->failed) return;
   FinishSum(c);
   EndStepGraph(c);
   c->graphs.shape = nullptr;
+}
+
+namespace {
+
+float* ReadBack(ConclaveCudaContext* c, const float* device, int64_t n) {
+  if (c->failed) return nullptr;
+  StartStep(c);
   const auto bytes = std::max<int64_t>(n * static_cast<int64_t>(sizeof(float)), 4);
   if (!RoomForResult(c, bytes)) {
     Fail(c, "pinned memory of results", "out of memory");
@@ -274,6 +286,16 @@ int64_t RoundedUp(int64_t count) {
   int64_t rounded = 512;
   while (rounded < count) rounded *= 2;
   return rounded;
+}
+
+// Of the inputs of a step besides: what is asked of its rows, masks, changes and lists of blocks.
+int64_t RowInputBytes(const ConclaveCudaLimits& l) {
+  const int64_t n = l.read_rows > 0 ? l.read_floats / l.read_rows : 0;
+  return l.read_rows * (static_cast<int64_t>(sizeof(ConclaveCudaRowRequest)) +
+                        CeilDiv(n, conclave::engine::kScanBlock) *
+                            static_cast<int64_t>(sizeof(ConclaveCudaRowBlock))) +
+         l.sequences * CeilDiv(n, 64) * 8 +
+         l.row_changes * static_cast<int64_t>(sizeof(ConclaveCudaRowChange)) + 2048;
 }
 
 // Of the inputs of a step: spans, blocks and places of tokens, tiles of attention, ids, positions.
@@ -313,15 +335,25 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
               take(kUp, l.middle * 4) &&
               take(kAttentionPartial, std::min(partial, c->attention_bytes_max)) &&
               take(kExpanded, l.expanded_bytes);
+  if (c->fast) {
+    const int64_t middle_rows = std::max(l.rows, l.slots);
+    room = room && take(kInputHalves, l.rows * l.widest * 2) && take(kInputScales, l.rows * 4) &&
+           take(kMiddleHalves, l.middle * 2) && take(kMiddleScales, middle_rows * 4);
+  }
   if (l.slots > 0) {
     room = room && take(kPart, l.slots * l.hidden * 4) && take(kSlotRow, l.slots * kInt) &&
            take(kSlotOf, l.slots * kInt) && take(kTiles, (l.slots + l.experts) * 4 * kInt) &&
            take(kTileCount, kInt);
   }
-  const int64_t inputs = InputBytes(l);
+  const int64_t inputs = InputBytes(l) + RowInputBytes(l);
   if (room && c->inputs.empty()) room = AddInputChunk(c, kChunkBytes);
   // What does not fit the first goes to the second, all of it.
   if (room && inputs > kChunkBytes && c->inputs.size() == 1) room = AddInputChunk(c, inputs);
+  if (l.read_rows > 0) {
+    const int64_t n = l.read_floats / l.read_rows;
+    room = room && take(kRowLargest, LargestBytes(l.read_rows, n)) &&
+           RoomForResult(c, DigestBytes(l.read_rows, n) + BlockBytes(l.read_rows, n));
+  }
   return room && (l.read_floats == 0 || RoomForResult(c, l.read_floats * 4)) ? 1 : 0;
 }
 
@@ -410,6 +442,9 @@ constexpr ConclaveCudaApi kApi = {CONCLAVE_CUDA_API_VERSION,
                                   Release<cudaFree>,
                                   Upload,
                                   ReadBack,
+                                  StartStep,
+                                  DigestRows,
+                                  FetchBlocks,
                                   Reserve,
                                   Apart<MatmulOp>::Run,
                                   Writing<MatmulHeadsOp>::Run,

@@ -125,12 +125,44 @@ struct ConclaveCudaHandOver {
   float* their_weights;
 };
 
+// Rows without gaps that are read in part (row_reader.h).
+#define CONCLAVE_CUDA_ROW_FACTORS 2
+#define CONCLAVE_CUDA_CHANGE_LISTS 3
+struct ConclaveCudaRowRequest {
+  float factors[CONCLAVE_CUDA_ROW_FACTORS];  // 0 = none
+  int32_t largest;
+  int32_t allowed;  // which of the masks; -1 = none
+};
+struct ConclaveCudaRowChange {
+  int32_t row;
+  int32_t id;
+  int32_t kind;  // RowChange::Kind
+  float value;
+};
+struct ConclaveCudaRows {
+  float* x;  // device
+  int64_t n;
+  int64_t rows;
+  const ConclaveCudaRowRequest* requests;  // [rows]
+  const uint64_t* allowed;                 // [num_allowed][(n + 63) / 64]
+  int64_t num_allowed;
+  // Lists one after the other; in each, those of one row and id are neighbours.
+  const ConclaveCudaRowChange* changes[CONCLAVE_CUDA_CHANGE_LISTS];
+  int64_t num_changes[CONCLAVE_CUDA_CHANGE_LISTS];
+};
+struct ConclaveCudaRowBlock {
+  int32_t row;
+  int32_t block;
+};
+
 // StepLimits of the engine.
 struct ConclaveCudaLimits {
   int64_t rows;
   int64_t sequences;
   int64_t context;
   int64_t read_floats;
+  int64_t read_rows;
+  int64_t row_changes;  // of all rows of a step
   int64_t widest;
   int64_t hidden;
   int64_t middle;
@@ -154,8 +186,9 @@ struct ConclaveCudaCopy {
 struct ConclaveCudaApi {
   uint32_t version;  // CONCLAVE_CUDA_API_VERSION
 
-  // NULL with a message: no such device, or one the module has no code for.
-  ConclaveCudaContext* (*open)(int32_t device, char* error, size_t error_size);
+  // NULL with a message: no such device, or one the module has no code for. `fast`: the bits of a
+  // row may depend on how many rows come with it.
+  ConclaveCudaContext* (*open)(int32_t device, int32_t fast, char* error, size_t error_size);
   void (*close)(ConclaveCudaContext*);
   // NULL while the device works. Valid until close.
   const char* (*error)(const ConclaveCudaContext*);
@@ -169,6 +202,17 @@ struct ConclaveCudaApi {
   // Waits for every operation; gives a copy of device[0..n) that lives until the next call, not
   // NULL for n = 0 either. NULL when the device has failed.
   float* (*read_back)(ConclaveCudaContext*, const float* device, int64_t n);
+
+  // --- rows that are read in part ---
+  // Has the device begin with what was asked for: a graph starts only now.
+  void (*start)(ConclaveCudaContext*);
+  // Changes the rows and digests them: [rows][2 + 3 · blocks] of {max, best as an integer, largest,
+  // sums of the first factor, of the second}, of which what nobody asked for is undefined. There
+  // once read_back has waited, until the next digest_rows or a read_back of more than 0 floats.
+  // NULL when the device has failed.
+  const float* (*digest_rows)(ConclaveCudaContext*, const ConclaveCudaRows*);
+  // Blocks of the rows last digested, each once: [count][256], -inf beyond a row. There as those.
+  float* (*fetch_blocks)(ConclaveCudaContext*, const ConclaveCudaRowBlock* blocks, int64_t count);
 
   // Takes what steps within these limits need, and no step takes any more: 1; 0 when there is no
   // room, which is no error of the device.

@@ -221,11 +221,26 @@ __global__ void Combine(const float* part, int64_t hidden, const int32_t* ids, c
 
 // --- networks -----------------------------------------------------------------------------------
 
+// Whether the quantised matrices of a plan take fp16 rows.
+bool TakesHalves(const ConclaveCudaContext* c, const TilePlan& plan) {
+  return c->fast && plan.width >= kTileWidth;
+}
+
 // x as the given matrices want it.
-Activations Prepare(ConclaveCudaContext* c, bool int8, const float* x, int64_t x_stride,
-                    int64_t rows, int64_t cols) {
-  Activations result = {nullptr, nullptr, x, x_stride};
+Activations Prepare(ConclaveCudaContext* c, bool int8, const TilePlan& plan, const float* x,
+                    int64_t x_stride, int64_t rows, int64_t cols) {
+  Activations result;
+  result.x = x;
+  result.x_stride = x_stride;
   if (!int8) return result;
+  if (TakesHalves(c, plan)) {
+    auto* const halves = ScratchOf<uint16_t>(c, kInputHalves, rows * cols);
+    float* const scales = ScratchOf<float>(c, kInputScales, rows);
+    HalveRowsOf(c, x, x_stride, rows, cols, halves, scales);
+    result.halves = halves;
+    result.half_scales = scales;
+    return result;
+  }
   c->rounds_norms = true;
   int8_t* const q = ScratchOf<int8_t>(c, kInputInt8, rows * cols);
   float2* const meta = ScratchOf<float2>(c, kInputMeta, rows * (cols / 32));
@@ -245,7 +260,6 @@ bool TakesInt8Input(const ConclaveCudaFfn& w) {
 bool IsF32(const ConclaveCudaMatrix& m) {
   return m.panels != nullptr && KindOf(m) == PanelKind::kF32;
 }
-bool HasF32(const ConclaveCudaFfn& w) { return IsF32(w.up) || IsF32(w.gate) || IsF32(w.down); }
 
 // gate and up of the plan's slots, then what `down` takes.
 Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activations& x,
@@ -257,28 +271,45 @@ Activations Middle(ConclaveCudaContext* c, const ConclaveCudaFfn& w, const Activ
   const ConclaveCudaOutput outputs[2] = {{w.up, w.up_bias, up, ffn},
                                          {w.gate, w.gate_bias, gate, ffn}};
   MultiplyAll(c, outputs, gated ? 2 : 1, x, plan);
+  Activations result;
   if (!Int8(w.down)) {
     ActivateOp(c, w.activation, gate, up, slots * ffn, up);
-    return {nullptr, nullptr, up, ffn};
+    result.x = up;
+    result.x_stride = ffn;
+    return result;
+  }
+  if (TakesHalves(c, plan)) {
+    auto* const halves = ScratchOf<uint16_t>(c, kMiddleHalves, slots * ffn);
+    float* const scales = ScratchOf<float>(c, kMiddleScales, slots);
+    HalveActivated(c, w.activation, gate, up, slots, ffn, halves, scales);
+    result.halves = halves;
+    result.half_scales = scales;
+    return result;
   }
   int8_t* const q = ScratchOf<int8_t>(c, kMiddleInt8, slots * ffn);
   float2* const meta = ScratchOf<float2>(c, kMiddleMeta, slots * (ffn / 32));
   ActivateQuantize(c, w.activation, gate, up, slots, ffn, q, meta);
-  return {q, meta, nullptr, 0};
+  result.q = q;
+  result.meta = meta;
+  return result;
 }
 
 // Slots of a tile, and which kernels. Bits do not depend on it, so it is the fastest by the figures
 // of docs/speed.md; for 4 to 31 slots of an expert by reckoning from them.
-TilePlan PlanSlots(int64_t slots, int64_t experts, bool has_f32) {
+TilePlan PlanSlots(const ConclaveCudaContext* c, const ConclaveCudaFfn& w, int64_t slots) {
   TilePlan plan;
+  const bool has_f32 = IsF32(w.up) || IsF32(w.gate) || IsF32(w.down);
+  const bool all_int8 = Int8(w.up) && Int8(w.down) && (w.gate.panels == nullptr || Int8(w.gate));
+  const int64_t experts = w.up.matrices;
   const int64_t each = slots / experts;
-  const int64_t widest = has_f32 ? 8 : 64;  // the vector units take eights
-  const int64_t wanted = slots <= experts / 8 ? 1
-                         : each == 0          ? 2
-                         : each < 4           ? 4
-                         : each < 6           ? 8
-                         : each <= 48         ? 32
-                                              : 64;
+  const int64_t widest = has_f32 ? 8 : kFastWidth;  // the vector units take eights
+  const int64_t wanted = slots <= experts / 8                  ? 1
+                         : each == 0                           ? 2
+                         : each < 4                            ? 4
+                         : each < 6                            ? 8
+                         : each <= 48                          ? 32
+                         : each <= 96 || !c->fast || !all_int8 ? kTileWidth
+                                                               : kFastWidth;
   plan.width = static_cast<int32_t>(std::min(wanted, widest));
   plan.many = plan.width > 8;
   plan.max_tiles = static_cast<int32_t>(std::min(slots, experts) + slots / plan.width);
@@ -287,12 +318,13 @@ TilePlan PlanSlots(int64_t slots, int64_t experts, bool has_f32) {
 
 }  // namespace
 
-TilePlan PlanRows(int64_t rows) {
+TilePlan PlanRows(const ConclaveCudaContext* c, int64_t rows) {
   TilePlan plan;
   plan.rows = static_cast<int32_t>(rows);
   plan.many = rows > 32;
   plan.width = 1;
-  while (plan.width < rows && plan.width < 64) plan.width *= 2;
+  const int widest = c->fast ? kFastWidth : kTileWidth;
+  while (plan.width < rows && plan.width < widest) plan.width *= 2;
   return plan;
 }
 
@@ -302,6 +334,9 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
   for (int first = 0; first < num; ++first) {
     if (done[first]) continue;
     const PanelKind kind = KindOf(outputs[first].weight);
+    const bool fast = TakesInt8(kind) && activations.halves != nullptr;
+    TilePlan own = plan;
+    if (!fast && plan.tiles == nullptr) own.width = std::min(plan.width, kTileWidth);
     MatrixLaunch launch = {};
     launch.in = static_cast<int32_t>(outputs[first].weight.in);
     launch.panel_bytes = conclave::engine::CudaPanelBytes(kind, launch.in);
@@ -311,9 +346,11 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
     launch.row_of_slot = plan.row_of_slot;
     launch.rows = plan.rows;
     launch.heads = plan.heads;
-    launch.width = plan.width;
+    launch.width = own.width;
     launch.q = activations.q;
     launch.meta = activations.meta;
+    launch.halves = activations.halves;
+    launch.half_scales = activations.half_scales;
     launch.x = activations.x;
     launch.x_stride = activations.x_stride;
     launch.aligned = launch.x_stride % 4 == 0 && reinterpret_cast<uintptr_t>(launch.x) % 16 == 0;
@@ -327,12 +364,14 @@ void MultiplyAll(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int 
                                         static_cast<int32_t>(outputs[i].weight.out),
                                         0};
     }
-    if (TakesInt8(kind)) {
-      MultiplyQuantised(c, kind, launch, plan);
+    if (fast) {
+      MultiplyFast(c, kind, launch, own);
+    } else if (TakesInt8(kind)) {
+      MultiplyQuantised(c, kind, launch, own);
     } else if (kind == PanelKind::kF32) {
-      MultiplyFloats(c, launch, plan);
+      MultiplyFloats(c, launch, own);
     } else {
-      MultiplyHalves(c, kind, launch, plan);
+      MultiplyHalves(c, kind, launch, own);
     }
   }
 }
@@ -341,10 +380,10 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
               const float* x, int64_t x_stride, int64_t rows) {
   bool int8 = false;
   for (int i = 0; i < num_outputs; ++i) int8 = int8 || Int8(outputs[i].weight);
-  const Activations activations = Prepare(c, int8, x, x_stride, rows, outputs[0].weight.in);
+  const TilePlan plan = PlanRows(c, rows);
+  const Activations activations = Prepare(c, int8, plan, x, x_stride, rows, outputs[0].weight.in);
   for (int i = 0; i < num_outputs; i += kMaxOutputs) {
-    MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations,
-                PlanRows(rows));
+    MultiplyAll(c, outputs + i, std::min(kMaxOutputs, num_outputs - i), activations, plan);
   }
   // What was rounded of other rows may have been written over.
   if (c->rounded.x != x) c->rounded = {};
@@ -353,17 +392,18 @@ void MatmulOp(ConclaveCudaContext* c, const ConclaveCudaOutput* outputs, int32_t
 void MatmulHeadsOp(ConclaveCudaContext* c, const ConclaveCudaMatrix* weight, const float* x,
                    int64_t x_head, int64_t rows, float* y, int64_t y_head) {
   const int64_t heads = weight->matrices;
-  TilePlan plan = PlanRows(rows);
+  TilePlan plan = PlanRows(c, rows);
   plan.heads = static_cast<int32_t>(heads);
-  const Activations activations = Prepare(c, Int8(*weight), x, x_head, rows * heads, weight->in);
+  const Activations activations =
+      Prepare(c, Int8(*weight), plan, x, x_head, rows * heads, weight->in);
   const ConclaveCudaOutput output = {*weight, nullptr, y, y_head};
   MultiplyAll(c, &output, 1, activations, plan);
 }
 
 void FfnOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const float* x, int64_t x_stride,
            int64_t rows, float* y, int64_t y_stride) {
-  const TilePlan plan = PlanRows(rows);
-  const Activations input = Prepare(c, TakesInt8Input(*w), x, x_stride, rows, w->up.in);
+  const TilePlan plan = PlanRows(c, rows);
+  const Activations input = Prepare(c, TakesInt8Input(*w), plan, x, x_stride, rows, w->up.in);
   const Activations middle = Middle(c, *w, input, plan, rows);
   const ConclaveCudaOutput down = {w->down, w->down_bias, y, y_stride};
   MultiplyAll(c, &down, 1, middle, plan);
@@ -374,7 +414,7 @@ void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaR
   const int64_t slots = rows * routing->top_k;
   const int64_t experts = w->up.matrices;
   const int64_t hidden = w->down.out;
-  TilePlan plan = PlanSlots(slots, experts, HasF32(*w));
+  TilePlan plan = PlanSlots(c, *w, slots);
   int32_t* const row_of_slot = ScratchOf<int32_t>(c, kSlotRow, slots);
   int32_t* const slot_of = ScratchOf<int32_t>(c, kSlotOf, slots);
   int4* const tiles = ScratchOf<int4>(c, kTiles, plan.max_tiles);
@@ -384,7 +424,7 @@ void MoeOp(ConclaveCudaContext* c, const ConclaveCudaFfn* w, const ConclaveCudaR
   plan.tiles = tiles;
   plan.num_tiles = num_tiles;
   plan.row_of_slot = row_of_slot;
-  const Activations input = Prepare(c, TakesInt8Input(*w), x, x_stride, rows, w->up.in);
+  const Activations input = Prepare(c, TakesInt8Input(*w), plan, x, x_stride, rows, w->up.in);
   const Activations middle = Middle(c, *w, input, plan, slots);
   float* const part = ScratchOf<float>(c, kPart, slots * hidden);
   plan.row_of_slot = nullptr;  // the middle lies by slot

@@ -273,20 +273,8 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
   const int groups = launch.in / 32;
   const int chunks = (groups + kChunkGroups - 1) / kChunkGroups;
 
-  PanelChunk at[kWarpPanels];
-  int first_output[kWarpPanels];
-  PanelGroup<kKind> next[kWarpPanels];
-  for (int p = 0; p < kWarpPanels; ++p) {
-    const int panel = place.panel + thread / 32 * kWarpPanels + p;
-    first_output[p] = panel * 16;
-    // Beyond the matrix the last panel is computed again and not stored.
-    const int64_t read = int64_t{tile.matrix} * place.panels + min(panel, place.panels - 1);
-    at[p] = ChunkAt<kKind>(run.panels + read * launch.panel_bytes, launch.quant_bytes, 0);
-    next[p].Load(at[p], 0);
-  }
-  for (int t = thread; t < kRows; t += 128) {
-    rows[t] = RowOf(launch, tile, min(t, tile.count - 1));
-  }
+  WarpPanels<kKind, kWarpPanels> panels(launch, run, tile, place);
+  ListRows(launch, tile, rows);
   __syncthreads();
   StageChunk(launch, rows, 0, min(kChunkGroups, groups), q[0], meta[0]);
   CommitCopies();
@@ -309,19 +297,11 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
       uint32_t a[kWarpPanels][4];
       typename Scale<kKind>::Values factors[kWarpPanels][2];
       for (int p = 0; p < kWarpPanels; ++p) {
-        next[p].bits.Fragment(word, a[p]);
-        factors[p][0] = next[p].scale[0].Factors();
-        factors[p][1] = next[p].scale[1].Factors();
+        panels.next[p].bits.Fragment(word, a[p]);
+        factors[p][0] = panels.next[p].scale[0].Factors();
+        factors[p][1] = panels.next[p].scale[1].Factors();
       }
-      // A group ahead, into the next chunk too.
-      int ahead = g + 1;
-      if (ahead == kChunkGroups) {
-        ahead = 0;
-        for (int p = 0; p < kWarpPanels; ++p) at[p] = NextChunk<kKind>(at[p]);
-      }
-      if (chunk * kChunkGroups + g + 1 < groups) {
-        for (int p = 0; p < kWarpPanels; ++p) next[p].Load(at[p], ahead);
-      }
+      panels.Advance(chunk * kChunkGroups + g, groups);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         const uint2 b = *reinterpret_cast<const uint2*>(&q[half][t * 8 + r][g * 32 + word * 8]);
@@ -342,7 +322,7 @@ __global__ void __launch_bounds__(128) MultiplyTiles(MatrixLaunch launch) {
   }
 #pragma unroll
   for (int p = 0; p < kWarpPanels; ++p) {
-    StoreTiles<kTiles>(launch, run, tile, first_output[p], total[p]);
+    StoreTiles<kTiles>(launch, run, tile, panels.first_output[p], total[p]);
   }
 }
 
@@ -396,34 +376,6 @@ void LaunchKind(ConclaveCudaContext* c, const MatrixLaunch& launch, const TilePl
 
 void MultiplyQuantised(ConclaveCudaContext* c, PanelKind kind, const MatrixLaunch& launch,
                        const TilePlan& plan) {
-  switch (kind) {
-    case PanelKind::kU8:
-      return LaunchKind<PanelKind::kU8>(c, launch, plan);
-    case PanelKind::kU4:
-      return LaunchKind<PanelKind::kU4>(c, launch, plan);
-    case PanelKind::kU5:
-      return LaunchKind<PanelKind::kU5>(c, launch, plan);
-    case PanelKind::kU4HalfMin:
-      return LaunchKind<PanelKind::kU4HalfMin>(c, launch, plan);
-    case PanelKind::kU5HalfMin:
-      return LaunchKind<PanelKind::kU5HalfMin>(c, launch, plan);
-    case PanelKind::kU4Min:
-      return LaunchKind<PanelKind::kU4Min>(c, launch, plan);
-    case PanelKind::kU5Min:
-      return LaunchKind<PanelKind::kU5Min>(c, launch, plan);
-    case PanelKind::kU2Min:
-      return LaunchKind<PanelKind::kU2Min>(c, launch, plan);
-    case PanelKind::kU3:
-      return LaunchKind<PanelKind::kU3>(c, launch, plan);
-    case PanelKind::kU6:
-      return LaunchKind<PanelKind::kU6>(c, launch, plan);
-    case PanelKind::kNl4:
-      return LaunchKind<PanelKind::kNl4>(c, launch, plan);
-    case PanelKind::kNl4Super:
-      return LaunchKind<PanelKind::kNl4Super>(c, launch, plan);
-    case PanelKind::kFp4:
-      return LaunchKind<PanelKind::kFp4>(c, launch, plan);
-    default:
-      return Fail(c, "quantised matrices", "not of a quantised kind");
-  }
+  WithQuantisedKind(kind,
+                    [&](auto constant) { LaunchKind<decltype(constant)::value>(c, launch, plan); });
 }

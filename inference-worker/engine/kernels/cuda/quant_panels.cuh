@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "engine/kernels/cuda/device.cuh"
 #include "engine/kernels/cuda/matmul.cuh"
@@ -168,6 +169,10 @@ struct Scale<PanelKind::kFp4> : OneFactor {  // y = 2^(e − 128) · u
 // Whether the two halves of a group have minima of their own, and whether they have scales.
 template <PanelKind kKind>
 constexpr bool kHalfMins = kKind == PanelKind::kU2Min;
+// Whether a group has one minimum, factors.y of the scale.
+template <PanelKind kKind>
+constexpr bool kHasMin = kKind == PanelKind::kU4HalfMin || kKind == PanelKind::kU5HalfMin ||
+                         kKind == PanelKind::kU4Min || kKind == PanelKind::kU5Min;
 template <PanelKind kKind>
 constexpr bool kHalves = kKind == PanelKind::kU3 || kKind == PanelKind::kU6 || kHalfMins<kKind>;
 template <PanelKind kKind>
@@ -376,3 +381,59 @@ struct PanelGroup {
     scale[1].Load(chunk.scales, g, lane / 4 + 8);
   }
 };
+
+// The panels of a warp of the kernels for many rows, read a group ahead of the products.
+template <PanelKind kKind, int kPanels>
+struct WarpPanels {
+  PanelGroup<kKind> next[kPanels];
+  int first_output[kPanels];
+
+  __device__ WarpPanels(const MatrixLaunch& launch, const MatrixRun& run, const Tile& tile,
+                        const Place& place) {
+    for (int p = 0; p < kPanels; ++p) {
+      const int panel = place.panel + static_cast<int>(threadIdx.x) / 32 * kPanels + p;
+      first_output[p] = panel * 16;
+      // Beyond the matrix the last panel is computed again and not stored.
+      const int64_t read = int64_t{tile.matrix} * place.panels + min(panel, place.panels - 1);
+      at_[p] = ChunkAt<kKind>(run.panels + read * launch.panel_bytes, launch.quant_bytes, 0);
+      next[p].Load(at_[p], 0);
+    }
+  }
+  // Loads the group after g, into the next chunk too.
+  __device__ void Advance(int g, int groups) {
+    const int ahead = (g + 1) % kChunkGroups;
+    for (int p = 0; p < kPanels; ++p) {
+      if (ahead == 0) at_[p] = NextChunk<kKind>(at_[p]);
+      if (g + 1 < groups) next[p].Load(at_[p], ahead);
+    }
+  }
+
+ private:
+  PanelChunk at_[kPanels];
+};
+
+// Calls function(constant) with the kind as a constant; of quantised kinds only.
+template <typename Function>
+void WithQuantisedKind(PanelKind kind, Function function) {
+  switch (kind) {
+#define CONCLAVE_KIND(name) \
+  case PanelKind::name:     \
+    return function(std::integral_constant<PanelKind, PanelKind::name>());
+    CONCLAVE_KIND(kU8)
+    CONCLAVE_KIND(kU4)
+    CONCLAVE_KIND(kU5)
+    CONCLAVE_KIND(kU4HalfMin)
+    CONCLAVE_KIND(kU5HalfMin)
+    CONCLAVE_KIND(kU4Min)
+    CONCLAVE_KIND(kU5Min)
+    CONCLAVE_KIND(kU2Min)
+    CONCLAVE_KIND(kU3)
+    CONCLAVE_KIND(kU6)
+    CONCLAVE_KIND(kNl4)
+    CONCLAVE_KIND(kNl4Super)
+    CONCLAVE_KIND(kFp4)
+#undef CONCLAVE_KIND
+    default:
+      return;
+  }
+}

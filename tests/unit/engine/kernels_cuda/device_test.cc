@@ -139,6 +139,73 @@ TEST_CASE(
   }
 }
 
+using Trace = std::vector<std::pair<TokenId, float>>;
+
+// Tokens with the logprobs that were asked for.
+Trace TraceOf(const Collector& collector, bool has_logprobs) {
+  const std::optional<Event> end = collector.WaitFinished(kDeadline);
+  REQUIRE(end.has_value());
+  CHECK(end->status.ok());
+  Trace trace;
+  for (const Event& event : collector.events()) {
+    for (const ScoredToken& score : event.scores) {
+      trace.emplace_back(score.logprob.id, score.logprob.logprob);
+      for (const auto& other : score.alternatives) trace.emplace_back(other.id, other.logprob);
+    }
+    if (event.kind != Event::Kind::kToken) continue;
+    trace.emplace_back(event.token, has_logprobs ? event.logprob.logprob : 0.0f);
+    for (const auto& other : event.alternatives) trace.emplace_back(other.id, other.logprob);
+  }
+  return trace;
+}
+
+// Of requests with many kinds of settings, one after the other or together.
+std::vector<Trace> Answers(Engine& engine, bool together) {
+  const SamplingParams all[] = {
+      {.temperature = 0},
+      {.seed = 1},
+      {.temperature = 0.8f, .top_p = 0.95f, .seed = 2},
+      {.temperature = 0.7f, .top_k = 20, .min_p = 0.05f, .seed = 3},
+      {.typical_p = 0.8f, .repetition_penalty = 1.2f, .presence_penalty = 0.5f, .seed = 4},
+      {.temperature = 0.9f, .repetition_penalty = 1.1f, .seed = 5, .logit_bias = {{7, 4}, {9, -3}}},
+  };
+  std::vector<std::shared_ptr<Collector>> collectors;
+  std::vector<Trace> traces;
+  for (int32_t i = 0; i < 6; ++i) {
+    GenerateRequest request = {.id = "r" + std::to_string(i),
+                               .prompt = TinyPrompt(1, 20, 128),
+                               .sampling = all[i],
+                               .max_tokens = 6,
+                               .num_logprobs = i % 3 - 1};
+    request.num_prompt_logprobs = i == 2 ? 3 : -1;
+    auto& collector = collectors.emplace_back(std::make_shared<Collector>());
+    REQUIRE(engine.Submit(std::move(request), collector).ok());
+    if (!together) traces.push_back(TraceOf(*collector, i % 3 > 0));
+  }
+  for (int32_t i = 0; together && i < 6; ++i) {
+    traces.push_back(TraceOf(*collectors[static_cast<size_t>(i)], i % 3 > 0));
+  }
+  return traces;
+}
+
+TEST_CASE("answers are the same whether logits come whole or in part, alone and in batches") {
+  const Emulated device;
+  const auto open = [](const char* digests) {
+    setenv("CONCLAVE_CUDA_DIGESTS", digests, 1);
+    auto engine = OpenTiny();
+    unsetenv("CONCLAVE_CUDA_DIGESTS");
+    REQUIRE(engine.ok());
+    return *std::move(engine);
+  };
+  const auto expected = Answers(*open("0"), false);
+  for (const char* digests : {"0", "1", "always"}) {
+    CAPTURE(digests);
+    const auto engine = open(digests);
+    CHECK(Answers(*engine, true) == expected);
+    if (digests == std::string("always")) CHECK(Answers(*engine, false) == expected);
+  }
+}
+
 TEST_CASE("devices are chosen by name and unknown ones refused") {
   const Emulated device;
   REQUIRE(unsetenv("CONCLAVE_DEVICE") == 0);

@@ -1,5 +1,6 @@
 #include "engine/sample/logits.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -92,13 +93,41 @@ TEST_CASE("stop ids are masked until there are min_tokens") {
   CHECK(Apply({.min_tokens = 2}, {}, {0, 0}, {0, 0, 0}, stops)[2] == 0);
 }
 
+TEST_CASE("what changes a row can be listed instead") {
+  const SamplingParams params = {.repetition_penalty = 1.5f,
+                                 .frequency_penalty = 0.25f,
+                                 .presence_penalty = -1,
+                                 .logit_bias = {{4, 0.1f}, {1, 2}, {4, 0.7f}},
+                                 .min_tokens = 9};
+  const std::vector<TokenId> prompt = {3, 1, 3, 77}, output = {2, 4, 4}, stops = {5, 0, 5, 77};
+  const std::vector<float> logits = {1.1f, -2.3f, 3.7f, 0.0f, 1.9f, 6.1f, -0.4f};
+  RowChanges changes;
+  LogitsProcessor(7).List(params, {.prompt = prompt, .output = output, .stop_ids = stops}, changes);
+  std::vector<float> changed = logits;
+  for (const std::vector<RowChange>& list : changes) {
+    std::vector<TokenId> met;
+    for (const RowChange& change : list) {
+      float& logit = changed[static_cast<size_t>(change.id)];
+      if (change.kind == RowChange::Kind::kAdd) logit += change.value;
+      if (change.kind == RowChange::Kind::kSet) logit = change.value;
+      if (change.kind == RowChange::Kind::kRepel) {
+        logit = logit > 0 ? logit / change.value : logit * change.value;
+      }
+      if (!met.empty() && met.back() == change.id) continue;
+      CHECK(std::count(met.begin(), met.end(), change.id) == 0);  // one id's are neighbours
+      met.push_back(change.id);
+    }
+  }
+  CHECK(changed == Apply(params, prompt, output, logits, stops));
+}
+
 TEST_CASE("logprobs are those of the whole distribution") {
   const std::vector<float> logits = {std::log(0.2f), std::log(0.5f), std::log(0.3f)};
   RowScan row;
   row.Read(logits);
   const double lse = LogSumExp(row);
   CHECK(lse == Approx(0).margin(1e-6));
-  CHECK(LogprobOf(logits, lse, 2).logprob == Approx(std::log(0.3)).margin(1e-6));
+  CHECK(LogprobOf(2, logits[2], lse).logprob == Approx(std::log(0.3)).margin(1e-6));
   const std::vector<TokenLogprob> top = TopLogprobs(row, lse, 2);
   REQUIRE(top.size() == 2);
   CHECK(top[0].id == 1);
@@ -111,8 +140,8 @@ TEST_CASE("logprobs of masked tokens stay numbers, and large logits do not overf
   RowScan row;
   row.Read(logits);
   const double lse = LogSumExp(row);
-  CHECK(LogprobOf(logits, lse, 0).logprob == kMinLogprob);
-  CHECK(LogprobOf(logits, lse, 1).logprob == Approx(std::log(0.5)).margin(1e-6));
+  CHECK(LogprobOf(0, logits[0], lse).logprob == kMinLogprob);
+  CHECK(LogprobOf(1, logits[1], lse).logprob == Approx(std::log(0.5)).margin(1e-6));
 }
 
 }  // namespace conclave::engine

@@ -7,12 +7,14 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <set>
 #include <vector>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/sample/philox.h"
+#include "engine/sample/row_digest.h"
 #include "engine/sample/row_scan.h"
 
 namespace conclave::engine {
@@ -27,7 +29,7 @@ struct RowSampler {
   TokenId Sample(const std::vector<float>& logits, const SamplingParams& params,
                  uint64_t position) {
     row.Read(logits);
-    return sampler.Sample(row, params, position);
+    return sampler.Sample(row, params, position).value();
   }
 };
 
@@ -243,23 +245,24 @@ TokenId PlainSample(const std::vector<float>& logits, const SamplingParams& para
   return kept.back().id;
 }
 
+const SamplingParams kAllCuts[] = {
+    {},
+    {.temperature = 0.3f},
+    {.temperature = 2},
+    {.top_k = 40},
+    {.top_k = 700},
+    {.top_k = 40, .top_p = 0.9f, .min_p = 0.01f},
+    {.top_p = 0.3f},
+    {.top_p = 0.95f},
+    {.temperature = 1.5f, .top_p = 0.999f},
+    {.top_p = 0.9f, .min_p = 0.02f},
+    {.min_p = 0.05f},
+    {.typical_p = 0.3f},
+    {.temperature = 0.7f, .typical_p = 0.9f, .top_p = 0.8f},
+    {.top_k = 100, .typical_p = 0.5f},
+};
+
 TEST_CASE("whatever is cut, draws are those of the plain definition") {
-  const SamplingParams all[] = {
-      {},
-      {.temperature = 0.3f},
-      {.temperature = 2},
-      {.top_k = 40},
-      {.top_k = 700},
-      {.top_k = 40, .top_p = 0.9f, .min_p = 0.01f},
-      {.top_p = 0.3f},
-      {.top_p = 0.95f},
-      {.temperature = 1.5f, .top_p = 0.999f},
-      {.top_p = 0.9f, .min_p = 0.02f},
-      {.min_p = 0.05f},
-      {.typical_p = 0.3f},
-      {.temperature = 0.7f, .typical_p = 0.9f, .top_p = 0.8f},
-      {.top_k = 100, .typical_p = 0.5f},
-  };
   std::mt19937 random(11);
   RowSampler sampler;
   int draws = 0, others = 0;
@@ -273,7 +276,7 @@ TEST_CASE("whatever is cut, draws are those of the plain definition") {
         logits[i] = -kInf;
         logits[i + 5] = logits[i - 1];
       }
-      for (SamplingParams params : all) {
+      for (SamplingParams params : kAllCuts) {
         params.seed = 77;
         for (uint64_t position = 0; position < 12; ++position) {
           ++draws;
@@ -287,6 +290,80 @@ TEST_CASE("whatever is cut, draws are those of the plain definition") {
   // One may fall where fp32 and double have the border between two tokens.
   CAPTURE(draws);
   CHECK(others <= 2);
+}
+
+// As from a device: only a digest of the row at first, and then the blocks that are asked for.
+struct PartSampler {
+  size_t fetched = 0;  // blocks of the last row
+  int rounds = 0;
+  std::optional<TokenId> Sample(const std::vector<float>& logits, const SamplingParams& params,
+                                uint64_t position) {
+    const Sampler::Needs needs = Sampler::NeedsOf(params);
+    const RowRequest request = {.largest = needs.largest,
+                                .factors = {RowScan::FactorOf(needs.factor), 0}};
+    const HostDigest digest(logits, request, **ChooseIsa(""));
+    std::vector<float> padded = logits;
+    padded.resize((logits.size() + kScanBlock - 1) / kScanBlock * kScanBlock, -kInf);
+    std::vector<const float*> blocks(padded.size() / kScanBlock);
+    RowScan row;
+    Sampler sampler;
+    fetched = 0;
+    for (rounds = 0; rounds < 5; ++rounds) {
+      row.Read(digest.digest(), logits.size(), blocks);
+      const std::optional<TokenId> token = sampler.Sample(row, params, position);
+      if (token.has_value()) return token;
+      for (const int32_t wanted : row.wanted()) {
+        const float*& block = blocks[static_cast<size_t>(wanted)];
+        fetched += block == nullptr ? 1 : 0;
+        block = padded.data() + wanted * kScanBlock;
+      }
+    }
+    return std::nullopt;
+  }
+};
+
+TEST_CASE("rows of which parts are here give the draws of whole ones") {
+  std::mt19937 random(12);
+  RowSampler whole;
+  PartSampler parts;
+  for (const float spread : {0.0f, 1.0f, 4.0f}) {
+    for (const size_t size : {1UL, 300UL, 5000UL, 33333UL}) {
+      std::vector<float> logits(size);
+      std::normal_distribution<float> normal(0.0f, spread);
+      for (float& logit : logits) logit = spread > 0 ? normal(random) : 1.0f;
+      for (size_t i = 7; i + 5 < size; i += 13) logits[i] = i % 2 == 0 ? -kInf : std::nanf("");
+      for (SamplingParams params : kAllCuts) {
+        params.seed = 78;
+        for (uint64_t position = 0; position < 6; ++position) {
+          CHECK(parts.Sample(logits, params, position) == whole.Sample(logits, params, position));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("of a row whose answer is sure hardly anything is fetched") {
+  std::mt19937 random(13);
+  std::normal_distribution<float> normal(0.0f, 1.5f);
+  std::vector<float> logits(50'000);
+  for (float& logit : logits) logit = normal(random);
+  logits[31'000] = 20;
+  logits[4] = 19;
+  PartSampler parts;
+  struct Expected {
+    SamplingParams params;
+    size_t blocks;
+    int rounds;
+  };
+  for (const Expected& one : {Expected{{.temperature = 0}, 0, 0},
+                              {{.temperature = 0.8f}, 1, 1},
+                              {{.temperature = 0.8f, .top_p = 0.95f}, 2, 1},
+                              {{.temperature = 0.8f, .min_p = 0.05f}, 2, 1},
+                              {{.temperature = 0.8f, .top_k = 40}, 40, 1}}) {
+    CHECK(parts.Sample(logits, one.params, 3).has_value());
+    CHECK(parts.fetched == one.blocks);
+    CHECK(parts.rounds == one.rounds);
+  }
 }
 
 TEST_CASE("every instruction set sees the same row") {

@@ -62,9 +62,6 @@ struct AttentionTile {
   float slope[kAttentionRows] = {};      // ALiBi's, times the distance taken from a score
 };
 
-// Rows of logits are looked at in blocks of this many.
-inline constexpr int64_t kScanBlock = 256;
-
 struct IsaTable {
   const char* name;
   bool (*supported)();
