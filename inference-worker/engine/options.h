@@ -18,7 +18,8 @@ struct EngineOptions {
   std::string kv_type = "f16";      // of stored keys and values: "f16" or "f32" (twice the memory)
   bool prefix_cache = true;
   // "exact": a token's result depends on its own sequence alone, to the bit. "fast" gives that up
-  // where it pays: expanded latent attention for long prompts (docs/decisions/0009).
+  // where it pays: expanded latent attention for long prompts (docs/decisions/0009), experts where
+  // they are faster (0011), a GPU's products of many rows in fp16 (0017).
   std::string numerics = "exact";
   std::string device;  // "" = CONCLAVE_DEVICE or cpu; "auto", "cpu", "cuda"
   // Of a GPU: how much of its memory to use, 0 = what is free; and how many experts of each layer

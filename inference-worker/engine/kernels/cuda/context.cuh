@@ -32,8 +32,8 @@ enum ScratchId {
   kTileCount,
   kAttentionTiles,
   kAttentionPartial,
-  kExpanded,
   kRowLargest,
+  kExpanded,
   kNumScratch
 };
 
