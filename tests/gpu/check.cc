@@ -167,7 +167,8 @@ absl::Status Run(const Options& o, Report& report) {
   }
   for (const std::string& model : o.models) {
     // One file that cannot be used is a failure and does not end the rest.
-    const absl::Status checked = CheckModel(model, {o.device, o.gpu_experts, o.numerics}, o.tokens, report);
+    const absl::Status checked =
+        CheckModel(model, {o.device, o.gpu_experts, o.numerics}, o.tokens, report);
     if (!checked.ok()) report.Same("model", model + ": " + std::string(checked.message()), false);
   }
   return absl::OkStatus();
