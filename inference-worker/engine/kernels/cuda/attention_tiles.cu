@@ -112,8 +112,9 @@ __device__ inline StripAt FindStrip(const AttendArgs& a, const int32_t* blocks,
   return at;
 }
 
-__device__ inline uint4 LoadOr0(const uint8_t* at, bool there) {
-  return there ? __ldg(reinterpret_cast<const uint4*>(at)) : make_uint4(0, 0, 0, 0);
+// `memory` may be none where nothing is there.
+__device__ inline uint4 LoadOr0(const uint8_t* memory, int offset, bool there) {
+  return there ? __ldg(reinterpret_cast<const uint4*>(memory + offset)) : make_uint4(0, 0, 0, 0);
 }
 
 // Products of queries and keys: [tile j][row g: tokens 16q + j, 16q + 8 + j; row g + 8: the same].
@@ -131,7 +132,7 @@ __device__ inline void MultiplyKeys(const AttendArgs& a, const StripAt& at, cons
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int d = step * 16 + lane % 4 * 4 + i;
-      keys[i] = LoadOr0(at.keys + d * (kBlockTokens * 2), at.keys != nullptr && d < a.t.head_dim);
+      keys[i] = LoadOr0(at.keys, d * (kBlockTokens * 2), at.keys != nullptr && d < a.t.head_dim);
     }
     const uint4 h = fragments[(step * 2) * 32 + lane];
     const uint4 l = fragments[(step * 2 + 1) * 32 + lane];
@@ -214,7 +215,7 @@ __device__ inline void MultiplyValues(const AttendArgs& a, const StripAt& at, co
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int token = step * 4 + i;
-      values[i] = LoadOr0(at.values + (token * a.t.value_pitch + d) * 2,
+      values[i] = LoadOr0(at.values, (token * a.t.value_pitch + d) * 2,
                           token < at.value_tokens && d < a.t.value_pitch);
     }
 #pragma unroll

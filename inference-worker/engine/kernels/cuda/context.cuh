@@ -40,7 +40,7 @@ enum ScratchId {
 struct ConclaveCudaContext {
   int device = 0;
   int multiprocessors = 0;
-  bool fast = false;  // many rows take other products than few
+  bool fast = false;                // many rows take other products than few
   int64_t shared_bytes_max = 0;     // of a block that asks for it
   bool latent_kernels_ask[2] = {};  // have been allowed that much
   cudaStream_t stream = nullptr;
@@ -66,6 +66,7 @@ struct ConclaveCudaContext {
   };
   std::vector<InputChunk> inputs;
   std::vector<void*> outgrown;  // scratch that launches of this step may still read
+  std::vector<void*> kept;      // of a device that hangs: never given back
   size_t input_chunk = 0;
   int64_t input_used = 0;
   int64_t input_copied = 0;  // of the first chunk

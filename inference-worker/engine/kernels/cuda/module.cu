@@ -163,7 +163,12 @@ bool Settled(ConclaveCudaContext* c) {
 }
 
 void Close(ConclaveCudaContext* c) {
-  if (!Settled(c)) return;  // what it holds is held until the process ends
+  if (!Settled(c)) {
+    // What it holds is held until the process ends.
+    static auto* const held = new std::vector<ConclaveCudaContext*>;
+    held->push_back(c);
+    return;
+  }
   CloseStepGraphs(c);
   for (void* const data : c->outgrown) cudaFree(data);
   for (ConclaveCudaContext::Piece& piece : c->scratch) cudaFree(piece.data);
@@ -219,7 +224,11 @@ void Release(ConclaveCudaContext* c, void* data) {
   Leave(c);
   cudaSetDevice(c->device);
   // A step that was given up may still use it.
-  if (Settled(c)) kFree(data);
+  if (Settled(c)) {
+    kFree(data);
+  } else {
+    c->kept.push_back(data);
+  }
 }
 
 int32_t Upload(ConclaveCudaContext* c, const void* host, int64_t bytes, void* device) {
