@@ -52,9 +52,8 @@ image() {  # TARGET TAG
 
 if [ -n "$build" ]; then
   if ! has docker.io/library/debian:12; then
-    mirror=http://deb.debian.org/debian
-    mmdebstrap --variant=minbase bookworm "$state/base.tar" "deb $mirror bookworm main" \
-      "deb $mirror bookworm-updates main" "deb $mirror-security bookworm-security main"
+    # From where mmdebstrap takes Debian's releases by itself, updates included.
+    mmdebstrap --variant=minbase bookworm "$state/base.tar"
     from_folder docker.io/library/debian:12 "$state/base.tar" /
     rm "$state/base.tar"
   fi
