@@ -346,7 +346,9 @@ int32_t Reserve(ConclaveCudaContext* c, const ConclaveCudaLimits* limits) {
               take(kExpanded, l.expanded_bytes);
   if (c->fast) {
     const int64_t middle_rows = std::max(l.rows, l.slots);
-    room = room && take(kInputHalves, l.rows * l.widest * 2) && take(kInputScales, l.rows * 4) &&
+    // A matrix for each head has a row, and so a scale, for each head too.
+    room = room && take(kInputHalves, l.rows * l.widest * 2) &&
+           take(kInputScales, l.rows * (l.widest / 32 + 1) * 4) &&
            take(kMiddleHalves, l.middle * 2) && take(kMiddleScales, middle_rows * 4);
   }
   if (l.slots > 0) {
